@@ -1,0 +1,142 @@
+"""The data module: a tutorial's images, resident as tensors, and its batch stream, cut into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from mnistport import networks
+from mnistport.data.batches import BatchStream
+from mnistport.data.sources import DataSet, ImageSet, load, scale, split
+from mnistport.training import lightning_steps
+from mnistport.training.chunks import Chunk, Cut, Plan, chunks
+
+
+class MnistData(pl.LightningDataModule):
+    """Images scaled, split and batched the way one of the tutorials does it.
+
+    Args:
+        network: Whose recipe sets the batch stream, the split and the scaling.
+        source: mnist, fashion, digits (embedded, no network needed), or auto: MNIST if it can be had, else digits.
+        dir: Folder of the four IDX files. Default: the environment variable MNISTPORT_DATA, else a cache folder.
+        batch_size: Images per optimizer step over all devices together. Default: the recipe's.
+        eval_batch_size: Images scored at once in validation, test and prediction; changes memory, not results.
+        seed: Of the batch stream, as `numpy.random.seed` before the original.
+    """
+
+    def __init__(
+        self,
+        network: str = "deep",
+        source: Literal["auto", "mnist", "fashion", "digits"] = "auto",
+        dir: str | None = None,
+        batch_size: int | None = None,
+        eval_batch_size: int = 500,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["dir"])
+        self.recipe = networks.get(network).recipe
+        self.source, self.folder, self.seed = source, dir, seed
+        self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
+        self.eval_batch_size = eval_batch_size
+        self.name = source
+        self._loaded: DataSet | None = None
+
+    def prepare_data(self) -> None:
+        """Download once per machine, if need be."""
+        load(self.source, self.folder)
+
+    def setup(self, stage: str = "fit") -> None:
+        """Read and scale the images: float32 pixels in [0, 1], int64 labels."""
+        if self._loaded is not None:
+            return
+        self._loaded = load(self.source, self.folder)
+        self.name = self._loaded.name
+        train, validation = split(self._loaded.train, self.recipe.split)
+        self.train, self.validation, self.test = (
+            self._tensors(images) for images in (train, validation, self._loaded.test)
+        )
+
+    def _tensors(self, images: ImageSet) -> tuple[Tensor, Tensor]:
+        """Pixels `[N, 784]` and labels `[N]`."""
+        pixels = torch.from_numpy(scale(images.images, self.recipe.scaling))
+        return pixels, torch.from_numpy(images.labels.astype("int64"))
+
+    @property
+    def stream(self) -> BatchStream:
+        """Which training images each step sees."""
+        return self.recipe.stream(len(self.train[1]), self.batch_size, self.seed)
+
+    def train_dataloader(self) -> ChunkLoader:
+        """The training steps, chunk by chunk, from where the trainer stands."""
+        assert self.trainer is not None
+        return ChunkLoader(self.trainer, self.stream)
+
+    def val_dataloader(self) -> Slices:
+        """The validation images."""
+        return self._slices(self.validation)
+
+    def test_dataloader(self) -> Slices:
+        """The test images."""
+        return self._slices(self.test)
+
+    def predict_dataloader(self) -> Slices:
+        """The test images, in file order."""
+        return self._slices(self.test)
+
+    def _slices(self, examples: tuple[Tensor, Tensor]) -> Slices:
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        return Slices(*examples, self.eval_batch_size, rank, world_size)
+
+
+class Slices:
+    """Pixels and labels in batches, in order, nothing padded and nothing repeated.
+
+    With several ranks each takes every world_size-th image, so that together they see each image once.
+    """
+
+    def __init__(self, pixels: Tensor, labels: Tensor, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.pixels, self.labels = pixels[rank::world_size], labels[rank::world_size]
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.pixels.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
+
+
+class ChunkLoader:
+    """What Lightning iterates over: one epoch's chunks, starting at the trainer's global step.
+
+    It has no state of its own and no length: where it stands is `trainer.global_step`, so a resumed run goes on with
+    the very batch it was stopped before.
+    """
+
+    def __init__(self, trainer: pl.Trainer, stream: BatchStream) -> None:
+        module = trainer.lightning_module
+        self.trainer, self.stream = trainer, stream
+        steps = lightning_steps.take_limit_train_batches(trainer, stream.steps_per_epoch)
+        self.val_every = lightning_steps.take_val_check_interval(trainer, steps)
+        cuts = [Cut(every) for every in lightning_steps.checkpoint_cadences(trainer)]
+        self.plan = Plan(
+            size=module.steps_per_execution,
+            steps_per_epoch=steps,
+            cuts=[*cuts, *module.cuts, *([Cut(self.val_every)] if self.val_every else [])],
+            marks=module.marks,
+            max_steps=trainer.max_steps,
+        )
+
+    def __iter__(self) -> Iterator[Chunk]:
+        trainer = self.trainer
+        repeat = trainer.overfit_batches > 0
+        return chunks(self.plan, self.stream, trainer.global_step, trainer.current_epoch, repeat=repeat)
+
+    def validates_at(self, step: int) -> bool | None:
+        """Whether validation follows this step; None where Lightning's own rule stands."""
+        return None if self.val_every is None else step % self.val_every == 0

@@ -1,0 +1,69 @@
+"""Three convolutions, a hidden layer, dropout everywhere, no biases: nlintz' "MNIST 99%" ConvNet."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from mnistport.data.batches import Sequential
+from mnistport.layers import Conv2d, Dense, Dropout, ReluMaxPool, as_image, cross_entropy, flatten
+from mnistport.network import Network, Published, Recipe, SampledAccuracy, Source
+from mnistport.optimizers import RMSProp
+
+
+class ConvNet(nn.Module):
+    """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
+
+    Same as the tutorial: no biases, all weights from an untruncated normal with deviation 0.01; SAME pooling takes
+    7 x 7 to 4 x 4 by one row and column at the bottom and right that never win; the third dropout acts after the
+    flatten. Different: ReLU follows the pooling, which is the same function (`layers.ReluMaxPool`).
+
+    Source: nlintz/TensorFlow-Tutorials, 05_convolutional_net.py, model().
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(1, 32, 3, bias=False)
+        self.pool1 = ReluMaxPool()  # 28 -> 14
+        self.dropout1 = Dropout(keep_prob=0.8)
+        self.conv2 = Conv2d(32, 64, 3, bias=False)
+        self.pool2 = ReluMaxPool()  # 14 -> 7
+        self.dropout2 = Dropout(keep_prob=0.8)
+        self.conv3 = Conv2d(64, 128, 3, bias=False)
+        self.pool3 = ReluMaxPool()  # 7 -> 4
+        self.dropout3 = Dropout(keep_prob=0.8)
+        self.fc1 = Dense(4 * 4 * 128, 625, bias=False)
+        self.relu = nn.ReLU()
+        self.dropout4 = Dropout(keep_prob=0.5)
+        self.fc2 = Dense(625, 10, bias=False)
+        for layer in (self.conv1, self.conv2, self.conv3, self.fc1, self.fc2):
+            nn.init.normal_(layer.weight, std=0.01)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        layer1 = self.dropout1(self.pool1(self.conv1(as_image(pixels))))
+        layer2 = self.dropout2(self.pool2(self.conv2(layer1)))
+        layer3 = self.dropout3(flatten(self.pool3(self.conv3(layer2))))
+        layer4 = self.dropout4(self.relu(self.fc1(layer3)))
+        logits: Tensor = self.fc2(layer4)
+        return logits
+
+
+NETWORK = Network(
+    name="convnet",
+    module=ConvNet,
+    loss=cross_entropy,
+    recipe=Recipe(
+        optimizer=partial(RMSProp, learning_rate=0.001, decay=0.9),
+        stream=Sequential,
+        split="first",
+        scaling="multiply",
+        batch_size=128,
+        epochs=100,
+        reports=(
+            SampledAccuracy(num_images=256, line="{epoch} {accuracy:g}  (all test images: {full:.4f})"),
+        ),
+    ),
+    source=Source(title="TensorFlow-Tutorials 05, ConvNet", where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py"),
+    published=(Published(what="test accuracy", value=0.99, quote="MNIST 99%"),),
+)

@@ -1,0 +1,86 @@
+"""The network written with `tf.layers`, whose dropout never acts: "3-minute deep learning", chapter 7.3."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from mnistport.data.batches import NextBatch
+from mnistport.layers import (
+    Conv2d,
+    Dense,
+    Dropout,
+    MaxPool,
+    ReluMaxPool,
+    as_image,
+    cross_entropy,
+    flatten,
+    glorot_uniform_,
+)
+from mnistport.network import EpochLoss, Network, Published, Recipe, Source
+from mnistport.optimizers import Adam
+
+
+class ThreeMinuteLayers(nn.Module):
+    """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
+
+    Args:
+        intended_dropout: Drop 0.7, 0.7 and 0.5 of the units while training, as the author meant to.
+
+    Same as the book: Glorot kernels and zero biases; the second convolution takes tf.layers' defaults, VALID padding
+    and no activation; **no dropout**. The program calls `tf.layers.dropout(x, 0.7, is_training)`, but the third
+    position is `noise_shape`: `training` stays False and nothing is ever dropped.
+    Different: ReLU follows the first pooling, which is the same function (`layers.ReluMaxPool`).
+
+    Source: 3-minute deep learning (golbin), chapter 7.3.
+    """
+
+    def __init__(self, intended_dropout: bool = False) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(1, 32, 3)
+        self.pool1 = ReluMaxPool()  # 28 -> 14
+        self.conv2 = Conv2d(32, 64, 3, padding="VALID")  # 14 -> 12
+        self.pool2 = MaxPool("VALID")  # 12 -> 6
+        self.fc1 = Dense(6 * 6 * 64, 256)
+        self.relu = nn.ReLU()
+        self.fc2 = Dense(256, 10)
+        drop = (0.7, 0.7, 0.5) if intended_dropout else (0.0, 0.0, 0.0)
+        self.dropout1, self.dropout2, self.dropout3 = (Dropout(1.0 - rate) if rate else nn.Identity() for rate in drop)
+        for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
+            glorot_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        pool1 = self.dropout1(self.pool1(self.conv1(as_image(pixels))))
+        pool2 = self.dropout2(self.pool2(self.conv2(pool1)))
+        fc1 = self.dropout3(self.relu(self.fc1(flatten(pool2))))
+        logits: Tensor = self.fc2(fc1)
+        return logits
+
+
+NETWORK = Network(
+    name="three_minute_layers",
+    module=ThreeMinuteLayers,
+    loss=cross_entropy,
+    recipe=Recipe(
+        optimizer=partial(Adam, learning_rate=0.001),
+        stream=NextBatch,
+        split="first",
+        scaling="multiply",
+        batch_size=100,
+        epochs=15,
+        reports=(EpochLoss(line="Epoch: {epoch:04d} Avg. cost = {loss:.4f}"),),
+    ),
+    source=Source(title="3-minute deep learning, 7.3, tf.layers", where="golbin's TensorFlow tutorials, CNN chapter"),
+    published=(
+        Published(what="test accuracy", value=0.9911),
+        Published(
+            what="loss per epoch",
+            value=(
+                *(0.1680, 0.0476, 0.0305, 0.0205, 0.0143, 0.0160, 0.0101, 0.0086),
+                *(0.0076, 0.0087, 0.0079, 0.0055, 0.0045, 0.0069, 0.0039),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,28 @@
+"""The network of `three_minute_adam`, trained with RMSProp: "3-minute deep learning", chapter 7.2.9."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from mnistport.network import Network, Published, Source
+from mnistport.networks import three_minute_adam
+from mnistport.optimizers import RMSProp
+
+NETWORK = Network(
+    name="three_minute_rmsprop",
+    module=three_minute_adam.ThreeMinute,
+    loss=three_minute_adam.NETWORK.loss,
+    recipe=replace(three_minute_adam.NETWORK.recipe, optimizer=partial(RMSProp, learning_rate=0.001, decay=0.9)),
+    source=Source(title="3-minute deep learning, 7.2.9, RMSProp", where="golbin's TensorFlow tutorials, CNN chapter"),
+    published=(
+        Published(what="test accuracy", value=0.9896),
+        Published(
+            what="loss per epoch",
+            value=(
+                *(0.923, 0.097, 0.062, 0.050, 0.041, 0.036, 0.030, 0.027),
+                *(0.023, 0.021, 0.018, 0.017, 0.016, 0.015, 0.013),
+            ),
+        ),
+    ),
+)

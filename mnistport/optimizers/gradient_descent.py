@@ -1,0 +1,35 @@
+"""`tf.train.GradientDescentOptimizer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from mnistport.layers import float32
+from mnistport.network import Parameters
+
+
+class GradientDescent(Optimizer):
+    """w -= rate * g.
+
+    Args:
+        params: What to train.
+        learning_rate: Step size; acts as its float32 value.
+
+    Source: tensorflow/python/training/gradient_descent.py, kernel ApplyGradientDescent.
+    """
+
+    def __init__(self, params: Parameters, learning_rate: float) -> None:
+        super().__init__(params, {"lr": float32(learning_rate)})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Take one step from the gradients that are there."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            torch._foreach_add_(weights, [weight.grad for weight in weights], alpha=-group["lr"])
+        return loss

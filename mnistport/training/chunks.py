@@ -1,0 +1,98 @@
+"""Runs of optimizer steps that one `training_step` call takes, cut wherever somebody counts.
+
+Lightning's fixed cost per batch is paid per chunk. What users count (log lines, checkpoints, validation, `max_steps`,
+the tutorial's own cadence) stays in optimizer steps, because a chunk never runs across such a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mnistport.data.batches import BatchStream
+
+
+class Chunk(NamedTuple):
+    """Consecutive optimizer steps.
+
+    Attributes:
+        start: Number of steps taken before the first of these.
+        index: Images of each step, `[K, B]` int64: K steps, B images of the global batch.
+    """
+
+    start: int
+    index: Tensor
+
+    @property
+    def stop(self) -> int:
+        """Number of steps taken after the last of these."""
+        return self.start + len(self.index)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """No chunk runs across step counts that leave `offset` when divided by `every`."""
+
+    every: int
+    offset: int = 0
+
+    def after(self, step: int) -> int:
+        """The first such step count beyond `step`."""
+        return step + self.every - (step - self.offset) % self.every
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the steps of a run are cut.
+
+    Attributes:
+        size: Largest number of steps in a chunk (`steps_per_execution`).
+        steps_per_epoch: Steps between two epoch ends.
+        cuts: Cadences at whose steps a chunk ends.
+        marks: Single step counts at which a chunk ends.
+        max_steps: The run ends there; -1 for never.
+    """
+
+    size: int
+    steps_per_epoch: int
+    cuts: Sequence[Cut] = ()
+    marks: Sequence[int] = ()
+    max_steps: int = -1
+
+    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Chunks of the steps from `start` to `stop`, as (start, stop)."""
+        if self.max_steps >= 0:
+            stop = min(stop, self.max_steps)
+        while start < stop:
+            ends = [start + self.size, stop, *(cut.after(start) for cut in self.cuts)]
+            end = min(ends + [mark for mark in self.marks if mark > start])
+            yield start, end
+            start = end
+
+    def epoch_end(self, start: int, epoch: int) -> int:
+        """Where the epoch that contains `start` ends; `start` itself if it ended there already.
+
+        A run stopped on the last step of an epoch resumes inside that epoch, with nothing left to do in it.
+        """
+        end = (epoch + 1) * self.steps_per_epoch
+        regular = epoch * self.steps_per_epoch <= start <= end
+        return end if regular else start - start % self.steps_per_epoch + self.steps_per_epoch
+
+
+def chunks(plan: Plan, stream: BatchStream, start: int, epoch: int, *, repeat: bool = False) -> Iterator[Chunk]:
+    """The rest of an epoch, chunk by chunk; a function of its arguments alone.
+
+    Args:
+        plan: Where chunks end.
+        stream: Which images make up a step.
+        start: Steps taken so far.
+        epoch: Epochs completed so far.
+        repeat: Every epoch sees the first one's batches (Lightning's `overfit_batches`).
+    """
+    for first, last in plan.spans(start, plan.epoch_end(start, epoch)):
+        shift = first - first % plan.steps_per_epoch if repeat else 0
+        yield Chunk(first, torch.from_numpy(stream.indices(first - shift, last - shift)))

@@ -1,0 +1,79 @@
+"""Lightning counts batches; users count optimizer steps. All that reaches into Lightning 2.6 for it is here.
+
+One Lightning batch is a chunk of optimizer steps. These functions move Lightning's own counters by steps and translate
+its flags, so that `max_steps`, `val_check_interval`, `limit_train_batches`, loggers and checkpoints keep their meaning.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from mnistport.errors import UserError
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+
+def advance_global_step(trainer: Trainer, steps: int) -> None:
+    """Count `steps` optimizer steps: `trainer.global_step`, and the x axis of everything logged from now on."""
+    epoch_loop = trainer.fit_loop.epoch_loop
+    progress = epoch_loop.manual_optimization.optim_step_progress
+    for tracker in (progress.total, progress.current):
+        tracker.ready += steps
+        tracker.completed += steps
+    log_at_global_step(trainer)
+
+
+def log_at_global_step(trainer: Trainer) -> None:
+    """What is logged next stands at `global_step`, not at the number of chunks."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
+def take_limit_train_batches(trainer: Trainer, steps_per_epoch: int) -> int:
+    """Steps in an epoch under `limit_train_batches`, which Lightning is then told to leave alone."""
+    limit = trainer.limit_train_batches
+    if limit == 0 or limit is None:
+        return steps_per_epoch
+    steps = limit if isinstance(limit, int) else max(1, int(steps_per_epoch * limit))
+    trainer.limit_train_batches = 1.0
+    return min(steps, steps_per_epoch)
+
+
+def take_val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
+    """Steps between two validations, or None where Lightning's own rule (each epoch's end, a time) stands.
+
+    Raises:
+        UserError: The interval is longer than an epoch, and validation is asked for within epochs.
+    """
+    interval = trainer.val_check_interval
+    if getattr(trainer, "_val_check_time_interval", None) is not None or interval == 1.0 or not trainer.limit_val_batches:
+        return None
+    if isinstance(interval, float):
+        interval = max(1, int(steps_per_epoch * interval))
+        trainer.val_check_interval = interval
+    if interval > steps_per_epoch and trainer.check_val_every_n_epoch is not None:
+        raise UserError(
+            f"--trainer.val_check_interval {interval} is more than the {steps_per_epoch} steps of an epoch; to count "
+            "across epochs, add --trainer.check_val_every_n_epoch null"
+        )
+    return int(interval)
+
+
+def validate_after_this_chunk(trainer: Trainer, validate: bool) -> None:
+    """Tell Lightning, which would count chunks, whether the chunk at hand ends on a validation step."""
+    trainer.val_check_batch = 1 if validate else sys.maxsize
+
+
+def checkpoint_cadences(trainer: Trainer) -> list[int]:
+    """Every `every_n_train_steps` that some checkpoint callback wants."""
+    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return [callback._every_n_train_steps for callback in callbacks if callback._every_n_train_steps > 0]
+
+
+def hush_manual_optimization_warning() -> None:
+    """Saving after the optimizer step is what is meant here; Lightning would warn at each save."""
+    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")

@@ -1,0 +1,271 @@
+"""The one LightningModule: any registered network, trained in chunks of optimizer steps."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mnistport import networks
+from mnistport.data.batches import rank_share
+from mnistport.errors import UserError
+from mnistport.network import BatchAccuracy, StageAccuracy
+from mnistport.training import lightning_steps
+from mnistport.training.chunks import Chunk, Cut
+from mnistport.training.draws import KeyedDraws
+
+
+class Score(NamedTuple):
+    """Images classified right, of how many."""
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction classified right, 0..1; an exact quotient of counts."""
+        return self.correct / self.total
+
+
+class Classifier(pl.LightningModule):
+    """A tutorial's network with its loss and optimizer.
+
+    Args:
+        network: A registered name (`mnistport list`).
+        options: Keyword arguments of the network: the tutorial's exercises, e.g. {"fc_size": 256} for hvass.
+        learning_rate: In place of the recipe's.
+        steps_per_execution: Optimizer steps per `training_step` call. Changes speed, not results.
+        seed: Of the dropout draws.
+    """
+
+    def __init__(
+        self,
+        network: str = "deep",
+        options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        steps_per_execution: int = 20,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if steps_per_execution < 1:
+            raise UserError(f"steps_per_execution {steps_per_execution}: expected at least 1 optimizer step")
+        self.save_hyperparameters()
+        self.network = networks.get(network)
+        self.net = _make(self.network.name, self.network.module, options or {})
+        self.learning_rate, self.seed = learning_rate, seed
+        self.steps_per_execution = steps_per_execution
+        self.automatic_optimization = False
+        self._counts = torch.zeros(2, dtype=torch.int64)
+        self._loss = torch.zeros((), dtype=torch.float64)
+        self.last_score: Score | None = None
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """Cadences at which the recipe's own printed lines need a chunk to end."""
+        reports = [report for report in self.network.recipe.reports if isinstance(report, BatchAccuracy)]
+        return [Cut(report.every, offset=0 if report.when == "before" else 1) for report in reports]
+
+    @property
+    def marks(self) -> list[int]:
+        """Single steps after which the recipe scores the test set."""
+        return [
+            stage
+            for report in self.network.recipe.reports
+            if isinstance(report, StageAccuracy)
+            for stage in report.stages
+        ]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scores: pixels `[N, 784]` in [0, 1] to `[N, 10]`."""
+        output: Tensor = self.net(pixels)
+        return output
+
+    def configure_optimizers(self) -> Optimizer:
+        """The recipe's optimizer, TF1's arithmetic."""
+        options = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        return self.network.recipe.optimizer(self.net.parameters(), **options)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The lines the tutorial prints."""
+        from mnistport.training.tutorial_lines import TutorialLines
+
+        return [TutorialLines(self.network.recipe)]
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Put the training images where the weights are, once."""
+        lightning_steps.hush_manual_optimization_warning()
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        weight = next(self.net.parameters())
+        self.pixels = data.train[0].to(weight.device, weight.dtype)
+        self.labels = data.train[1].to(weight.device)
+        self.batch_size = data.batch_size
+        self.share = rank_share(self.batch_size, self.trainer.global_rank, self.trainer.world_size)
+        self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
+
+    def on_fit_end(self) -> None:
+        """Let go of the training images."""
+        self.draws.release()
+        del self.pixels, self.labels, self.draws
+
+    def on_train_start(self) -> None:
+        """Lightning asks about validation once before the first chunk of a resumed run; nothing is due then."""
+        if self._loader.val_every is not None:
+            lightning_steps.validate_after_this_chunk(self.trainer, False)
+
+    @property
+    def _loader(self) -> Any:
+        return self.trainer.train_dataloader
+
+    def on_train_batch_start(self, batch: Chunk, batch_idx: int) -> None:
+        """Tell Lightning whether validation follows this chunk."""
+        validate = self._loader.validates_at(batch.stop)
+        if validate is not None:
+            lightning_steps.validate_after_this_chunk(self.trainer, validate)
+
+    def training_step(self, batch: Chunk, batch_idx: int) -> dict[str, Tensor]:
+        """Take the chunk's optimizer steps. Returns "losses", one per step, over the global batch."""
+        assert batch.start == self.trainer.global_step, "the chunk is not the trainer's next one"
+        optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
+        index = batch.index[:, self.share]
+        losses = [self._step(optimizer, batch.start + k, self.pixels[i], self.labels[i]) for k, i in enumerate(index)]
+        lightning_steps.advance_global_step(self.trainer, len(index))
+        result = self._sum_over_ranks(torch.stack(losses))
+        self._log_losses(batch, result)
+        return {"loss": result[-1], "losses": result}
+
+    def _step(self, optimizer: Optimizer, step: int, pixels: Tensor, labels: Tensor) -> Tensor:
+        """One optimizer step on this rank's share of the batch; its part of the batch's mean loss."""
+        self.draws.step = step
+        optimizer.zero_grad()
+        loss = self.network.loss(self.net(pixels), labels).sum() / self.batch_size
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.trainer.world_size > 1:
+            self._add_gradients_over_ranks()
+        optimizer.step()
+        return loss.detach()
+
+    def _add_gradients_over_ranks(self) -> None:
+        """Sum, not mean: each rank's gradient is already divided by the size of the global batch."""
+        gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
+        flat = self._sum_over_ranks(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def _sum_over_ranks(self, tensor: Tensor) -> Tensor:
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def _log_losses(self, chunk: Chunk, losses: Tensor) -> None:
+        """The newest loss for the progress bar; for the loggers, every `log_every_n_steps`-th step's own."""
+        values = losses.tolist()
+        self.log("train/loss", values[-1], prog_bar=True, logger=False, batch_size=self.batch_size)
+        every = self.trainer.log_every_n_steps
+        for step, value in enumerate(values, chunk.start + 1):
+            if every and step % every == 0:
+                self.log_at(step, {"train/loss": value})
+
+    def log_at(self, step: int, metrics: dict[str, float]) -> None:
+        """Hand metrics to every logger at an optimizer step."""
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**metrics, "epoch": self.current_epoch}, step=step)
+
+    # Evaluation -------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def score(self, pixels: Tensor, labels: Tensor, batch_size: int = 500) -> Score:
+        """Classify images with nothing dropped, `batch_size` at a time: pixels `[N, 784]`, labels `[N]`."""
+        weight = next(self.net.parameters())
+        training = self.net.training
+        self.net.eval()
+        correct = 0
+        for part, label in zip(pixels.split(batch_size), labels.split(batch_size), strict=True):
+            output = self.net(part.to(weight.device, weight.dtype))
+            correct += int((output.argmax(1) == label.to(weight.device)).sum())
+        self.net.train(training)
+        return Score(correct, len(labels))
+
+    def _start_counting(self) -> None:
+        lightning_steps.log_at_global_step(self.trainer)
+        self._counts = torch.zeros(2, dtype=torch.int64, device=self.device)
+        self._loss = torch.zeros((), dtype=torch.float64, device=self.device)
+
+    on_validation_epoch_start = _start_counting
+    on_test_epoch_start = _start_counting
+
+    def _count(self, batch: tuple[Tensor, Tensor]) -> None:
+        pixels, labels = batch
+        output = self(pixels)
+        self._counts += torch.stack([(output.argmax(1) == labels).sum(), torch.tensor(len(labels), device=self.device)])
+        self._loss += self.network.loss(output, labels).double().sum()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count what is right."""
+        self._count(batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count what is right."""
+        self._count(batch)
+
+    def _finish_counting(self, stage: str) -> None:
+        """Whole counts are added over the ranks, so the accuracy does not depend on how many there are."""
+        correct, total = self._sum_over_ranks(self._counts).tolist()
+        loss = float(self._sum_over_ranks(self._loss))
+        self.last_score = Score(correct, total)
+        self.log(f"{stage}/accuracy", correct / total, prog_bar=True, rank_zero_only=True)
+        self.log(f"{stage}/loss", loss / total, rank_zero_only=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/accuracy` and `val/loss`."""
+        self._finish_counting("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/accuracy` and `test/loss`, and print the line the tutorial ends with."""
+        self._finish_counting("test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The class of each image: `[N]` int64."""
+        return self(batch[0]).argmax(1)
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what the weights belong to."""
+        checkpoint["mnistport"] = {"network": self.network.name, "seed": self.seed}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another network's weights before they are tried.
+
+        Raises:
+            UserError: The checkpoint is not of this network, or not of mnistport.
+        """
+        found = checkpoint.get("mnistport", {}).get("network")
+        if found is None:
+            raise UserError("the checkpoint was not written by mnistport: it does not say which network it holds")
+        if found != self.network.name:
+            raise UserError(
+                f"the checkpoint holds the network {found!r}, the model is {self.network.name!r}; "
+                f"use --config {found}, or a checkpoint of {self.network.name}"
+            )
+
+
+def _make(name: str, module: Any, options: dict[str, Any]) -> torch.nn.Module:
+    """The network with its options.
+
+    Raises:
+        UserError: It has no such option; says which it has.
+    """
+    known = list(inspect.signature(module).parameters)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise UserError(f"the network {name!r} has no option {', '.join(map(repr, unknown))}; {has}")
+    made: torch.nn.Module = module(**options)
+    return made

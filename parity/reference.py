@@ -1,0 +1,178 @@
+"""The records a proof is described by: our side, their side, and how the names of one belong to the other.
+
+Nothing here knows MNIST, images or classes. `Feeds` are arrays by placeholder name, first axis the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from parity.weights import Layout, WeightMap
+
+Array = np.ndarray[Any, Any]
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Port:
+    """Our side: a module, its loss and its optimizer.
+
+    Attributes:
+        name: Command-line argument, test id and report row.
+        module: Makes the module.
+        forward: (module, feeds as tensors) -> output.
+        loss: (output, feeds as tensors) -> scalar.
+        optimizer: Makes the optimizer from parameters.
+    """
+
+    name: str
+    module: Callable[[], nn.Module]
+    forward: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
+    loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor]
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoints:
+    """Their side: what a graph builder hands over. All values are TensorFlow's own objects.
+
+    Attributes:
+        feeds: Placeholders by name.
+        variables: Variables by the tutorial's Python names.
+        stages: Intermediate results in order of computation, the output among them.
+        loss: The scalar that is minimized.
+        optimizer: The `tf.train.Optimizer`.
+        train_op: What one training step runs.
+        draws: The uniform draw inside each dropout (`tf1.uniform_of`).
+        training: What else is fed in a training step, e.g. {keep_prob: 0.5}.
+        evaluation: What else is fed otherwise, e.g. {keep_prob: 1.0}.
+    """
+
+    feeds: Mapping[str, Any]
+    variables: Mapping[str, Any]
+    stages: Mapping[str, Any]
+    loss: Any
+    optimizer: Any
+    train_op: Any
+    draws: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[Any, Any] = field(default_factory=dict)
+    evaluation: Mapping[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """An intermediate result that has a name on both sides.
+
+    Attributes:
+        theirs: Its key in `Endpoints.stages`.
+        ours: Path of the submodule whose output it is ("" for the module itself).
+        layout: From their axes to ours.
+    """
+
+    theirs: str
+    ours: str
+    layout: Layout = field(default_factory=Layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A dropout whose uniform numbers both sides are given.
+
+    Attributes:
+        theirs: Its key in `Endpoints.draws`.
+        ours: Path of the dropout module.
+        shape: One example's shape on their side.
+        layout: From their axes (batch first) to ours.
+    """
+
+    theirs: str
+    ours: str
+    shape: tuple[int, ...]
+    layout: Layout = field(default_factory=Layout)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slots:
+    """Optimizer state by name: theirs -> ours.
+
+    Attributes:
+        per_weight: TF slot name -> key in `optimizer.state[weight]`.
+        shared: TF variable name -> key in the (single) parameter group.
+    """
+
+    per_weight: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, str] = field(default_factory=dict)
+
+
+GRADIENT_DESCENT = Slots()
+ADAM = Slots(
+    per_weight={"m": "m", "v": "v"}, shared={"beta1_power": "beta1_power", "beta2_power": "beta2_power"}
+)
+RMSPROP = Slots(per_weight={"rms": "rms", "momentum": "momentum"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """What both sides are fed.
+
+    Attributes:
+        name: Data set and where it came from, for reports.
+        batch: Training step (from 0) -> its feeds.
+        evaluation: Examples that were never trained on.
+        labels: Their classes [N], or None where the output is not a class.
+    """
+
+    name: str
+    batch: Callable[[int], Feeds]
+    evaluation: Feeds
+    labels: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A known departure of the graph from the published program, and why it changes nothing that is claimed."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """A port, its original, and everything needed to compare the two.
+
+    Attributes:
+        port: Our side.
+        build: (tensorflow.compat.v1, dtype) -> Endpoints, in the default graph.
+        weights: Every TF variable and every tensor of the module's state, once each.
+        stages: Every named stage, in order.
+        output: The stage that is the model's output (its last axis the classes, where there are classes).
+        slots: The optimizer's state.
+        data: Seed -> what both sides are fed. `source` and `directory` name a data set where the reference has any.
+        draws: Every dropout.
+        trained_steps: Steps TF1 trains before trained weights are compared.
+        nonfinite_loss: The loss is not finite by design at some inputs; then both sides must be so at the same.
+        differences: Known departures from the published program.
+    """
+
+    port: Port
+    build: Callable[[Any, str], Endpoints]
+    weights: WeightMap
+    stages: Sequence[Stage]
+    output: str
+    slots: Slots
+    data: Callable[..., Data]
+    draws: Sequence[Draw] = ()
+    trained_steps: int = 300
+    nonfinite_loss: bool = False
+    differences: Sequence[Difference] = ()
+
+    @property
+    def name(self) -> str:
+        """The port's name."""
+        return self.port.name

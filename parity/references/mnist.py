@@ -1,0 +1,71 @@
+"""What the eight references share: one MNIST feed, and a port made of a `mnistport.Network`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+from torch import Tensor
+
+from mnistport.data.sources import DataSet, load, scale, split
+from mnistport.network import Network
+from parity.reference import Array, Data, Feeds, Port
+
+
+def port(network: Network) -> Port:
+    """Our side of a tutorial: pixels "x" [N, 784] or [N, 28, 28, 1] and one-hot labels "y_" [N, 10], the mean loss over the batch."""
+
+    def loss(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
+        return network.loss(output, feeds["y_"].argmax(1)).mean()
+
+    return Port(
+        name=network.name,
+        module=network.module,
+        forward=lambda module, feeds: module(feeds["x"].flatten(1)),
+        loss=loss,
+        optimizer=network.recipe.optimizer,
+    )
+
+
+@cache
+def _load(source: str, directory: str | None) -> DataSet:
+    return load(source, directory)
+
+
+def one_hot(labels: Array) -> Array:
+    """Classes `[N]` to rows with a single one: `[N, 10]`, float32."""
+    return np.eye(10, dtype=np.float32)[labels]
+
+
+def data(
+    network: Network,
+    seed: int,
+    source: str = "auto",
+    directory: str | None = None,
+    *,
+    image: tuple[int, ...] = (784,),
+) -> Data:
+    """The tutorial's batch stream, scaling and split on the chosen data set; the test set for evaluation.
+
+    `image` is one image's shape as the tutorial's placeholder takes it.
+    """
+    recipe = network.recipe
+    loaded = _load(source, directory)
+    train, _ = split(loaded.train, recipe.split)
+    stream = recipe.stream(len(train), recipe.batch_size, seed)
+
+    def pixels(images: Array) -> Array:
+        return scale(images, recipe.scaling).reshape(-1, *image)
+
+    def batch(step: int) -> Feeds:
+        index = stream.indices(step, step + 1)[0]
+        return {"x": pixels(train.images[index]), "y_": one_hot(train.labels[index])}
+
+    test = {"x": pixels(loaded.test.images), "y_": one_hot(loaded.test.labels)}
+    return Data(
+        name=f"{loaded.name}, {len(loaded.train):,} + {len(loaded.test):,} images",
+        batch=batch,
+        evaluation=test,
+        labels=loaded.test.labels.astype(np.int64),
+    )

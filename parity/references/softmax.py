@@ -1,0 +1,46 @@
+"""The graph of "Deep MNIST for Experts", part 1, and how its names belong to `mnistport`'s."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from mnistport.networks.softmax import NETWORK
+from parity.reference import GRADIENT_DESCENT, Endpoints, Reference, Stage
+from parity.references import mnist
+from parity.weights import Weight, WeightMap
+
+
+def build(tf: Any, dtype: str) -> Endpoints:
+    """The tutorial's graph."""
+    x = tf.placeholder(dtype, [None, 784])
+    y_ = tf.placeholder(dtype, [None, 10])
+
+    W = tf.Variable(tf.zeros([784, 10], dtype))
+    b = tf.Variable(tf.zeros([10], dtype))
+    y = tf.matmul(x, W) + b
+
+    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y))
+    optimizer = tf.train.GradientDescentOptimizer(0.5)
+    return Endpoints(
+        feeds={"x": x, "y_": y_},
+        variables={"W": W, "b": b},
+        stages={"logits": y},
+        loss=loss,
+        optimizer=optimizer,
+        train_op=optimizer.minimize(loss),
+    )
+
+
+REFERENCE = Reference(
+    port=mnist.port(NETWORK),
+    build=build,
+    weights=WeightMap(
+        Weight("W", "fc.weight", "i o -> o i"),
+        Weight("b", "fc.bias"),
+    ),
+    stages=(Stage("logits", "fc"),),
+    output="logits",
+    slots=GRADIENT_DESCENT,
+    data=partial(mnist.data, NETWORK),
+)

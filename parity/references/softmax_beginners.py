@@ -1,0 +1,48 @@
+"""The graph of TensorFlow's "MNIST for ML Beginners", and how its names belong to `mnistport`'s."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from mnistport.networks.softmax_beginners import NETWORK
+from parity.reference import GRADIENT_DESCENT, Endpoints, Reference, Stage
+from parity.references import mnist
+from parity.weights import Weight, WeightMap
+
+
+def build(tf: Any, dtype: str) -> Endpoints:
+    """The tutorial's graph."""
+    x = tf.placeholder(dtype, [None, 784])
+    y_ = tf.placeholder(dtype, [None, 10])
+
+    W = tf.Variable(tf.zeros([784, 10], dtype))
+    b = tf.Variable(tf.zeros([10], dtype))
+    logits = tf.matmul(x, W) + b
+    y = tf.nn.softmax(logits)
+
+    loss = tf.reduce_mean(-tf.reduce_sum(y_ * tf.log(y), axis=[1]))
+    optimizer = tf.train.GradientDescentOptimizer(0.5)
+    return Endpoints(
+        feeds={"x": x, "y_": y_},
+        variables={"W": W, "b": b},
+        stages={"logits": logits, "y": y},
+        loss=loss,
+        optimizer=optimizer,
+        train_op=optimizer.minimize(loss),
+    )
+
+
+REFERENCE = Reference(
+    port=mnist.port(NETWORK),
+    build=build,
+    weights=WeightMap(
+        Weight("W", "fc.weight", "i o -> o i"),
+        Weight("b", "fc.bias"),
+    ),
+    stages=(Stage("logits", "fc"), Stage("y", "softmax")),
+    output="y",
+    slots=GRADIENT_DESCENT,
+    data=partial(mnist.data, NETWORK),
+    nonfinite_loss=True,
+)

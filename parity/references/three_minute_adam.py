@@ -1,0 +1,87 @@
+"""The graph of "3-minute deep learning", chapter 7.2, and how its names belong to `mnistport`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mnistport.layers import float32
+from mnistport.networks.three_minute_adam import NETWORK
+from parity import tf1
+from parity.reference import ADAM, Difference, Draw, Endpoints, Reference, Stage
+from parity.references import mnist
+from parity.weights import Layout, Weight, WeightMap
+
+
+def build(tf: Any, dtype: str, optimizer: Callable[[Any], Any] | None = None) -> Endpoints:
+    """The book's graph; chapter 7.2.9 puts another `optimizer` on it."""
+    X = tf.placeholder(dtype, [None, 28, 28, 1])
+    Y = tf.placeholder(dtype, [None, 10])
+    keep_prob = tf.placeholder(dtype)
+
+    W1 = tf.Variable(tf.random_normal([3, 3, 1, 32], stddev=0.01, dtype=dtype))
+    C1 = tf.nn.conv2d(X, W1, strides=[1, 1, 1, 1], padding="SAME")
+    L1 = tf.nn.relu(C1)
+    L1 = tf.nn.max_pool(L1, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+
+    W2 = tf.Variable(tf.random_normal([3, 3, 32, 64], stddev=0.01, dtype=dtype))
+    C2 = tf.nn.conv2d(L1, W2, strides=[1, 1, 1, 1], padding="SAME")
+    L2 = tf.nn.relu(C2)
+    L2 = tf.nn.max_pool(L2, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+
+    W3 = tf.Variable(tf.random_normal([7 * 7 * 64, 256], stddev=0.01, dtype=dtype))
+    L3 = tf.reshape(L2, [-1, 7 * 7 * 64])
+    L3 = tf.matmul(L3, W3)
+    L3 = tf.nn.relu(L3)
+    D3 = tf.nn.dropout(L3, keep_prob)
+
+    W4 = tf.Variable(tf.random_normal([256, 10], stddev=0.01, dtype=dtype))
+    model = tf.matmul(D3, W4)
+
+    cost = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(logits=model, labels=Y))
+    trainer = tf.train.AdamOptimizer(0.001) if optimizer is None else optimizer(tf)
+    return Endpoints(
+        feeds={"x": X, "y_": Y},
+        variables={"W1": W1, "W2": W2, "W3": W3, "W4": W4},
+        stages={"C1": C1, "L1": L1, "C2": C2, "L2": L2, "L3": L3, "dropout": D3, "logits": model},
+        loss=cost,
+        optimizer=trainer,
+        train_op=trainer.minimize(cost),
+        draws={"dropout": tf1.uniform_of(D3)},
+        training={keep_prob: float32(0.7)},
+        evaluation={keep_prob: 1.0},
+    )
+
+
+IMAGE = Layout("n h w c -> n c h w")
+
+REFERENCE = Reference(
+    port=mnist.port(NETWORK),
+    build=build,
+    weights=WeightMap(
+        Weight("W1", "conv1.weight", "h w i o -> o i h w"),
+        Weight("W2", "conv2.weight", "h w i o -> o i h w"),
+        Weight("W3", "fc1.weight", "i o -> o i"),
+        Weight("W4", "fc2.weight", "i o -> o i"),
+    ),
+    stages=(
+        Stage("C1", "conv1", IMAGE),
+        Stage("L1", "pool1", IMAGE),
+        Stage("C2", "conv2", IMAGE),
+        Stage("L2", "pool2", IMAGE),
+        Stage("L3", "relu"),
+        Stage("dropout", "dropout"),
+        Stage("logits", "fc2"),
+    ),
+    output="logits",
+    slots=ADAM,
+    data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
+    draws=(Draw("dropout", "dropout", (256,)),),
+    differences=(
+        Difference(
+            "the uniform draw inside tf.nn.dropout is fed",
+            "both sides must drop the same units; it is an ordinary tensor and the graph is not changed",
+        ),
+    ),
+)

@@ -1,0 +1,76 @@
+"""The graph of "3-minute deep learning", chapter 7.3, on the real `tf.layers`; how its names belong to `mnistport`'s."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from mnistport.networks.three_minute_layers import NETWORK
+from parity.reference import ADAM, Endpoints, Reference, Stage
+from parity.references import mnist
+from parity.weights import Layout, Weight, WeightMap
+
+
+def build(tf: Any, dtype: str) -> Endpoints:
+    """The book's graph, its misplaced argument included: `is_training` lands in `noise_shape`."""
+    X = tf.placeholder(dtype, [None, 28, 28, 1])
+    Y = tf.placeholder(dtype, [None, 10])
+    is_training = tf.placeholder(tf.bool)
+
+    C1 = tf.layers.conv2d(X, 32, [3, 3], activation=None, padding="SAME")
+    L1 = tf.nn.relu(C1)
+    L1 = tf.layers.max_pooling2d(L1, [2, 2], [2, 2], padding="SAME")
+    L1 = tf.layers.dropout(L1, 0.7, is_training)
+
+    C2 = tf.layers.conv2d(L1, 64, [3, 3])
+    L2 = tf.layers.max_pooling2d(C2, [2, 2], [2, 2])
+    L2 = tf.layers.dropout(L2, 0.7, is_training)
+
+    L3 = tf.layers.flatten(L2)
+    L3 = tf.layers.dense(L3, 256, activation=tf.nn.relu)
+    L3 = tf.layers.dropout(L3, 0.5, is_training)
+
+    model = tf.layers.dense(L3, 10, activation=None)
+
+    cost = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(logits=model, labels=Y))
+    variables = {variable.op.name: variable for variable in tf.trainable_variables()}
+    optimizer = tf.train.AdamOptimizer(0.001)
+    return Endpoints(
+        feeds={"x": X, "y_": Y},
+        variables=variables,
+        stages={"C1": C1, "L1": L1, "C2": C2, "L2": L2, "L3": L3, "logits": model},
+        loss=cost,
+        optimizer=optimizer,
+        train_op=optimizer.minimize(cost),
+        training={is_training: True},
+        evaluation={is_training: False},
+    )
+
+
+IMAGE = Layout("n h w c -> n c h w")
+
+REFERENCE = Reference(
+    port=mnist.port(NETWORK),
+    build=build,
+    weights=WeightMap(
+        Weight("conv2d/kernel", "conv1.weight", "h w i o -> o i h w"),
+        Weight("conv2d/bias", "conv1.bias"),
+        Weight("conv2d_1/kernel", "conv2.weight", "h w i o -> o i h w"),
+        Weight("conv2d_1/bias", "conv2.bias"),
+        Weight("dense/kernel", "fc1.weight", "i o -> o i"),
+        Weight("dense/bias", "fc1.bias"),
+        Weight("dense_1/kernel", "fc2.weight", "i o -> o i"),
+        Weight("dense_1/bias", "fc2.bias"),
+    ),
+    stages=(
+        Stage("C1", "conv1", IMAGE),
+        Stage("L1", "dropout1", IMAGE),
+        Stage("C2", "conv2", IMAGE),
+        Stage("L2", "dropout2", IMAGE),
+        Stage("L3", "dropout3"),
+        Stage("logits", "fc2"),
+    ),
+    output="logits",
+    slots=ADAM,
+    data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
+)

@@ -1,0 +1,95 @@
+"""The one table of bounds. Every limit that decides whether a port passes is computed here and carries its reason.
+
+Two questions, two kinds of bound. *Same function?* is asked in float64, where the bound is fixed and leaves room for
+the order of summation only. *Good enough in float32?* has no fixed bound: the port may be as inexact as TF1 itself is,
+measured against float64 as the arbiter. A limit is never raised without a figure measured and a reason written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from parity.compare import Array, Bound
+
+# Same function, float64. Inside the band the limit is one absolute figure; outside it follows the scale, continuously.
+SAME_FUNCTION = 1e-12  # largest |ours - theirs| for a tensor whose largest value lies inside the band
+LOCKSTEP = 1e-9  # the same after a full recipe of free running, in which every step hands its rounding on
+BAND_BOTTOM = 1e-2  # below: gradients late in training, Adam's v. An absolute limit would let them be all wrong
+BAND_TOP = 1.0  # above: sums over many large terms, whose rounding grows with the terms
+ABOVE_ZERO = float(np.finfo(np.float64).tiny)  # limit for an all-zero tensor, so that -0.0 may stand for 0.0
+
+# Rounding, float32: limit = OWN_ERROR_TIMES * TF1's own error + FLOOR_ULP ulp, and never past FRACTION of the scale.
+OWN_ERROR_TIMES = 4  # both errors are draws from one distribution; the larger is seldom over this multiple of the other
+FLOOR_ULP = 8  # where TF1 happens to hit float64's value, the port need not: a few roundings are always allowed
+FRACTION = 0.1  # however inexact TF1 was, a tensor of zeros or one with its signs turned must not pass
+
+
+def exact() -> Bound:
+    """Bit for bit: data, index streams, weight maps, checkpoints. Nothing is computed, so nothing may change."""
+    return Bound(0.0, "values are copied, not computed, so every bit must be the same")
+
+
+def same_function(scale: float) -> Bound:
+    """One pass in float64: stages, loss, gradients, a step and its slots. `scale` is the largest |theirs|."""
+    return _by_scale(SAME_FUNCTION, scale, "float64, one pass")
+
+
+def lockstep(scale: float) -> Bound:
+    """Weights, slots and losses after a whole recipe in float64, free running. `scale` is the largest |theirs|."""
+    return _by_scale(LOCKSTEP, scale, "float64, rounding carried on through every step")
+
+
+def _by_scale(limit: float, scale: float, what: str) -> Bound:
+    if not scale >= 0 or np.isinf(scale):
+        raise ValueError(f"a scale is the largest finite |value| of a tensor, found {scale!r}")
+    if scale > BAND_TOP:
+        relative = limit / BAND_TOP
+        return Bound(relative * scale, f"{what}: {relative:.0e} of the largest value, {scale:.2g}")
+    if scale < BAND_BOTTOM:
+        relative = limit / BAND_BOTTOM
+        reason = f"{what}: {relative:.0e} of the largest value, {scale:.2g}, so that no wrong value hides"
+        return Bound(max(relative * scale, ABOVE_ZERO), reason)
+    return Bound(limit, f"{what}: the largest value, {scale:.2g}, is of order one")
+
+
+def rounding(theirs_error: float, scale: float) -> Bound:
+    """float32 against the float64 arbiter, from TF1's own largest error and the arbiter's largest |value|.
+
+    A saved `Comparison` holds both (`theirs_error`, `scale`), so it can be judged again with other factors.
+    """
+    largest = np.nextafter(np.finfo(np.float32).max, np.float32(0))  # the last that has a next one
+    ulp = float(np.spacing(np.float32(min(scale, float(largest)))))
+    floor = FLOOR_ULP * ulp
+    limit = OWN_ERROR_TIMES * theirs_error + floor
+    reason = f"{OWN_ERROR_TIMES} x TF1's own float32 error {theirs_error:.1e} + {FLOOR_ULP} ulp at {scale:.2g}"
+    most = max(FRACTION * scale, floor)
+    if limit > most:
+        return Bound(most, f"{reason}, cut to {FRACTION} of {scale:.2g}, past which zeros would pass")
+    return Bound(limit, reason)
+
+
+def float32_bound(theirs32: Array, arbiter64: Array) -> Bound:
+    """`rounding` with its two figures taken from TF1's float32 result and the float64 truth (same shape)."""
+    if theirs32.shape != arbiter64.shape:
+        raise ValueError(f"shape {theirs32.shape} against the arbiter's {arbiter64.shape}")
+    finite = np.isfinite(theirs32) & np.isfinite(arbiter64)
+    theirs, truth = theirs32[finite].astype(np.float64), arbiter64[finite].astype(np.float64)
+    return rounding(float(np.abs(theirs - truth).max(initial=0.0)), scale_of(truth))
+
+
+def scale_of(array: Array) -> float:
+    """The largest finite |value| of an array; 0 if it has none."""
+    finite = np.asarray(array, np.float64)[np.isfinite(array)]
+    return float(np.abs(finite).max(initial=0.0))
+
+
+def by_scale(rule: Callable[[float], Bound]) -> Callable[[str, Array], Bound]:
+    """A rule of the scale (`same_function`, `lockstep`) as `compare_all` asks for it: one bound for each tensor."""
+    return lambda name, theirs: rule(scale_of(theirs))
+
+
+def by_arbiter(arbiter: Mapping[str, Array]) -> Callable[[str, Array], Bound]:
+    """`float32_bound` as `compare_all` asks for it: one bound for each tensor, against the arbiter's of that name."""
+    return lambda name, theirs: float32_bound(theirs, arbiter[name])

@@ -1,0 +1,209 @@
+"""`parity verify`: every check of every reference, printed as it goes and written as JSON and Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from mnistport.errors import UserError
+from parity import references, tf1
+from parity.case import Case, Dtype
+from parity.checks import CHECKS
+from parity.cli import DTYPES
+from parity.compare import Comparison
+from parity.environment import environment
+from parity.reference import Data, Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One check of one network in one precision."""
+
+    network: str
+    check: str
+    dtype: str
+    device: str
+    comparisons: Sequence[Comparison]
+    seconds: float
+    command: str
+
+    @property
+    def passed(self) -> bool:
+        """All comparisons hold, and there is at least one."""
+        return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
+
+    @property
+    def worst(self) -> Comparison:
+        """The comparison nearest to its bound, or furthest over it."""
+        return max(self.comparisons, key=lambda c: (not c.passed, (c.max_abs or 0.0) / c.bound if c.bound else 0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` writes it (schema 1)."""
+        return {
+            "network": self.network,
+            "check": self.check,
+            "dtype": self.dtype,
+            "device": self.device,
+            "passed": self.passed,
+            "seconds": round(self.seconds, 3),
+            "comparisons": [comparison.to_json() for comparison in self.comparisons],
+            "command": self.command,
+        }
+
+
+def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Run what the command line asks for; 0 if all claims hold, 1 if one fails.
+
+    Raises:
+        UserError: The question cannot be asked: unknown name or check, no TensorFlow, no device, unreadable data.
+    """
+    checks = _checks(args.checks)
+    _writable(args.json, args.out)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {args.device}: torch sees no CUDA device here; use --device cpu")
+    targets = args.targets or list(references.names())
+    found = {target: references.get(target) for target in targets}
+    tf1.load()
+    results: list[Result] = []
+    sets: dict[str, str] = {}
+    for target, reference in found.items():
+        data = _data(reference, args)
+        sets[reference.name] = data.name
+        print(f"{reference.name} on {data.name}", flush=True)
+        for result in _results(reference, target, data, checks, args):
+            results.append(result)
+            print(_line(result), flush=True)
+            if not result.passed:
+                print(_explained(result), flush=True)
+    document = {
+        "schema": 1,
+        "environment": {**environment(), "data": sets, "command": shlex.join(words)},
+        "results": [result.to_json() for result in results],
+    }
+    _write(document, args.json, args.out)
+    failed = [result for result in results if not result.passed]
+    print(_verdict(results, failed))
+    return 1 if failed else 0
+
+
+def _checks(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in CHECKS]
+    if unknown or not names:
+        raise UserError(f"--checks {text}: no check is called {unknown or 'nothing'}; there are {', '.join(CHECKS)}")
+    return names
+
+
+def _writable(json_file: Path | None, out: Path | None) -> None:
+    """Find out before an hour's work that its result cannot be written."""
+    if json_file is not None and (json_file.is_dir() or not json_file.resolve().parent.is_dir()):
+        raise UserError(f"--json {json_file}: cannot be written there; name a file in a folder that exists")
+    if out is not None:
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out}: is a file; name a folder")
+        out.mkdir(parents=True, exist_ok=True)
+
+
+def _data(reference: Reference, args: argparse.Namespace) -> Data:
+    """What both sides are fed, from the data set that was asked for."""
+    asked = {"source": args.source, "directory": args.directory}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    taken = inspect.signature(reference.data).parameters
+    if refused := [f"--data.{'dir' if name == 'directory' else name}" for name in asked if name not in taken]:
+        raise UserError(f"{reference.name} brings its own data; leave out {' and '.join(refused)}")
+    return reference.data(args.seed, **asked)
+
+
+def _results(
+    reference: Reference, target: str, data: Data, checks: Sequence[str], args: argparse.Namespace
+) -> Iterator[Result]:
+    cache: dict[Any, Any] = {}
+    for dtype in (args.dtype,) if args.dtype else DTYPES:
+        case = Case(
+            reference=reference, data=data, dtype=cast(Dtype, dtype), device=args.device, seed=args.seed, cache=cache
+        )
+        for check in checks:
+            start = time.perf_counter()
+            comparisons = CHECKS[check](case)
+            yield Result(
+                network=reference.name,
+                check=check,
+                dtype=dtype,
+                device=args.device,
+                comparisons=comparisons,
+                seconds=time.perf_counter() - start,
+                command=_again(target, check, dtype, args),
+            )
+
+
+def _again(target: str, check: str, dtype: str, args: argparse.Namespace) -> str:
+    """The command that asks this one question again."""
+    words = ["parity", "verify", target, "--checks", check, "--dtype", dtype]
+    words += ["--device", args.device] if args.device != "cpu" else []
+    words += ["--seed", str(args.seed)] if args.seed else []
+    words += ["--data.source", args.source] if args.source else []
+    words += ["--data.dir", args.directory] if args.directory else []
+    return shlex.join(words)
+
+
+def margin(result: Result) -> str:
+    """How near the worst comparison came to its bound."""
+    worst = result.worst
+    if all(comparison.bound == 0.0 for comparison in result.comparisons):
+        return "every bit equal"
+    found = "not comparable" if worst.max_abs is None else f"{worst.max_abs:.1e}"
+    return f"{found}, {worst.bound:.1e} allowed, {worst.name}"
+
+
+def _line(result: Result) -> str:
+    verdict = "ok  " if result.passed else "FAIL"
+    count = f"{len(result.comparisons)} compared"
+    return f"  {result.dtype}  {result.check:10} {verdict} {count:>12}; worst {margin(result)}  [{result.seconds:.1f} s]"
+
+
+def _explained(result: Result) -> str:
+    """The first comparison that parts, what agreed before it, and the command to run again."""
+    names = [comparison.name for comparison in result.comparisons]
+    failed = [comparison for comparison in result.comparisons if not comparison.passed]
+    if not failed:
+        return "    nothing was compared"
+    first = failed[0]
+    before = names[: names.index(first.name)]
+    lines = [f"{result.network} · {result.check}: {first.explain()}"]
+    lines += [f"'{before[-1]}' before it agrees."] if before else []
+    lines += [f"{len(failed)} of {len(names)} comparisons fail."] if len(failed) > 1 else []
+    lines += [f"Again: {result.command}"]
+    return "\n".join(f"    {line}" for text in lines for line in text.splitlines())
+
+
+def _verdict(results: Sequence[Result], failed: Sequence[Result]) -> str:
+    networks = len({result.network for result in results})
+    comparisons = sum(len(result.comparisons) for result in results)
+    if failed:
+        named = ", ".join(f"{result.network} {result.check} {result.dtype}" for result in failed)
+        return f"\n{len(failed)} of {len(results)} claims FAIL: {named}"
+    noun = "network" if networks == 1 else "networks"
+    return f"\nall {len(results)} claims hold: {networks} {noun}, {comparisons} comparisons"
+
+
+def _write(document: Mapping[str, Any], json_file: Path | None, out: Path | None) -> None:
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    try:
+        if json_file is not None:
+            json_file.write_text(text)
+        if out is not None:
+            from parity.markdown import markdown
+
+            (out / "verify.json").write_text(text)
+            (out / "verify.md").write_text(markdown(document))
+    except OSError as error:
+        raise UserError(f"the result could not be written: {error}") from error
