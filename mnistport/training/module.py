@@ -18,6 +18,7 @@ from mnistport.network import BatchAccuracy, StageAccuracy
 from mnistport.training import lightning_steps
 from mnistport.training.chunks import Chunk, Cut
 from mnistport.training.draws import KeyedDraws
+from mnistport.training.tutorial_lines import TutorialLines
 
 
 class Score(NamedTuple):
@@ -91,10 +92,9 @@ class Classifier(pl.LightningModule):
         return self.network.recipe.optimizer(self.net.parameters(), **options)
 
     def configure_callbacks(self) -> list[Callback]:
-        """The lines the tutorial prints."""
-        from mnistport.training.tutorial_lines import TutorialLines
-
-        return [TutorialLines(self.network.recipe)]
+        """The lines the tutorial prints; once, where one trainer first fits and then tests."""
+        there = any(isinstance(callback, TutorialLines) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if there else [TutorialLines(self.network.recipe)]
 
     # Training ---------------------------------------------------------------------------------------------------------
 
@@ -237,23 +237,34 @@ class Classifier(pl.LightningModule):
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what the weights belong to."""
-        checkpoint["mnistport"] = {"network": self.network.name, "seed": self.seed}
+        """Say what run the weights belong to."""
+        checkpoint["mnistport"] = {"network": self.network.name, **self._run()}
+
+    def _run(self) -> dict[str, Any]:
+        """What must not change if a run is to be continued."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return {"seed_everything": self.seed, "data.batch_size": data.batch_size, "data.source": data.name}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another network's weights before they are tried.
+        """Refuse another network's weights, and a continuation that would be another run.
 
         Raises:
-            UserError: The checkpoint is not of this network, or not of mnistport.
+            UserError: The checkpoint is not of this network, or not of mnistport, or of a run on other batches.
         """
-        found = checkpoint.get("mnistport", {}).get("network")
-        if found is None:
+        found = dict(checkpoint.get("mnistport", {}))
+        network = found.pop("network", None)
+        if network is None:
             raise UserError("the checkpoint was not written by mnistport: it does not say which network it holds")
-        if found != self.network.name:
+        if network != self.network.name:
             raise UserError(
-                f"the checkpoint holds the network {found!r}, the model is {self.network.name!r}; "
-                f"use --config {found}, or a checkpoint of {self.network.name}"
+                f"the checkpoint holds the network {network!r}, the model is {self.network.name!r}; "
+                f"use --config {network}, or a checkpoint of {self.network.name}"
             )
+        if self._trainer is None or self.trainer.state.fn != "fit":
+            return
+        now = self._run()
+        if changed := [f"--{key} {value} (now {now[key]})" for key, value in found.items() if now[key] != value]:
+            raise UserError(f"the checkpoint's run had {', '.join(changed)}; continue it with the same")
 
 
 def _make(name: str, module: Any, options: dict[str, Any]) -> torch.nn.Module:

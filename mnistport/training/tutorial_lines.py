@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ProgressBar
+from pytorch_lightning.callbacks import Callback
+from tqdm import tqdm
 
 from mnistport.network import BatchAccuracy, EpochLoss, Recipe, SampledAccuracy, StageAccuracy
 from mnistport.training.chunks import Chunk
@@ -105,11 +107,7 @@ class TutorialLines(Callback):
 
 
 def _print(trainer: pl.Trainer, line: str) -> None:
-    """Above the progress bar where there is one; on the first rank only."""
-    if not trainer.is_global_zero:
-        return
-    bar = trainer.progress_bar_callback
-    if isinstance(bar, ProgressBar) and bar.is_enabled:
-        bar.print(line)
-    else:
-        print(line, flush=True)
+    """To standard output, above a progress bar if there is one; on the first rank only."""
+    if trainer.is_global_zero:
+        tqdm.write(line)
+        sys.stdout.flush()

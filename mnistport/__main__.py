@@ -1,0 +1,5 @@
+"""`python -m mnistport`."""
+
+from mnistport.cli import main
+
+raise SystemExit(main())

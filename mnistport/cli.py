@@ -1,0 +1,100 @@
+"""The `mnistport` command. Exit status: 0 done, 1 it failed, 2 the command could not be understood or carried out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from mnistport import __version__, networks
+from mnistport.errors import UserError
+
+HELP = """\
+usage: mnistport COMMAND [options]
+
+Classic TensorFlow 1 MNIST tutorials, trained in PyTorch Lightning.
+
+commands:
+  list      the networks
+  fit       train one:        mnistport fit --config deep
+  validate  score checkpoint: mnistport validate --config deep --ckpt_path FILE
+  test      on the test set:  mnistport test --config deep --ckpt_path FILE
+  predict   classes of the test images
+
+--config takes a network's name (its shipped recipe) or a YAML file. Everything else is LightningCLI's:
+--trainer.max_steps 100, --trainer.accelerator cpu, --data.source digits, --seed_everything 1, --print_config;
+`mnistport fit --help` lists all. `parity verify` proves the networks equal to TensorFlow's.
+"""
+
+LIGHTNING = ("fit", "validate", "test", "predict")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words[0] if words else "--help"
+    try:
+        if command in ("-h", "--help"):
+            print(HELP, end="")
+            return 0
+        if command == "--version":
+            print(f"mnistport {__version__}")
+            return 0
+        if command == "list":
+            return show_list()
+        if command not in LIGHTNING:
+            raise UserError(f"no command is called {command!r}; there are list, {', '.join(LIGHTNING)}")
+        return _lightning(words)
+    except UserError as error:
+        print(f"mnistport: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mnistport: interrupted", file=sys.stderr)
+        return 130
+
+
+def _lightning(words: Sequence[str]) -> int:
+    """LightningCLI, with recipes by name."""
+    resolved = with_recipe_paths(words)
+    try:
+        from mnistport.training.lightning_cli import run
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; install it: pip install {error.name}") from error
+    return run(resolved)
+
+
+def with_recipe_paths(words: Sequence[str]) -> list[str]:
+    """`--config deep` becomes `--config <the shipped file>`; a path stays as it is.
+
+    Raises:
+        UserError: The value is neither a network's name nor a file.
+    """
+    resolved = list(words)
+    for place, word in enumerate(words):
+        if word in ("--config", "-c") and place + 1 < len(words):
+            resolved[place + 1] = _recipe(words[place + 1])
+        elif word.startswith("--config="):
+            resolved[place] = f"--config={_recipe(word.partition('=')[2])}"
+    return resolved
+
+
+def _recipe(value: str) -> str:
+    shipped = files("mnistport") / "configs" / f"{value}.yaml"
+    if value in networks.BUILT_IN and shipped.is_file():
+        return str(shipped)
+    if value in networks.plug_ins():
+        raise UserError(f"the network {value!r} is a plug-in and ships no recipe; use --model.network {value}")
+    if not Path(value).is_file():
+        if Path(value).suffix in (".yaml", ".yml", ".json") or "/" in value:
+            raise UserError(f"--config {value}: no such file")
+        networks.get(value)  # says which names there are
+    return value
+
+
+def show_list() -> int:
+    """Print the networks."""
+    for name in networks.names():
+        about = networks.BUILT_IN.get(name) or f"plug-in {networks.plug_ins()[name].value}"
+        print(f"{name:22}{about}")
+    return 0
