@@ -72,6 +72,15 @@ class Case:
         feeds = self.data.batch(step)
         return feeds, self.draws(step, len(next(iter(feeds.values()))))
 
+    def initial(self) -> Answer:
+        """A fresh start of the tutorial's training: weights from TF1's own initial distributions, float32 values."""
+        if "initial" not in self.cache:
+            theirs = self.theirs("float32")
+            state = theirs.initialise()
+            self.cache["initial"] = {name: state[name] for name in theirs.shapes}
+        initial: Answer = self.cache["initial"]
+        return initial
+
     def trained(self) -> Answer:
         """Weights TF1 has trained in float32 from its own initial values, on the tutorial's batches."""
         if "trained" not in self.cache:

@@ -5,7 +5,7 @@ Nothing here knows MNIST, images or classes. `Feeds` are arrays by placeholder n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,12 +126,33 @@ class Data:
         batch: Training step (from 0) -> its feeds.
         evaluation: Examples that were never trained on.
         labels: Their classes [N], or None where the output is not a class.
+        original: Starts the original's own input program, an endless stream of feeds; None where there is none.
+        steps_per_epoch: Training steps in a pass over the training examples; 0 where there is no such thing.
     """
 
     name: str
     batch: Callable[[int], Feeds]
     evaluation: Feeds
     labels: Array | None = None
+    original: Callable[[], Iterator[Feeds]] | None = None
+    steps_per_epoch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What a training run of the port's own trainer left behind.
+
+    Attributes:
+        module: The trained module.
+        optimizer: Its optimizer.
+        losses: Loss of each step.
+        draws: Training step -> what our dropouts drew, by their names and in their axes.
+    """
+
+    module: nn.Module
+    optimizer: Optimizer
+    losses: Array
+    draws: Callable[[int], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +177,7 @@ class Reference:
         data: Seed -> what both sides are fed. `source` and `directory` name a data set where the reference has any.
         draws: Every dropout.
         trained_steps: Steps TF1 trains before trained weights are compared.
+        train: (case, steps) -> the port's own trainer's result from `case.initial()`; None where there is no trainer.
         nonfinite_loss: The loss is not finite by design at some inputs; then both sides must be so at the same.
         differences: Known departures from the published program.
     """
@@ -169,6 +191,7 @@ class Reference:
     data: Callable[..., Data]
     draws: Sequence[Draw] = ()
     trained_steps: int = 300
+    train: Callable[[Any, int], Trained] | None = None
     nonfinite_loss: bool = False
     differences: Sequence[Difference] = ()
 

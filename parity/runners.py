@@ -183,6 +183,14 @@ class Ours:
         for draw in reference.draws:
             self._take_draws(draw)
 
+    @classmethod
+    def around(cls, reference: Reference, dtype: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> Ours:
+        """A runner on a module and an optimizer that somebody else has made, or trained."""
+        runner = cls(reference, dtype)
+        runner.module, runner.optimizer = module, optimizer
+        runner.device = next(module.parameters()).device
+        return runner
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor in the module's state."""

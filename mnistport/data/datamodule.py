@@ -12,6 +12,7 @@ from torch import Tensor
 from mnistport import networks
 from mnistport.data.batches import BatchStream
 from mnistport.data.sources import DataSet, ImageSet, load, scale, split
+from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.chunks import Chunk, Cut, Plan, chunks
 
@@ -41,24 +42,35 @@ class MnistData(pl.LightningDataModule):
         self.save_hyperparameters(ignore=["dir"])
         self.recipe = networks.get(network).recipe
         self.source, self.folder, self.seed = source, dir, seed
+        if eval_batch_size < 1:
+            raise UserError(f"eval_batch_size {eval_batch_size}: expected at least 1 image")
         self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
         self.eval_batch_size = eval_batch_size
         self.name = source
         self._loaded: DataSet | None = None
 
     def prepare_data(self) -> None:
-        """Download once per machine, if need be."""
-        load(self.source, self.folder)
+        """Download once per machine, if need be. What cannot be trained on is refused while nothing is written yet."""
+        train, _ = split(self._load().train, self.recipe.split)
+        stream = self.recipe.stream(len(train), self.batch_size, self.seed)
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            steps = lightning_steps.steps_of_epoch(self.trainer.limit_train_batches, stream.steps_per_epoch)
+            lightning_steps.val_check_interval(self.trainer, steps)
+
+    def _load(self) -> DataSet:
+        """The data set, read once."""
+        if self._loaded is None:
+            self._loaded = load(self.source, self.folder)
+            self.name = self._loaded.name
+        return self._loaded
 
     def setup(self, stage: str = "fit") -> None:
         """Read and scale the images: float32 pixels in [0, 1], int64 labels."""
-        if self._loaded is not None:
+        if hasattr(self, "train"):
             return
-        self._loaded = load(self.source, self.folder)
-        self.name = self._loaded.name
-        train, validation = split(self._loaded.train, self.recipe.split)
+        train, validation = split(self._load().train, self.recipe.split)
         self.train, self.validation, self.test = (
-            self._tensors(images) for images in (train, validation, self._loaded.test)
+            self._tensors(images) for images in (train, validation, self._load().test)
         )
 
     def _tensors(self, images: ImageSet) -> tuple[Tensor, Tensor]:
@@ -121,13 +133,15 @@ class ChunkLoader:
     def __init__(self, trainer: pl.Trainer, stream: BatchStream) -> None:
         module = trainer.lightning_module
         self.trainer, self.stream = trainer, stream
-        steps = lightning_steps.take_limit_train_batches(trainer, stream.steps_per_epoch)
-        self.val_every = lightning_steps.take_val_check_interval(trainer, steps)
+        steps = lightning_steps.steps_of_epoch(module.limit_train_batches, stream.steps_per_epoch)
+        val_every = lightning_steps.take_val_check_interval(trainer, steps)
+        across_epochs = trainer.check_val_every_n_epoch is None
+        self.validation = None if val_every is None else Cut(val_every, epoch=None if across_epochs else steps)
         cuts = [Cut(every) for every in lightning_steps.checkpoint_cadences(trainer)]
         self.plan = Plan(
             size=module.steps_per_execution,
             steps_per_epoch=steps,
-            cuts=[*cuts, *module.cuts, *([Cut(self.val_every)] if self.val_every else [])],
+            cuts=[*cuts, *module.cuts, *([self.validation] if self.validation else [])],
             marks=module.marks,
             max_steps=trainer.max_steps,
         )
@@ -139,4 +153,4 @@ class ChunkLoader:
 
     def validates_at(self, step: int) -> bool | None:
         """Whether validation follows this step; None where Lightning's own rule stands."""
-        return None if self.val_every is None else step % self.val_every == 0
+        return None if self.validation is None else self.validation.falls_on(step)

@@ -35,14 +35,27 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """No chunk runs across step counts that leave `offset` when divided by `every`."""
+    """No chunk runs across step counts that leave `offset` when divided by `every`.
+
+    Attributes:
+        every: Steps between two such counts.
+        offset: The remainder they leave.
+        epoch: Steps after which the count starts anew, or None to count across epochs.
+    """
 
     every: int
     offset: int = 0
+    epoch: int | None = None
 
     def after(self, step: int) -> int:
-        """The first such step count beyond `step`."""
-        return step + self.every - (step - self.offset) % self.every
+        """The first such step count beyond `step`, which belongs to the epoch that begins there."""
+        counted = step % self.epoch if self.epoch else step
+        return step + self.every - (counted - self.offset) % self.every
+
+    def falls_on(self, step: int) -> bool:
+        """Whether `step` is such a count; at an epoch's end, as the last step of that epoch."""
+        counted = (step - 1) % self.epoch + 1 if self.epoch else step
+        return (counted - self.offset) % self.every == 0
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,13 @@ class KeyedDraws:
         generator.manual_seed(mix(self.seed, self.step, number))
         if unit.ndim == 4:
             _, channels, rows, columns = unit.shape
-            drawn = torch.rand(self.batch_size, rows, columns, channels, generator=generator, device=unit.device)
-            return drawn[self.share].permute(0, 3, 1, 2)
-        drawn = torch.rand(self.batch_size, *unit.shape[1:], generator=generator, device=unit.device)
-        return drawn[self.share]
+            return self._draw(generator, rows, columns, channels).permute(0, 3, 1, 2)
+        return self._draw(generator, *unit.shape[1:])
+
+    def _draw(self, generator: torch.Generator, *shape: int) -> Tensor:
+        """This rank's share of the global batch's numbers; float32, also where Lightning's default is float64."""
+        size = (self.batch_size, *shape)
+        return torch.rand(size, generator=generator, device=generator.device, dtype=torch.float32)[self.share]
 
     def release(self) -> None:
         """Give the dropouts back their own generator."""

@@ -33,34 +33,46 @@ def log_at_global_step(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
 
-def take_limit_train_batches(trainer: Trainer, steps_per_epoch: int) -> int:
-    """Steps in an epoch under `limit_train_batches`, which Lightning is then told to leave alone."""
-    limit = trainer.limit_train_batches
-    if limit == 0 or limit is None:
-        return steps_per_epoch
-    steps = limit if isinstance(limit, int) else max(1, int(steps_per_epoch * limit))
-    trainer.limit_train_batches = 1.0
-    return min(steps, steps_per_epoch)
+def take_limit_train_batches(trainer: Trainer) -> int | float:
+    """The user's `limit_train_batches`, in steps; Lightning, which would count chunks, is told that there is none."""
+    limit: int | float = trainer.limit_train_batches
+    if limit != 0:
+        trainer.limit_train_batches = 1.0
+    return limit
 
 
-def take_val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
+def steps_of_epoch(limit: int | float, whole_epoch: int) -> int:
+    """Steps in an epoch under a `limit_train_batches`, a number of steps or a share of the whole epoch."""
+    if limit == 0:
+        return whole_epoch  # Lightning takes no step at all
+    return min(limit if isinstance(limit, int) else max(1, int(whole_epoch * limit)), whole_epoch)
+
+
+def val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
     """Steps between two validations, or None where Lightning's own rule (each epoch's end, a time) stands.
 
     Raises:
         UserError: The interval is longer than an epoch, and validation is asked for within epochs.
     """
-    interval = trainer.val_check_interval
-    if getattr(trainer, "_val_check_time_interval", None) is not None or interval == 1.0 or not trainer.limit_val_batches:
+    if getattr(trainer, "_val_check_time_interval", None) is not None or not trainer.limit_val_batches:
         return None
+    interval = trainer.val_check_interval
     if isinstance(interval, float):
-        interval = max(1, int(steps_per_epoch * interval))
-        trainer.val_check_interval = interval
+        return None if interval == 1.0 else max(1, int(steps_per_epoch * interval))
     if interval > steps_per_epoch and trainer.check_val_every_n_epoch is not None:
         raise UserError(
             f"--trainer.val_check_interval {interval} is more than the {steps_per_epoch} steps of an epoch; to count "
             "across epochs, add --trainer.check_val_every_n_epoch null"
         )
-    return int(interval)
+    return interval
+
+
+def take_val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
+    """`val_check_interval`; a share of an epoch becomes a number, as Lightning takes no share of unknown lengths."""
+    interval = val_check_interval(trainer, steps_per_epoch)
+    if interval is not None:
+        trainer.val_check_interval = interval
+    return interval
 
 
 def validate_after_this_chunk(trainer: Trainer, validate: bool) -> None:

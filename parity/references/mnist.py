@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 import numpy as np
 from torch import Tensor
 
+from mnistport.data.batches import NextBatch, RandomBatch, Sequential
 from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
 from parity.reference import Array, Data, Feeds, Port
+from parity.references.originals import batches_in_file_order, next_batches, random_batches
 
 
 def port(network: Network) -> Port:
@@ -62,10 +64,17 @@ def data(
         index = stream.indices(step, step + 1)[0]
         return {"x": pixels(train.images[index]), "y_": one_hot(train.labels[index])}
 
+    def original() -> Iterator[Feeds]:
+        program = {NextBatch: next_batches, RandomBatch: random_batches, Sequential: batches_in_file_order}
+        feeds = program[recipe.stream](loaded.train.images, loaded.train.labels, recipe.batch_size, seed)
+        return ({"x": f["x"].reshape(-1, *image), "y_": f["y_"].astype(np.float32)} for f in feeds)
+
     test = {"x": pixels(loaded.test.images), "y_": one_hot(loaded.test.labels)}
     return Data(
         name=f"{loaded.name}, {len(loaded.train):,} + {len(loaded.test):,} images",
         batch=batch,
         evaluation=test,
         labels=loaded.test.labels.astype(np.int64),
+        original=original,
+        steps_per_epoch=stream.steps_per_epoch,
     )

@@ -1,0 +1,106 @@
+"""Our side of a tutorial trained by `mnistport`'s own Trainer, data module and engine, for `parity` to look at."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from mnistport.data.datamodule import MnistData
+from mnistport.network import Network
+from mnistport.training import lightning_steps
+from mnistport.training.draws import KeyedDraws
+from mnistport.training.module import Classifier
+from parity.reference import Array, Reference, Trained
+from parity.runners import Answer, Ours
+
+if TYPE_CHECKING:
+    from parity.case import Case
+
+
+class _Losses(Callback):
+    """Every step's loss, and the optimizer as it is at the end."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: object, outputs: object, *_: object) -> None:
+        self.losses += outputs["losses"].double().tolist()  # type: ignore[index]
+
+
+def train(network: Network, case: Case, steps: int) -> Trained:
+    """Train from `case.initial()` for some steps, as `mnistport fit` does, in `case.dtype`."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    module = Classifier(network=network.name, seed=case.seed)
+    with torch.no_grad():
+        ours = case.reference.weights.to_ours({name: case.initial()[name] for name in case.theirs().shapes})
+        for name, tensor in module.net.state_dict().items():
+            tensor.copy_(torch.from_numpy(ours[name]))
+    data = MnistData(network=network.name, seed=case.seed, **case.data_set)
+    losses = _Losses()
+    trainer = pl.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        limit_val_batches=0,
+        precision="64-true" if case.dtype == "float64" else "32-true",
+        accelerator="cuda" if case.device.startswith("cuda") else "cpu",
+        devices=1,
+        callbacks=[losses],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        trainer.fit(module, datamodule=data)
+    return Trained(
+        module=module.net,
+        optimizer=trainer.optimizers[0],
+        losses=np.asarray(losses.losses),
+        draws=lambda step: draws(case, module, data.batch_size, step),
+    )
+
+
+def draws(case: Case, module: Classifier, batch_size: int, step: int) -> Answer:
+    """The numbers the engine drew in a step, by TF's names and in TF's axes: a pure function, asked again."""
+    keyed = KeyedDraws(module.net, module.seed, batch_size, slice(None))
+    keyed.step = step
+    answer: Answer = {}
+    for draw in case.reference.draws:
+        dropout = module.net.get_submodule(draw.ours)
+        unit = torch.empty(draw.layout.shape_forward((batch_size, *draw.shape)), device=next(module.parameters()).device)
+        numbers: Array = dropout.draw(unit).cpu().numpy()  # type: ignore[operator]
+        answer[draw.theirs] = np.ascontiguousarray(draw.layout.backward(numbers))
+    keyed.release()
+    return answer
+
+
+def save_checkpoint(path: Path, reference: Reference, arrays: Mapping[str, Array], step: int) -> None:
+    """A Lightning checkpoint of a run that has taken `step` steps and stands at this state.
+
+    Written by the Trainer itself, so that it has every part Lightning looks for when it resumes.
+    """
+    module = Classifier(network=reference.name)
+    data = MnistData(network=reference.name)
+    trainer = pl.Trainer(
+        max_steps=0,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+    ours = Ours.around(reference, "float32", module.net, trainer.optimizers[0])
+    ours.load(arrays)
+    lightning_steps.stand_at(trainer, step, data.stream.steps_per_epoch)
+    trainer.save_checkpoint(path)
