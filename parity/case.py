@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
+from mnistport.errors import UserError
 from parity import tolerances
 from parity.compare import Comparison, compare_all
 from parity.reference import Array, Data, Reference
 from parity.runners import Answer, Ours, Runner, Theirs
 
 Dtype = Literal["float64", "float32"]
+
+SMALL = 2.0**-33
+"""About the size of the smallest epsilon TF1's optimizers add, RMSProp's."""
 
 
 @dataclass(kw_only=True)
@@ -26,6 +34,7 @@ class Case:
         dtype: The precision both sides run in.
         device: Where our side runs.
         seed: Of initial weights and draws.
+        data_set: What the data was asked for: `source`, `directory`.
         cache: Runners and trained weights, shared by the cases of one reference.
     """
 
@@ -34,7 +43,9 @@ class Case:
     dtype: Dtype = "float64"
     device: str = "cpu"
     seed: int = 0
+    data_set: Mapping[str, str] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
+    _feeding: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def theirs(self, dtype: Dtype | None = None) -> Theirs:
         """TF1's side, in this precision or in the arbiter's float64."""
@@ -45,31 +56,63 @@ class Case:
         return theirs
 
     def ours(self) -> Ours:
-        """Our side."""
+        """Our side.
+
+        Raises:
+            UserError: The weight map leaves a variable or tensor out, or gives one the wrong shape.
+        """
         key = ("ours", self.dtype, self.device)
         if key not in self.cache:
-            self.cache[key] = Ours(self.reference, self.dtype, self.device)
-        ours: Ours = self.cache[key]
-        return ours
+            ours = Ours(self.reference, self.dtype, self.device)
+            self.reference.weights.check(self.theirs().shapes, ours.shapes)
+            self.cache[key] = ours
+        found: Ours = self.cache[key]
+        return found
 
     def weights(self) -> Answer:
         """Weights of order one at every depth, float32 values: normal, deviation 1 / sqrt(fan in), vectors 0.1."""
         rng = np.random.default_rng(self.seed)
+        shapes = self.theirs().shapes.items()
+        normal = {name: rng.standard_normal(shape) / _fan_in(shape) for name, shape in shapes}
+        return {name: _as_float32(array) for name, array in self.admissible(normal).items()}
+
+    def admissible(self, values: Mapping[str, Array]) -> Answer:
+        """Weights both sides can be given: what has a counterpart; positive where it must be; counters at 0."""
+        variables = self.theirs().endpoints.variables
+        answer: Answer = {}
+        for row in self.reference.weights.weights:
+            name, dtype = row.theirs, variables[row.theirs].dtype.as_numpy_dtype
+            if not np.issubdtype(dtype, np.floating):
+                answer[name] = np.zeros_like(values[name], dtype)
+            else:
+                answer[name] = np.exp(values[name]) if name in self.reference.positive else values[name]
+        return answer
+
+    def small_slots(self) -> Answer:
+        """Slots as they are late in training: positive and so small that an epsilon counts, float32 values."""
+        rng = np.random.default_rng((self.seed, 0))
+        slots = {name: v for name, v in self.theirs().mapped.items() if name not in self._fixed()}
         return {
-            name: (rng.standard_normal(shape) / _fan_in(shape)).astype(np.float32)
-            for name, shape in self.theirs().shapes.items()
+            name: np.float32(SMALL) * rng.uniform(0.5, 1.5, v.shape.as_list()).astype(np.float32)
+            for name, v in slots.items()
         }
+
+    def _fixed(self) -> set[str]:
+        return {*self.theirs().shapes, *self.reference.slots.shared}
 
     def draws(self, step: int, num_images: int) -> Answer:
         """Uniform numbers in [0, 1) for every dropout, float32 values so that both precisions see the same."""
         rng = np.random.default_rng((self.seed, step))
-        return {
-            draw.theirs: rng.random((num_images, *draw.shape), dtype=np.float32) for draw in self.reference.draws
-        }
+        return {draw.theirs: rng.random((num_images, *draw.shape), dtype=np.float32) for draw in self.reference.draws}
+
+    def feeds(self, step: int) -> Mapping[str, Array]:
+        """The tutorial's batch of a training step."""
+        with self._feeding:  # both sides ask, each in its own thread; a stream of batches need not stand that
+            return self.data.batch(step)
 
     def step_feeds(self, step: int) -> tuple[Mapping[str, Array], Answer]:
         """The tutorial's batch of a training step, and the draws for it."""
-        feeds = self.data.batch(step)
+        feeds = self.feeds(step)
         return feeds, self.draws(step, len(next(iter(feeds.values()))))
 
     def initial(self) -> Answer:
@@ -77,7 +120,7 @@ class Case:
         if "initial" not in self.cache:
             theirs = self.theirs("float32")
             state = theirs.initialise()
-            self.cache["initial"] = {name: state[name] for name in theirs.shapes}
+            self.cache["initial"] = {name: state[name] for name in theirs.shapes if name in state}
         initial: Answer = self.cache["initial"]
         return initial
 
@@ -89,7 +132,7 @@ class Case:
             for step in range(self.reference.trained_steps):
                 theirs.step(*self.step_feeds(step))
             state = theirs.state()
-            self.cache["trained"] = {name: state[name] for name in theirs.shapes}
+            self.cache["trained"] = {name: state[name] for name in theirs.shapes if name in state}
         trained: Answer = self.cache["trained"]
         return trained
 
@@ -100,27 +143,96 @@ class Case:
         truth: Answer = self.cache["truth", name]
         return truth
 
-    def ask(self, name: str, question: Callable[[Runner], Answer]) -> list[Comparison]:
+    def ask(
+        self, name: str, question: Callable[[Runner], Answer], *, allow_nonfinite: Collection[str] = ()
+    ) -> list[Comparison]:
         """Put a question to both sides and compare the answers. `name` is the question's, for remembering answers.
 
         In float64 the bound says "same function". In float32 both sides are held against TF1 in float64, and ours may
         be off by a small multiple of what TF1 itself is off.
         """
-        truth, ours = self.truth(name, question), question(self.ours())
-        return self.judge(ours, truth if self.dtype == "float64" else question(self.theirs()), truth)
+        ours, theirs, truth, raised = self.both(name, question)
+        return self.judge(ours, theirs, truth, raised=raised, allow_nonfinite=allow_nonfinite)
 
-    def judge(self, ours: Answer, theirs: Answer, truth: Answer) -> list[Comparison]:
-        """Compare two answers under this precision's bound; `truth` is TF1's answer in float64."""
-        loose = [name for name in theirs if name.startswith("loss")] if self.reference.nonfinite_loss else []
-        if self.dtype == "float64":
-            return compare_all(ours, theirs, tolerances.by_scale(tolerances.same_function), allow_nonfinite=loose)
-        truth = {name: _upcast(array) for name, array in truth.items()}
-        return compare_all(ours, theirs, tolerances.by_arbiter(truth), arbiter=truth, allow_nonfinite=loose)
+    def both(self, name: str, question: Callable[[Runner], Answer]) -> tuple[Answer, Answer, Answer, Exception | None]:
+        """Ours, theirs, the truth, and what our module raised if it did; its answer then ends there.
+
+        Both sides work at the same time, in two threads: TF1 and torch let go of Python's lock while they compute.
+        """
+        runner, _ = self.ours(), self.theirs()
+
+        def their_side() -> tuple[Answer, Answer]:
+            truth = self.truth(name, question)
+            return (truth if self.dtype == "float64" else question(self.theirs())), truth
+
+        with ThreadPoolExecutor(1) as pool, _half_the_cores():
+            waiting = pool.submit(their_side)
+            ours, raised = _answer(runner, question)
+            theirs, truth = waiting.result()
+        return ours, theirs, truth, raised
+
+    def judge(
+        self,
+        ours: Answer,
+        theirs: Answer,
+        truth: Answer,
+        *,
+        raised: Exception | None = None,
+        allow_nonfinite: Collection[str] = (),
+    ) -> list[Comparison]:
+        """Compare two answers under this precision's bound.
+
+        Args:
+            ours: Our answer.
+            theirs: TF1's.
+            truth: TF1's in float64.
+            raised: Why ours is not whole; told wherever it lacks something.
+            allow_nonfinite: Names of what may be non-finite, on both sides alike.
+        """
+        arbiter, rule = None, tolerances.by_scale(tolerances.same_function)
+        if self.dtype != "float64":
+            arbiter = {name: _upcast(array) for name, array in truth.items()}
+            rule = tolerances.by_arbiter(arbiter)
+        found = compare_all(ours, theirs, rule, arbiter, allow_nonfinite=allow_nonfinite)
+        return [one if one.name in ours or raised is None else _with_error(one, raised) for one in found]
+
+
+def _answer(runner: Ours, question: Callable[[Runner], Answer]) -> tuple[Answer, Exception | None]:
+    """Our answer, as far as it goes: a module that raises is a port that fails, not a question badly put."""
+    runner.raised = None
+    try:
+        answer = question(runner)
+    except UserError:
+        raise
+    except Exception as error:
+        return {}, error
+    return answer, runner.raised
+
+
+def _with_error(comparison: Comparison, raised: Exception) -> Comparison:
+    """A missing answer, with the reason why it is."""
+    error = " ".join(f"{type(raised).__name__}: {raised}".split())
+    return replace(comparison, problem=f"{comparison.problem}, which raised {error}")
+
+
+@contextmanager
+def _half_the_cores() -> Iterator[None]:
+    """Leave TF1 its share: two pools that wait for one another on the same cores take many times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _fan_in(shape: tuple[int, ...]) -> float:
     """Square root of the fan in; vectors (biases) get deviation 0.1."""
     return float(np.sqrt(np.prod(shape[:-1]))) if len(shape) > 1 else 10.0
+
+
+def _as_float32(array: Array) -> Array:
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _upcast(array: Array) -> Array:

@@ -153,11 +153,10 @@ def write_tf1(path: Path, reference: Reference, state: State) -> None:
     theirs = Theirs(reference, "float32")
     _complete(theirs, state)
     tf = tf1.load()
-    with theirs.graph.as_default():
-        saver = tf.train.Saver(list(theirs.variables.values()))
     theirs.session.run(theirs.initializer)
     theirs.load(state.arrays)
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder:
+    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder, theirs.graph.as_default():
+        saver = tf.train.Saver(list(theirs.variables.values()))
         saver.save(theirs.session, str(Path(folder) / path.name), write_meta_graph=False, write_state=False)
         for part in sorted(Path(folder).iterdir(), reverse=True):  # the index last: it makes the checkpoint visible
             os.replace(part, path.parent / part.name)

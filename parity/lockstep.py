@@ -139,13 +139,13 @@ def _largest(errors: Mapping[str, float], names: set[str]) -> float:
 
 def predictions(case: Case, runner: Ours | Theirs) -> Array:
     """The output for every evaluation example, in bounded memory."""
-    from parity.checks.accuracy import score
+    from parity.checks.accuracy import outputs
 
-    return score(case, runner)
+    return outputs(case, runner)
 
 
 def plot(records: list[Record], title: str, file: Path) -> None:
-    """The three errors over steps, logarithmic; zeros are drawn at the axis."""
+    """The three errors over steps, logarithmic; an error of exactly zero has no point."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -153,13 +153,12 @@ def plot(records: list[Record], title: str, file: Path) -> None:
 
     steps = np.asarray([record.step for record in records])
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    least = 1e-20
     for name, style in (("accumulated", "-"), ("local", "-"), ("floor", "--")):
         known = [(s, getattr(r, name)) for s, r in zip(steps, records, strict=True) if getattr(r, name) is not None]
         label = {"floor": "noise floor: TF1 against TF1"}.get(name, f"{name}: ours against TF1")
         if known:
             x, y = zip(*known, strict=True)
-            axes.plot(x, np.maximum(np.asarray(y, float), least), style, label=label, linewidth=1.2)
+            axes.plot(x, np.where(np.asarray(y) > 0, y, np.nan), style, label=label, linewidth=1.2)
     axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

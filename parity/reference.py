@@ -5,7 +5,7 @@ Nothing here knows MNIST, images or classes. `Feeds` are arrays by placeholder n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from parity.weights import Layout, WeightMap
+from parity.weights import Layout, Side, Unmapped, WeightMap
 
 Array = np.ndarray[Any, Any]
 Feeds = Mapping[str, Array]
@@ -29,6 +29,8 @@ class Port:
         forward: (module, feeds as tensors) -> output.
         loss: (output, feeds as tensors) -> scalar.
         optimizer: Makes the optimizer from parameters.
+        update: What a training step does once the gradients are there. Not just `optimizer.step()` where gradients are
+            clipped, or where a moving average of the weights goes with it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Port:
     forward: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
     loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor]
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: optimizer.step()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +48,7 @@ class Endpoints:
     Attributes:
         feeds: Placeholders by name.
         variables: Variables by the tutorial's Python names.
-        stages: Intermediate results in order of computation, the output among them.
+        stages: Intermediate results in order of computation, the output among them. None is called "loss".
         loss: The scalar that is minimized.
         optimizer: The `tf.train.Optimizer`.
         train_op: What one training step runs.
@@ -102,18 +105,25 @@ class Slots:
     """Optimizer state by name: theirs -> ours.
 
     Attributes:
-        per_weight: TF slot name -> key in `optimizer.state[weight]`.
+        per_weight: TF slot name -> key in `optimizer.state[weight]`. A slot that torch makes on its first step only is
+            held to be zeros before it, as torch fills it.
         shared: TF variable name -> key in the (single) parameter group.
+        unmapped: What one side keeps and the other does not, and why, such as
+            `Unmapped("ours", "step", "counts steps; this update does not use it")`. All else is refused by name.
     """
 
     per_weight: Mapping[str, str] = field(default_factory=dict)
     shared: Mapping[str, str] = field(default_factory=dict)
+    unmapped: Sequence[Unmapped] = ()
+
+    def declared(self, side: Side) -> set[str]:
+        """What a side's optimizer must keep, and nothing else: slots, on their side scalars too."""
+        mapped = {"theirs": [*self.per_weight, *self.shared], "ours": [*self.per_weight.values()]}
+        return {*mapped[side], *(row.name for row in self.unmapped if row.side == side)}
 
 
 GRADIENT_DESCENT = Slots()
-ADAM = Slots(
-    per_weight={"m": "m", "v": "v"}, shared={"beta1_power": "beta1_power", "beta2_power": "beta2_power"}
-)
+ADAM = Slots(per_weight={"m": "m", "v": "v"}, shared={"beta1_power": "beta1_power", "beta2_power": "beta2_power"})
 RMSPROP = Slots(per_weight={"rms": "rms", "momentum": "momentum"})
 
 
@@ -125,9 +135,10 @@ class Data:
         name: Data set and where it came from, for reports.
         batch: Training step (from 0) -> its feeds.
         evaluation: Examples that were never trained on.
-        labels: Their classes [N], or None where the output is not a class.
+        labels: Their classes [N], or None where the output does not score classes.
         original: Starts the original's own input program, an endless stream of feeds; None where there is none.
         steps_per_epoch: Training steps in a pass over the training examples; 0 where there is no such thing.
+        recipe_steps: Training steps of the whole recipe; 0 where it does not say.
     """
 
     name: str
@@ -136,6 +147,7 @@ class Data:
     labels: Array | None = None
     original: Callable[[], Iterator[Feeds]] | None = None
     steps_per_epoch: int = 0
+    recipe_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,6 +183,7 @@ class Reference:
         port: Our side.
         build: (tensorflow.compat.v1, dtype) -> Endpoints, in the default graph.
         weights: Every TF variable and every tensor of the module's state, once each.
+        positive: Variables that must stay above zero, such as a moving variance; they are given such values.
         stages: Every named stage, in order.
         output: The stage that is the model's output (its last axis the classes, where there are classes).
         slots: The optimizer's state.
@@ -189,6 +202,7 @@ class Reference:
     output: str
     slots: Slots
     data: Callable[..., Data]
+    positive: Collection[str] = ()
     draws: Sequence[Draw] = ()
     trained_steps: int = 300
     train: Callable[[Any, int], Trained] | None = None

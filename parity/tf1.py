@@ -30,9 +30,10 @@ def load() -> Any:
             import tensorflow.compat.v1 as tf
     except ImportError as error:
         raise UserError(
-            f"TensorFlow, the original's side, cannot be imported ({error}); install it: pip install 'mnistport[parity]'"
+            f"TensorFlow, the original's side, cannot be imported ({error}); get it: pip install 'mnistport[parity]'"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
+    tf.disable_control_flow_v2()  # as in TF1, tf.cond's branches stay in the graph: their draws can be seen and fed
     return tf
 
 
@@ -77,19 +78,25 @@ def uniform_of(dropped: Any) -> Any:
     return draws[0].outputs[0]
 
 
-def random_ancestors(tensor: Any) -> set[str]:
-    """Names of the random draws a tensor depends on; those must be fed or two runs cannot be compared."""
-    kinds = {"RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt", "Multinomial"}
+RANDOM = {
+    *("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal"),
+    *("RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "Multinomial"),
+}
+"""The operations TF1 draws random numbers with."""
+
+
+def random_ancestors(*goals: Any) -> set[str]:
+    """Names of the random draws a tensor or operation depends on; those must be fed or two runs cannot be compared."""
     found: set[str] = set()
     seen: set[Any] = set()
-    queue = [tensor.op]
+    queue = [getattr(goal, "op", goal) for goal in goals]
     while queue:
         op = queue.pop()
         if op in seen:
             continue
         seen.add(op)
-        if op.type in kinds:
+        if op.type in RANDOM:
             found.add(op.outputs[0].name)
         if op.type not in ("VarHandleOp", "VariableV2"):
-            queue.extend(source.op for source in op.inputs)
+            queue.extend([*(source.op for source in op.inputs), *op.control_inputs])
     return found

@@ -25,6 +25,9 @@ OWN_ERROR_TIMES = 4  # both errors are draws from one distribution; the larger i
 FLOOR_ULP = 8  # where TF1 happens to hit float64's value, the port need not: a few roundings are always allowed
 FRACTION = 0.1  # however inexact TF1 was, a tensor of zeros or one with its signs turned must not pass
 
+# Initial distributions: samples are fixed by their seeds, so a sound port passes always or never, not once in a while.
+ALPHA = 1e-6  # how seldom two samples of one distribution are told apart
+
 
 def exact() -> Bound:
     """Bit for bit: data, index streams, weight maps, checkpoints. Nothing is computed, so nothing may change."""
@@ -93,3 +96,17 @@ def by_scale(rule: Callable[[float], Bound]) -> Callable[[str, Array], Bound]:
 def by_arbiter(arbiter: Mapping[str, Array]) -> Callable[[str, Array], Bound]:
     """`float32_bound` as `compare_all` asks for it: one bound for each tensor, against the arbiter's of that name."""
     return lambda name, theirs: float32_bound(theirs, arbiter[name])
+
+
+def kolmogorov_smirnov(num_ours: int, num_theirs: int) -> Bound:
+    """Two samples' distribution functions: the distance that samples of one distribution exceed at `ALPHA`.
+
+    Smirnov's asymptotic quantile, sqrt(-ln(alpha / 2) / 2) * sqrt(1 / n + 1 / m); within a percent at these sizes.
+    """
+    limit = float(np.sqrt(-np.log(ALPHA / 2) / 2) * np.sqrt(1 / num_ours + 1 / num_theirs))
+    return Bound(limit, f"two samples of {num_ours:,} and {num_theirs:,} from one law are further apart once in {1 / ALPHA:,.0f}")
+
+
+def support(slack: float) -> Bound:
+    """Values beyond the other sample's ends: no further than the gap its own outermost values leave."""
+    return Bound(slack, f"TF1's outermost values lie {slack:.1e} apart, so its distribution ends there")

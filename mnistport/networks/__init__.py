@@ -63,5 +63,5 @@ def get(name: str) -> Network:
         loaded: Network = plug_ins()[name].load()
         return loaded
     near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise UserError(f"no network is called {name!r}{hint} Known: {', '.join(names())}")

@@ -60,10 +60,10 @@ NETWORK = Network(
         scaling="multiply",
         batch_size=128,
         epochs=100,
-        reports=(
-            SampledAccuracy(num_images=256, line="{epoch} {accuracy:g}  (all test images: {full:.4f})"),
-        ),
+        reports=(SampledAccuracy(num_images=256, line="{epoch} {accuracy:g}  (all test images: {full:.4f})"),),
     ),
-    source=Source(title="TensorFlow-Tutorials 05, ConvNet", where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py"),
+    source=Source(
+        title="TensorFlow-Tutorials 05, ConvNet", where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py"
+    ),
     published=(Published(what="test accuracy", value=0.99, quote="MNIST 99%"),),
 )

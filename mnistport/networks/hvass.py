@@ -5,6 +5,7 @@ The tutorial ends with exercises; each is an option of the same network, so `Hva
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
@@ -67,13 +68,14 @@ class Hvass(nn.Module):
         last_relu: bool = False,
     ) -> None:
         super().__init__()
-        act: type[nn.Module] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}[activation]
+        act = _choose("activation", activation, {"relu": nn.ReLU, "sigmoid": nn.Sigmoid})
+        poolings = {"max": MaxPool, "average": AveragePool, "none": nn.Identity, "stride": nn.Identity}
+        reduce = _choose("pooling", pooling, poolings)
 
         def pool() -> nn.Module:
             if pooling == "max" and activation == "relu":
                 return ReluMaxPool()  # either order: the same function
-            reduce = {"max": MaxPool, "average": AveragePool, "none": nn.Identity, "stride": nn.Identity}[pooling]()
-            return nn.Sequential(act(), reduce) if activation_first else nn.Sequential(reduce, act())
+            return nn.Sequential(act(), reduce()) if activation_first else nn.Sequential(reduce(), act())
 
         stride = 2 if pooling == "stride" else 1
         self.conv1 = Conv2d(1, num_filters1, filter_size1, stride=stride)
@@ -103,6 +105,13 @@ class Hvass(nn.Module):
         fc1 = self.dropout(self.act1(self.fc1(flatten(layer3))))
         logits: Tensor = self.last(self.fc2(self.fc_extra(fc1)))
         return logits
+
+
+def _choose(option: str, value: str, choices: Mapping[str, type[nn.Module]]) -> type[nn.Module]:
+    """The layer an option names."""
+    if value not in choices:
+        raise ValueError(f"{option} {value!r}: expected one of {', '.join(choices)}")
+    return choices[value]
 
 
 NETWORK = Network(

@@ -31,5 +31,6 @@ class GradientDescent(Optimizer):
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            torch._foreach_add_(weights, [weight.grad for weight in weights], alpha=-group["lr"])
+            if weights:
+                torch._foreach_add_(weights, [weight.grad for weight in weights], alpha=-group["lr"])
         return loss

@@ -63,6 +63,8 @@ class RMSProp(Optimizer):
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
             gradients = [weight.grad for weight in weights]
             rms = [self.state[weight]["rms"] for weight in weights]
             momentum = [self.state[weight]["momentum"] for weight in weights]

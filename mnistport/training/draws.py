@@ -65,4 +65,3 @@ class KeyedDraws:
         """Give the dropouts back their own generator."""
         for dropout in self.dropouts:
             dropout.draw = uniform
-

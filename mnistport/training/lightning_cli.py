@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -20,8 +22,19 @@ from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
 
 
+class Parser(LightningArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Without the usage, which is a hundred lines long."""
+        raise UserError(f"{message}; `mnistport fit --help` lists the options") from ex
+
+
 class Cli(LightningCLI):
-    """LightningCLI, except that the command line wins over the checkpoint, and `fit` ends with the test set."""
+    """LightningCLI, except that the command line wins over the checkpoint, and `fit` ends with the test set.
+
+    Where neither `max_steps` nor `max_epochs` nor `max_time` is given, `fit` takes the recipe's.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One network and one seed for model and data."""
@@ -30,29 +43,58 @@ class Cli(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """What a checkpoint was made with is the default for what the command line leaves open."""
+        """What a checkpoint was made with is the default for what the command line leaves open.
+
+        Raises:
+            UserError: The checkpoint cannot be used, or the command line asks for another network than it holds.
+        """
         words = [str(word) for word in args] if isinstance(args, (list, tuple)) else []
         path = _value_of("--ckpt_path", words)
-        if path is not None and path not in ("best", "last", "hpc"):
-            self._subcommand_parsers[words[0]].set_defaults(_made_with(path))
+        made_with = {} if path in (None, "last", "hpc") else _made_with(path)
+        self._subcommand_parsers[words[0]].set_defaults(made_with)
         super().parse_arguments(parser, args)
+        config = self.config[self.config.subcommand]
+        if made_with and config.model.network != made_with["model.network"]:
+            raise UserError(
+                f"--ckpt_path {path} holds the network {made_with['model.network']!r}, not {config.model.network!r}; "
+                f"use --config {made_with['model.network']}, or a checkpoint of {config.model.network}"
+            )
+        if not 0 <= _seed(config.seed_everything) < 2**32:
+            raise UserError(f"--seed_everything {config.seed_everything}: expected 0 to {2**32 - 1}")
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint override the command line here; see `parse_arguments`."""
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Add the progress bar that counts steps, unless the user has another or none."""
+        """Add the recipe's length and the progress bar that counts steps, unless the user has others or none."""
         config = self._get(self.config_init, "trainer")
-        wanted = config.get("enable_progress_bar") is not False and not config.get("barebones")
-        own = any(isinstance(callback, ProgressBar) for callback in config.get("callbacks") or [])
-        if wanted and not own:
-            kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), StepProgressBar()]
+        if config.max_steps == -1 and config.max_epochs is None and config.max_time is None:
+            recipe = self.model.network.recipe
+            kwargs["max_steps"] = -1 if recipe.steps is None else recipe.steps
+            kwargs["max_epochs"] = -1 if recipe.epochs is None else recipe.epochs
+        if self.subcommand == "predict" and config.enable_progress_bar is None:
+            kwargs["enable_progress_bar"] = False  # its place is standard output, and so is the classes'
+        elif config.enable_progress_bar is not False and not config.barebones:
+            callbacks = config.callbacks or []
+            own = any(isinstance(callback, ProgressBar) for callback in callbacks)
+            kwargs["callbacks"] = callbacks if own else [*callbacks, StepProgressBar()]
         return super().instantiate_trainer(**kwargs)
 
     def after_fit(self) -> None:
         """As the tutorials do: end with the accuracy on the test set."""
         if not self.trainer.interrupted and self.trainer.limit_test_batches:
             self.trainer.test(self.model, datamodule=self.datamodule)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Print the class of each test image, one per line, in file order.
+
+        Raises:
+            UserError: There are several devices, each with a part of the images.
+        """
+        if self.trainer.world_size > 1:
+            raise UserError("predict prints the classes in file order, from one device; add --trainer.devices 1")
+        for classes in self.trainer.predict(**kwargs) or []:
+            print(*classes.tolist(), sep="\n")
 
 
 def _seed(value: bool | int | None) -> int:
@@ -86,25 +128,43 @@ def _made_with(path: str) -> dict[str, Any]:
         raise UserError(f"--ckpt_path {path}: not a checkpoint that can be read ({reason})") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"--ckpt_path {path}: not a Lightning checkpoint")
-    made_with = {}
-    for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
-        for name, value in checkpoint.get(key, {}).items():
-            if not name.startswith("_") and (group, name) != ("data", "network") and name != "seed":
-                made_with[f"{group}.{name}"] = value
-    seed = checkpoint.get("mnistport", {}).get("seed_everything")
-    return made_with if seed is None else {**made_with, "seed_everything": seed}
+    if "mnistport" not in checkpoint:
+        raise UserError(f"--ckpt_path {path}: not written by mnistport: it does not say which network it holds")
+    seed = {key: value for key, value in checkpoint["mnistport"].items() if key == "seed_everything"}
+    return {**seed, **_settings(checkpoint)}
+
+
+def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a checkpoint's module and data module that have a flag of their own."""
+    linked = ("model.seed", "data.seed", "data.network")
+    found = {
+        f"{group}.{name}": value
+        for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters"))
+        for name, value in checkpoint.get(key, {}).items()
+        if not name.startswith("_")
+    }
+    return {key: value for key, value in found.items() if key not in linked}
 
 
 def run(words: Sequence[str]) -> int:
     """Run LightningCLI on a command line; the exit status."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_not_advertising)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for not_the_users in (
+        ".*does not have many workers",
+        "LightningCLI's args parameter",
+        ".*LeafSpec.* is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message=not_the_users)
+    # TensorBoard's own switch: without it the logger imports the whole of TensorFlow, where that is installed.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     try:
         Cli(
             Classifier,
             MnistData,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
+            parser_class=Parser,
+            parser_kwargs={"prog": "mnistport"},
             auto_configure_optimizers=False,
             args=list(words),
         )
@@ -117,4 +177,4 @@ def run(words: Sequence[str]) -> int:
 
 def _not_advertising(record: logging.LogRecord) -> bool:
     """Drop Lightning's tips for other products."""
-    return "litlogger" not in record.getMessage().lower() and "tip" not in record.getMessage().lower()
+    return "Tip: For seamless" not in record.getMessage()

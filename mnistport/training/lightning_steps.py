@@ -89,3 +89,16 @@ def checkpoint_cadences(trainer: Trainer) -> list[int]:
 def hush_manual_optimization_warning() -> None:
     """Saving after the optimizer step is what is meant here; Lightning would warn at each save."""
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+
+
+def stand_at(trainer: Trainer, step: int, steps_per_epoch: int) -> None:
+    """Make a trainer that has not trained stand where a run of `step` steps does, as a checkpoint tells it.
+
+    The last step of an epoch counts as inside that epoch, which resuming then ends.
+    """
+    advance_global_step(trainer, step - trainer.global_step)
+    epochs = max(step - 1, 0) // steps_per_epoch
+    progress = trainer.fit_loop.epoch_progress
+    for tracker in (progress.total, progress.current):
+        tracker.ready = tracker.started = epochs + 1
+        tracker.processed = tracker.completed = epochs

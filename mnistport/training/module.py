@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from mnistport import networks
 from mnistport.data.batches import rank_share
 from mnistport.errors import UserError
+from mnistport.layers import float32
 from mnistport.network import BatchAccuracy, StageAccuracy
 from mnistport.training import lightning_steps
 from mnistport.training.chunks import Chunk, Cut
@@ -98,9 +100,16 @@ class Classifier(pl.LightningModule):
 
     # Training ---------------------------------------------------------------------------------------------------------
 
+    def prepare_data(self) -> None:
+        """Refuse a checkpoint of something else while nothing is written yet."""
+        path = self.trainer.ckpt_path
+        if path is not None and Path(path).is_file():
+            self.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+
     def on_fit_start(self) -> None:
         """Put the training images where the weights are, once."""
         lightning_steps.hush_manual_optimization_warning()
+        self.limit_train_batches = lightning_steps.take_limit_train_batches(self.trainer)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         weight = next(self.net.parameters())
         self.pixels = data.train[0].to(weight.device, weight.dtype)
@@ -110,13 +119,17 @@ class Classifier(pl.LightningModule):
         self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
 
     def on_fit_end(self) -> None:
-        """Let go of the training images."""
+        """Let go of the training images, and give back what was taken from the trainer."""
+        self.trainer.limit_train_batches = self.limit_train_batches
         self.draws.release()
         del self.pixels, self.labels, self.draws
 
     def on_train_start(self) -> None:
-        """Lightning asks about validation once before the first chunk of a resumed run; nothing is due then."""
-        if self._loader.val_every is not None:
+        """The learning rate asked for, where a checkpoint brought its own; and no validation before the first chunk."""
+        if self.learning_rate is not None:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = float32(self.learning_rate)
+        if self._loader.validation is not None:
             lightning_steps.validate_after_this_chunk(self.trainer, False)
 
     @property
@@ -249,7 +262,8 @@ class Classifier(pl.LightningModule):
         """Refuse another network's weights, and a continuation that would be another run.
 
         Raises:
-            UserError: The checkpoint is not of this network, or not of mnistport, or of a run on other batches.
+            UserError: The checkpoint is not of this network, or not of mnistport, or was made with other options, or
+                its run had other batches.
         """
         found = dict(checkpoint.get("mnistport", {}))
         network = found.pop("network", None)
@@ -260,6 +274,14 @@ class Classifier(pl.LightningModule):
                 f"the checkpoint holds the network {network!r}, the model is {self.network.name!r}; "
                 f"use --config {network}, or a checkpoint of {self.network.name}"
             )
+        for key, weight in self.state_dict().items():
+            held = checkpoint["state_dict"].get(key)
+            if held is None or held.shape != weight.shape:
+                has = "is missing" if held is None else f"has shape {list(held.shape)}"
+                raise UserError(
+                    f"the checkpoint was made with other --model.options: its {key} {has}, the model's has shape "
+                    f"{list(weight.shape)}; leave them out to use the checkpoint's"
+                )
         if self._trainer is None or self.trainer.state.fn != "fit":
             return
         now = self._run()
@@ -271,12 +293,17 @@ def _make(name: str, module: Any, options: dict[str, Any]) -> torch.nn.Module:
     """The network with its options.
 
     Raises:
-        UserError: It has no such option; says which it has.
+        UserError: It has no such option, and says which it has; or an option cannot have that value.
     """
     known = list(inspect.signature(module).parameters)
     unknown = [option for option in options if option not in known]
     if unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise UserError(f"the network {name!r} has no option {', '.join(map(repr, unknown))}; {has}")
-    made: torch.nn.Module = module(**options)
+    try:
+        made: torch.nn.Module = module(**options)
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        if not options:
+            raise
+        raise UserError(f"the network {name!r} cannot be made with the options {options}: {error}") from error
     return made

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 from mnistport.training.chunks import Chunk
 
@@ -15,14 +16,25 @@ class StepProgressBar(TQDMProgressBar):
 
     first_step = 0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """An epoch as long as the steps that are left of it."""
-        super().on_train_epoch_start(trainer, *_)
-        plan = trainer.train_dataloader.plan  # type: ignore[union-attr]
-        stop = (trainer.current_epoch + 1) * plan.steps_per_epoch
+    @property
+    def total_train_batches(self) -> int:
+        """Steps of the epoch under way; fewer where the run ends within it."""
+        plan = self.trainer.train_dataloader.plan  # type: ignore[union-attr]
+        stop = plan.epoch_end(self.trainer.global_step, self.trainer.current_epoch)
         self.first_step = stop - plan.steps_per_epoch
-        self.train_progress_bar.total = (stop if plan.max_steps < 0 else min(stop, plan.max_steps)) - self.first_step
-        self.train_progress_bar.unit = "step"
+        return int((stop if plan.max_steps < 0 else min(stop, plan.max_steps)) - self.first_step)
+
+    def init_train_tqdm(self) -> Tqdm:
+        """A bar in steps."""
+        bar = super().init_train_tqdm()
+        bar.unit = "step"
+        return bar
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Begin with the first epoch at once: none starts where a run resumes within one."""
+        super().on_train_start(trainer, *_)
+        self.on_train_epoch_start(trainer)
+        self.train_progress_bar.n = self.train_progress_bar.initial = trainer.global_step - self.first_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Chunk, batch_idx: int

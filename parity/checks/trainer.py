@@ -16,7 +16,8 @@ def trainer(case: Case) -> list[Comparison]:
     Nothing of ours is fed: our data module picks the images, our engine cuts the chunks and takes the steps. TF1 is given
     what the engine drew for its dropouts, since nobody can make two frameworks' generators agree.
     """
-    assert case.reference.train is not None
+    original = case.data.original
+    assert case.reference.train is not None and original is not None
     run = case.reference.train(case, STEPS)
     ours = Ours.around(case.reference, case.dtype, run.module, run.optimizer)
     found = {f"{name} after {STEPS} steps": array for name, array in ours.state().items()}
@@ -24,7 +25,7 @@ def trainer(case: Case) -> list[Comparison]:
 
     def theirs(runner: Theirs) -> Answer:
         runner.reset(case.initial())
-        feeds = case.original()
+        feeds = original()
         losses = [runner.step(next(feeds), run.draws(number)) for number in range(STEPS)]
         state = {f"{name} after {STEPS} steps": array for name, array in runner.state().items()}
         return {**state, "loss of each step": np.stack(losses)}

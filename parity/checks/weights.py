@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from parity import tolerances
 from parity.case import Case
 from parity.compare import Comparison, compare_all
-from parity.runners import Answer, Runner
+from parity.reference import Array
+from parity.runners import LOSS, Answer, Runner
 from parity.weights import index_coded
 
 
@@ -19,38 +22,35 @@ def weights(case: Case) -> list[Comparison]:
         UserError: The map leaves a variable or tensor out, names one twice, or gives one the wrong shape.
     """
     theirs, ours = case.theirs(), case.ours()
-    case.reference.weights.check(theirs.shapes, ours.shapes)
+    coded = index_coded(theirs.shapes)
+    mapped = {row.theirs: _exact(coded[row.theirs], case.dtype) for row in case.reference.weights.weights}
 
-    coded = index_coded(theirs.shapes, case.dtype)
-    theirs.reset(coded)
-    ours.reset(coded)
-    trip = compare_all(
-        {f"round trip of {name}": ours.state()[name] for name in coded},
-        {f"round trip of {name}": theirs.state()[name] for name in coded},
-        tolerances.exact(),
-    )
-    start = _fresh_slots(case)
+    def trip(runner: Runner) -> Answer:
+        runner.reset(mapped)
+        return {f"round trip of {name}": array for name, array in runner.state().items() if name in mapped}
+
+    round_trip = compare_all(trip(ours), trip(theirs), tolerances.exact())
 
     total = sum(array.size for array in coded.values())
-    small = {name: (array - total / 2) / total / array.size**0.5 for name, array in coded.items()}
-    small = {name: array.astype(case.dtype) for name, array in small.items()}
+    small = {name: (array - total / 2) / total / max(array.size, 1) ** 0.5 for name, array in coded.items()}
+    small = {name: array.astype(case.dtype) for name, array in case.admissible(small).items()}
 
     def orientation(runner: Runner) -> Answer:
         runner.reset(small)
-        feeds = case.data.batch(0)
-        answer = runner.stages(feeds)
-        return {f"orientation, seen at {name}": array for name, array in answer.items() if name != "loss"}
+        answer = runner.stages(case.feeds(0))
+        return {f"orientation, seen at {name}": array for name, array in answer.items() if name != LOSS}
 
-    return [*trip, *start, *case.ask("orientation", orientation)]
+    return [*round_trip, *_fresh_slots(case), *case.ask("orientation", orientation)]
+
+
+def _exact(coded: Array, dtype: str) -> Array:
+    """Whole numbers as this dtype holds them; past the last it tells from its neighbour, the count starts again."""
+    return np.asarray(coded % 2.0 ** (np.finfo(dtype).nmant + 1)).astype(dtype)
 
 
 def _fresh_slots(case: Case) -> list[Comparison]:
     """A fresh optimizer's slots and scalars are TF1's, bit for bit (RMSProp's mean square starts at one)."""
-    names = set(case.reference.slots.shared) | {
-        f"{weight}/{kind}" for weight in case.theirs().shapes for kind in case.reference.slots.per_weight
-    }
-    if not names:
-        return []
-    theirs = {f"fresh {name}": array for name, array in case.theirs().state().items() if name in names}
-    ours = {f"fresh {name}": array for name, array in case.ours().state().items() if name in names}
-    return compare_all(ours, theirs, tolerances.exact())
+    shapes = case.theirs().shapes
+    theirs = {f"fresh {name}": array for name, array in case.theirs().state().items() if name not in shapes}
+    ours = {f"fresh {name}": array for name, array in case.ours().state().items() if name not in shapes}
+    return compare_all(ours, theirs, tolerances.exact()) if theirs or ours else []

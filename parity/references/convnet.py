@@ -103,6 +103,7 @@ REFERENCE = Reference(
     output="logits",
     slots=RMSPROP,
     data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
+    train=partial(mnist.train, NETWORK),
     draws=(
         Draw("l1", "dropout1", (14, 14, 32), IMAGE),
         Draw("l2", "dropout2", (7, 7, 64), IMAGE),

@@ -104,6 +104,7 @@ REFERENCE = Reference(
     output="logits",
     slots=ADAM,
     data=partial(mnist.data, NETWORK),
+    train=partial(mnist.train, NETWORK),
     draws=(Draw("dropout", "dropout", (1024,)),),
     differences=(
         Difference(

@@ -92,4 +92,5 @@ REFERENCE = Reference(
     output="logits",
     slots=ADAM,
     data=partial(mnist.data, NETWORK),
+    train=partial(mnist.train, NETWORK),
 )

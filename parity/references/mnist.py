@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -11,8 +12,11 @@ from torch import Tensor
 from mnistport.data.batches import NextBatch, RandomBatch, Sequential
 from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
-from parity.reference import Array, Data, Feeds, Port
+from parity.reference import Array, Data, Feeds, Port, Trained
 from parity.references.originals import batches_in_file_order, next_batches, random_batches
+
+if TYPE_CHECKING:
+    from parity.case import Case
 
 
 def port(network: Network) -> Port:
@@ -28,6 +32,13 @@ def port(network: Network) -> Port:
         loss=loss,
         optimizer=network.recipe.optimizer,
     )
+
+
+def train(network: Network, case: Case, steps: int) -> Trained:
+    """Our side through `mnistport`'s own Trainer; imports Lightning, which takes seconds."""
+    from parity.references import mnist_trainer
+
+    return mnist_trainer.train(network, case, steps)
 
 
 @cache
@@ -77,4 +88,5 @@ def data(
         labels=loaded.test.labels.astype(np.int64),
         original=original,
         steps_per_epoch=stream.steps_per_epoch,
+        recipe_steps=recipe.steps or (recipe.epochs or 0) * stream.steps_per_epoch,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -37,28 +39,23 @@ class _Losses(Callback):
 
 def train(network: Network, case: Case, steps: int) -> Trained:
     """Train from `case.initial()` for some steps, as `mnistport fit` does, in `case.dtype`."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     module = Classifier(network=network.name, seed=case.seed)
     with torch.no_grad():
         ours = case.reference.weights.to_ours({name: case.initial()[name] for name in case.theirs().shapes})
         for name, tensor in module.net.state_dict().items():
             tensor.copy_(torch.from_numpy(ours[name]))
-    data = MnistData(network=network.name, seed=case.seed, **case.data_set)
+    source, folder = case.data_set.get("source", "auto"), case.data_set.get("directory")
+    data = MnistData(network=network.name, seed=case.seed, source=source, dir=folder)
     losses = _Losses()
-    trainer = pl.Trainer(
+    trainer = _trainer(
         max_steps=steps,
-        max_epochs=-1,
-        limit_val_batches=0,
         precision="64-true" if case.dtype == "float64" else "32-true",
         accelerator="cuda" if case.device.startswith("cuda") else "cpu",
-        devices=1,
         callbacks=[losses],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
-    with warnings.catch_warnings():
+    data.setup()
+    data.test = tuple(part[:1] for part in data.test)  # type: ignore[assignment]  # scored on the way; not asked here
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         trainer.fit(module, datamodule=data)
     return Trained(
@@ -66,6 +63,21 @@ def train(network: Network, case: Case, steps: int) -> Trained:
         optimizer=trainer.optimizers[0],
         losses=np.asarray(losses.losses),
         draws=lambda step: draws(case, module, data.batch_size, step),
+    )
+
+
+def _trainer(**options: Any) -> pl.Trainer:
+    """A Trainer on one device that prints and writes nothing."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    return pl.Trainer(
+        max_epochs=-1,
+        limit_val_batches=0,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
     )
 
 
@@ -90,17 +102,12 @@ def save_checkpoint(path: Path, reference: Reference, arrays: Mapping[str, Array
     """
     module = Classifier(network=reference.name)
     data = MnistData(network=reference.name)
-    trainer = pl.Trainer(
-        max_steps=0,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = _trainer(max_steps=0, accelerator="cpu")
     trainer.fit(module, datamodule=data)
     ours = Ours.around(reference, "float32", module.net, trainer.optimizers[0])
     ours.load(arrays)
     lightning_steps.stand_at(trainer, step, data.stream.steps_per_epoch)
     trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["mnistport"] = {"network": reference.name}  # of the run it comes from nothing else is known
+    torch.save(checkpoint, path)

@@ -43,4 +43,5 @@ REFERENCE = Reference(
     output="logits",
     slots=GRADIENT_DESCENT,
     data=partial(mnist.data, NETWORK),
+    train=partial(mnist.train, NETWORK),
 )

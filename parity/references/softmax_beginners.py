@@ -44,5 +44,6 @@ REFERENCE = Reference(
     output="y",
     slots=GRADIENT_DESCENT,
     data=partial(mnist.data, NETWORK),
+    train=partial(mnist.train, NETWORK),
     nonfinite_loss=True,
 )

@@ -77,6 +77,7 @@ REFERENCE = Reference(
     output="logits",
     slots=ADAM,
     data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
+    train=partial(mnist.train, NETWORK),
     draws=(Draw("dropout", "dropout", (256,)),),
     differences=(
         Difference(

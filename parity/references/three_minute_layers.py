@@ -73,4 +73,5 @@ REFERENCE = Reference(
     output="logits",
     slots=ADAM,
     data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
+    train=partial(mnist.train, NETWORK),
 )

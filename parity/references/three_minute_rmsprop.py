@@ -15,4 +15,5 @@ REFERENCE = replace(
     build=partial(three_minute_adam.build, optimizer=lambda tf: tf.train.RMSPropOptimizer(0.001, 0.9)),
     slots=RMSPROP,
     data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
+    train=partial(mnist.train, NETWORK),
 )

@@ -1,0 +1,132 @@
+"""What `parity lockstep` does with a `Lockstep`: run, show, save, continue, judge, write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnistport.errors import UserError
+from parity import references, tf1, tolerances
+from parity.case import Case
+from parity.compare import Comparison, compare_all
+from parity.environment import environment
+from parity.lockstep import Lockstep, Progress, Record, plot, predictions
+from parity.verify import data_of
+
+
+def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Run what the command line asks for; 0 if the claims hold, 1 if one fails.
+
+    Raises:
+        UserError: Unknown network, no such recipe length, a started run with other settings.
+    """
+    reference = references.get(args.target)
+    tf1.load()
+    data, asked = data_of(reference, args)
+    steps = _steps(args.steps, data.recipe_steps, reference.name)
+    case = Case(
+        reference=reference, data=data, data_set=asked, dtype=args.dtype, device=args.device, seed=args.seed
+    )
+    out = args.out or Path("runs", "lockstep", f"{reference.name}-{args.dtype}")
+    out.mkdir(parents=True, exist_ok=True)
+    every = args.every or max(1, steps // 200)
+    run = Lockstep(case, every, steps if args.floor_steps is None else args.floor_steps)
+    settings = {"network": reference.name, "dtype": args.dtype, "seed": args.seed, "every": every, "data": data.name}
+    settings["floor_steps"] = run.floor_steps
+    _continue(run, out, settings, steps, fresh=args.fresh)
+    print(f"{reference.name} in {args.dtype} on {data.name}, {steps:,} steps, recorded every {every:,}", flush=True)
+    try:
+        run.run(steps, Progress(steps, out / "state.npz"))
+    except KeyboardInterrupt:
+        run.save(out / "state.npz")
+        print(f"\nstopped after step {run.step:,}; the same command goes on from there")
+        return 130
+    run.save(out / "state.npz")
+    comparisons = _judged(run, case)
+    document = {
+        "schema": 1,
+        "environment": {**environment(), "command": shlex.join(words)},
+        **settings,
+        "steps": steps,
+        "passed": all(comparison.passed for comparison in comparisons),
+        "comparisons": [comparison.to_json() for comparison in comparisons],
+        "records": [_plain(record) for record in run.records],
+    }
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    for file in (out / "lockstep.json", *([args.json] if args.json else [])):
+        file.write_text(text)
+    plot(run.records, f"{reference.name}, {args.dtype}, {data.name}", out / "lockstep.png")
+    return _told(run, comparisons, out)
+
+
+def _steps(asked: str, recipe: int, name: str) -> int:
+    if asked == "full":
+        if not recipe:
+            raise UserError(f"--steps full: {name} does not say how long its recipe is; give a number")
+        return recipe
+    if not asked.isdigit() or int(asked) < 1:
+        raise UserError(f"--steps {asked}: give a number of optimizer steps, or full")
+    return int(asked)
+
+
+def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *, fresh: bool) -> None:
+    """Take up a run that was stopped, if it is the same one."""
+    marker, state = out / "settings.json", out / "state.npz"
+    if state.is_file() and marker.is_file() and not fresh:
+        found = json.loads(marker.read_text())
+        if found != settings:
+            changed = [f"{key} {found.get(key)!r} (now {settings[key]!r})" for key in settings if found.get(key) != settings[key]]
+            raise UserError(f"{out}: holds a run with {', '.join(changed)}; go on with the same, or add --fresh, or --out")
+        run.restore(state)
+        if run.step > steps:
+            raise UserError(f"{out}: that run is at step {run.step:,} already, past {steps:,}; add --fresh, or --out")
+        print(f"going on after step {run.step:,}")
+    marker.write_text(json.dumps(settings))
+
+
+def _judged(run: Lockstep, case: Case) -> list[Comparison]:
+    """float64: the final state within the lock-step bound, the final predictions equal. float32 is recorded only."""
+    if case.dtype != "float64":
+        return []
+    rule = tolerances.by_scale(tolerances.lockstep)
+    comparisons = compare_all(run.ours.state(), run.theirs.state(), rule)
+    ours, theirs = predictions(case, run.ours), predictions(case, run.theirs)
+    comparisons += compare_all({"final output": ours}, {"final output": theirs}, rule)
+    if case.data.labels is not None:
+        name = f"class, {len(theirs):,} images"
+        comparisons += compare_all({name: ours.argmax(-1)}, {name: theirs.argmax(-1)}, tolerances.exact())
+    return comparisons
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """A record for JSON, which has no NaN: a figure that is not finite is null."""
+    return {
+        key: None if isinstance(value, float) and not np.isfinite(value) else value
+        for key, value in asdict(record).items()
+    }
+
+
+def _told(run: Lockstep, comparisons: Sequence[Comparison], out: Path) -> int:
+    """The three errors, the verdict, where the files are."""
+    largest = {
+        name: max((value for record in run.records if (value := getattr(record, name)) is not None), default=None)
+        for name in ("local", "accumulated", "floor")
+    }
+    shown = ", ".join(f"{name} {value:.1e}" for name, value in largest.items() if value is not None)
+    print(f"largest difference of any weight: {shown}; at the end {run.records[-1].accumulated:.1e}")
+    print(f"written: {out / 'lockstep.json'}, {out / 'lockstep.png'}")
+    failed = [comparison for comparison in comparisons if not comparison.passed]
+    for comparison in failed[:1]:
+        print(comparison.explain())
+    if not comparisons:
+        print("float32 is recorded, not judged: rounding grows along any run; the local error tells what a step adds")
+        return 0
+    print(f"{len(failed)} of {len(comparisons)} comparisons FAIL" if failed else f"all {len(comparisons)} comparisons hold")
+    return 1 if failed else 0

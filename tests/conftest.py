@@ -1,0 +1,15 @@
+"""Fixtures of both halves."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder of the real MNIST files, where there is one."""
+    folder = os.environ.get("MNISTPORT_DATA")
+    if not folder:
+        pytest.skip("MNISTPORT_DATA is not set: no MNIST files to test on")
+    return Path(folder)

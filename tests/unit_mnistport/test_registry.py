@@ -1,0 +1,95 @@
+"""The registry, and the door for other people's networks."""
+
+import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from mnistport import networks
+from mnistport.errors import UserError
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """Pretend that packages offering these entry points are installed: `plugged(name="package.module:ATTRIBUTE")`."""
+
+    def plug(*pairs: tuple[str, str]) -> None:
+        entries = [EntryPoint(name, value, networks.GROUP) for name, value in pairs]
+        monkeypatch.setattr(networks, "entry_points", lambda *, group: entries if group == networks.GROUP else [])
+        networks.plug_ins.cache_clear()
+
+    yield plug
+    networks.plug_ins.cache_clear()
+
+
+def write_module(monkeypatch, folder, name: str, text: str) -> None:
+    (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_the_eight_tutorials_are_there_in_order():
+    expected = "softmax_beginners softmax deep hvass three_minute_adam three_minute_rmsprop three_minute_layers convnet"
+    assert list(networks.names())[:8] == expected.split()
+
+
+@pytest.mark.parametrize("wrong, nearest", [("depe", "deep"), ("softmx", "softmax"), ("conv_net", "convnet")])
+def test_an_unknown_name_is_answered_with_the_nearest_and_all(wrong, nearest):
+    with pytest.raises(UserError) as caught:
+        networks.get(wrong)
+    assert str(caught.value).startswith(f"no network is called {wrong!r}; did you mean {nearest!r}? Known: ")
+    assert all(name in str(caught.value) for name in networks.BUILT_IN)
+
+
+def test_a_name_near_nothing_is_answered_without_a_guess():
+    with pytest.raises(UserError, match=r"^no network is called 'zzz'\. Known: softmax_beginners, "):
+        networks.get("zzz")
+
+
+def test_a_plug_in_is_listed_last_and_loaded_by_name(plugged, monkeypatch, tmp_path):
+    text = "from mnistport.networks.softmax import NETWORK as IT\nNETWORK = IT\n"
+    write_module(monkeypatch, tmp_path, "somebodys_port", text)
+    plugged(("somebodys", "somebodys_port:NETWORK"))
+    assert networks.names() == (*networks.BUILT_IN, "somebodys")
+    assert networks.get("somebodys") is networks.get("softmax")
+    with pytest.raises(UserError, match="did you mean 'somebodys'"):
+        networks.get("somebody")
+
+
+def test_listing_imports_no_plug_in(plugged):
+    plugged(("theirs", "a_module_that_does_not_exist:NETWORK"))
+    assert "theirs" in networks.names()
+
+
+@pytest.mark.parametrize(
+    "first, second, both",
+    [
+        (("theirs", "one:NETWORK"), ("theirs", "two:NETWORK"), ("one:NETWORK", "two:NETWORK")),
+        (("other", "one:NETWORK"), ("deep", "two:NETWORK"), ("mnistport.networks.deep", "two:NETWORK")),
+    ],
+)
+def test_one_name_from_two_places_is_an_error_that_names_both(plugged, first, second, both):
+    plugged(first, second)
+    with pytest.raises(UserError, match=f"two networks are called {second[0]!r}") as caught:
+        networks.names()
+    assert all(place in str(caught.value) for place in both)
+
+
+def test_the_same_entry_point_found_twice_is_one_network(plugged):
+    plugged(("theirs", "one:NETWORK"), ("theirs", "one:NETWORK"))
+    assert networks.names().count("theirs") == 1
+
+
+def test_a_plug_in_that_fails_to_import_shows_its_own_error(plugged, monkeypatch, tmp_path):
+    write_module(monkeypatch, tmp_path, "broken_port", "raise ZeroDivisionError('in their own code')\n")
+    plugged(("broken", "broken_port:NETWORK"))
+    with pytest.raises(ZeroDivisionError, match="in their own code"):
+        networks.get("broken")
+
+
+def test_records_are_frozen():
+    network = networks.get("deep")
+    with pytest.raises(AttributeError):
+        network.name = "deeper"
+    assert replace(network, name="deeper").name == "deeper"

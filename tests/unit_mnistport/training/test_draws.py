@@ -1,0 +1,112 @@
+"""Dropout's numbers depend on seed, step, layer and place in the global batch, and on nothing else."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from mnistport.data.batches import rank_share
+from mnistport.layers import Dropout, uniform
+from mnistport.training.draws import KeyedDraws, mix
+
+BATCH = 10
+SHAPES = [(16,), (3, 5, 7)]  # units, and channels x rows x columns
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(Dropout(0.5), nn.Identity(), Dropout(0.8))
+
+
+def drawn(step: int, number: int, shape: tuple[int, ...], *, seed: int = 0, share: slice = slice(None)) -> torch.Tensor:
+    """What a fresh engine draws for one layer at one step."""
+    module = net()
+    draws = KeyedDraws(module, seed, BATCH, share)
+    draws.step = step
+    rows = len(range(BATCH)[share])
+    return draws.dropouts[number].draw(torch.empty(rows, *shape))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_numbers_are_float32_in_zero_to_one_and_shaped_like_the_unit(shape):
+    numbers = drawn(0, 0, shape)
+    assert numbers.shape == (BATCH, *shape)
+    assert numbers.dtype == torch.float32
+    assert 0 <= numbers.min() < 0.2
+    assert 0.8 < numbers.max() < 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_seed_step_and_layer_each_change_them(shape):
+    numbers = drawn(3, 0, shape)
+    assert torch.equal(numbers, drawn(3, 0, shape))
+    for other in (drawn(4, 0, shape), drawn(3, 1, shape), drawn(3, 0, shape, seed=1)):
+        assert (numbers != other).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_was_drawn_before_changes_nothing(shape):
+    module = net()
+    draws = KeyedDraws(module, 0, BATCH, slice(None))
+    for step in (9, 2, 3):
+        draws.step = step
+        draws.dropouts[1].draw(torch.empty(BATCH, 4))
+        torch.rand(5)
+        numbers = draws.dropouts[0].draw(torch.empty(BATCH, *shape))
+    assert torch.equal(numbers, drawn(3, 0, shape))
+
+
+def test_torchs_own_generator_is_left_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    drawn(1, 0, (16,))
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_float64_run_drops_what_a_float32_run_drops(shape):
+    expected = drawn(3, 0, shape)
+    torch.set_default_dtype(torch.float64)  # as Lightning does under precision="64-true"
+    try:
+        assert torch.equal(drawn(3, 0, shape), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])
+def test_the_shares_of_all_ranks_are_the_global_draw(shape, world_size):
+    shares = [rank_share(BATCH, rank, world_size) for rank in range(world_size)]
+    assert torch.equal(torch.cat([drawn(3, 1, shape, share=share) for share in shares]), drawn(3, 1, shape))
+
+
+def test_an_image_is_drawn_in_tensorflows_order_of_axes():
+    """The same stream of numbers fills rows, columns, channels; here channels are the second axis."""
+    numbers = drawn(0, 0, (3, 5, 7))
+    generator = torch.Generator().manual_seed(mix(0, 0, 0))
+    theirs = torch.rand(BATCH, 5, 7, 3, generator=generator)
+    assert torch.equal(numbers.permute(0, 2, 3, 1), theirs)
+
+
+def test_release_gives_the_layers_back_their_own_generator():
+    module = net()
+    draws = KeyedDraws(module, 0, BATCH, slice(None))
+    assert module[0].draw is not uniform
+    draws.release()
+    assert module[0].draw is uniform
+    assert module[2].draw is uniform
+
+
+def test_keys_scatter():
+    keys = {mix(seed, step, layer) for seed in range(20) for step in range(200) for layer in range(4)}
+    assert len(keys) == 20 * 200 * 4
+    assert all(0 <= key < 2**63 for key in keys)
+    ones = sum(key.bit_count() for key in keys) / len(keys)
+    assert abs(ones - 31.5) < 5 * math.sqrt(63 / 4 / len(keys))
+
+
+def test_the_order_of_the_words_matters():
+    assert mix(0, 1, 2) != mix(0, 2, 1)
+    assert mix(0, 1) != mix(1, 0)
+    assert mix(-1) == mix(2**64 - 1)
