@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,15 @@ Dtype = Literal["float64", "float32"]
 
 SMALL = 2.0**-33
 """About the size of the smallest epsilon TF1's optimizers add, RMSProp's."""
+
+
+class Answers(NamedTuple):
+    """What both sides said: ours, as far as it goes, what our module raised if it did, TF1's, and TF1's in float64."""
+
+    ours: Answer
+    raised: Exception | None
+    theirs: Answer
+    truth: Answer
 
 
 @dataclass(kw_only=True)
@@ -149,27 +158,28 @@ class Case:
         """Put a question to both sides and compare the answers. `name` is the question's, for remembering answers.
 
         In float64 the bound says "same function". In float32 both sides are held against TF1 in float64, and ours may
-        be off by a small multiple of what TF1 itself is off.
+        be off by a small multiple of what TF1 itself is off. They then compute one after the other, each with all
+        cores: how exact torch's sums over a batch are depends on how many threads it has.
         """
-        ours, theirs, truth, raised = self.both(name, question)
-        return self.judge(ours, theirs, truth, raised=raised, allow_nonfinite=allow_nonfinite)
+        got = self.both(name, question, at_once=self.dtype == "float64")
+        return self.judge(got.ours, got.theirs, got.truth, raised=got.raised, allow_nonfinite=allow_nonfinite)
 
-    def both(self, name: str, question: Callable[[Runner], Answer]) -> tuple[Answer, Answer, Answer, Exception | None]:
-        """Ours, theirs, the truth, and what our module raised if it did; its answer then ends there.
+    def both(self, name: str, question: Callable[[Runner], Answer], *, at_once: bool) -> Answers:
+        """Put a question to both sides.
 
-        Both sides work at the same time, in two threads: TF1 and torch let go of Python's lock while they compute.
+        `at_once`: in two threads, with half of the cores for ours. TF1 and torch let go of Python's lock meanwhile.
         """
-        runner, _ = self.ours(), self.theirs()
+        runner, theirs = self.ours(), self.theirs()
 
         def their_side() -> tuple[Answer, Answer]:
             truth = self.truth(name, question)
-            return (truth if self.dtype == "float64" else question(self.theirs())), truth
+            return (truth if self.dtype == "float64" else question(theirs)), truth
 
+        if not at_once:
+            return Answers(*_answer(runner, question), *their_side())
         with ThreadPoolExecutor(1) as pool, _half_the_cores():
             waiting = pool.submit(their_side)
-            ours, raised = _answer(runner, question)
-            theirs, truth = waiting.result()
-        return ours, theirs, truth, raised
+            return Answers(*_answer(runner, question), *waiting.result())
 
     def judge(
         self,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mnistport.errors import UserError
-from parity import tf1
+from parity import references, tf1
 from parity.reference import Array, Reference
 from parity.runners import Answer, Theirs
 
@@ -32,6 +32,12 @@ class State:
 
     arrays: Answer
     step: int
+
+    @property
+    def dtype(self) -> str:
+        """The precision it was trained in."""
+        wide = any(array.dtype == np.float64 for array in self.arrays.values())
+        return "float64" if wide else "float32"
 
 
 def format_of_source(path: Path) -> Format:
@@ -78,11 +84,12 @@ def read_tf1(path: Path, reference: Reference, step: int | None) -> State:
     tf = tf1.load()
     reader = tf.train.load_checkpoint(str(path))
     stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-    theirs = Theirs(reference, "float32")
+    dtypes = reader.get_variable_to_dtype_map()
+    theirs = Theirs(reference, "float64" if tf.float64 in dtypes.values() else "float32")
     graph = {state: variable.op.name for state, variable in theirs.variables.items()}
     shapes = {state: tuple(variable.shape.as_list()) for state, variable in theirs.variables.items()}
     names = _matched(graph, shapes, stored, str(path))
-    arrays = {state: np.asarray(reader.get_tensor(name), np.float32) for state, name in names.items()}
+    arrays = {state: np.asarray(reader.get_tensor(name)) for state, name in names.items()}
     return State(arrays=arrays, step=_step_of_tf1(path, arrays, step))
 
 
@@ -150,15 +157,20 @@ def _step_of_tf1(path: Path, arrays: Mapping[str, Array], given: int | None) -> 
 
 def write_tf1(path: Path, reference: Reference, state: State) -> None:
     """A Saver checkpoint that the reference's graph, and so the tutorial's unnamed variables, can restore."""
-    theirs = Theirs(reference, "float32")
+    theirs = Theirs(reference, state.dtype)
     _complete(theirs, state)
-    tf = tf1.load()
     theirs.session.run(theirs.initializer)
     theirs.load(state.arrays)
+    save(theirs, path)
+
+
+def save(theirs: Theirs, path: Path) -> None:
+    """What `tf.train.Saver` writes of a session; the index last, since it makes the checkpoint visible."""
+    tf = tf1.load()
     with tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder, theirs.graph.as_default():
         saver = tf.train.Saver(list(theirs.variables.values()))
         saver.save(theirs.session, str(Path(folder) / path.name), write_meta_graph=False, write_state=False)
-        for part in sorted(Path(folder).iterdir(), reverse=True):  # the index last: it makes the checkpoint visible
+        for part in sorted(Path(folder).iterdir(), key=lambda part: part.suffix == ".index"):
             os.replace(part, path.parent / part.name)
 
 
@@ -217,7 +229,7 @@ def write_lightning(path: Path, reference: Reference, state: State) -> None:
 
     partial = path.with_name(path.name + ".partial")
     try:
-        save_checkpoint(partial, reference, state.arrays, state.step)
+        save_checkpoint(partial, reference, state.arrays, state.step, state.dtype)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -292,24 +304,32 @@ def network_of(path: Path, kind: Format) -> str | None:
     return None
 
 
-def convert(source: Path, target: Path, *, network: str | None, to: Format | None, step: int | None) -> State:
+def convert(
+    source: Path, target: Path, *, reference: Reference | None = None, to: Format | None = None, step: int | None = None
+) -> State:
     """Read one format, write another; what was converted.
+
+    Args:
+        source: A TF1 prefix, a Lightning or a safetensors file.
+        target: What to write; nothing is overwritten.
+        reference: Whose state it is; None where the source says so itself.
+        to: The format to write; None: safetensors by its suffix, else the other framework's.
+        step: The step, where a TF1 checkpoint does not tell.
 
     Raises:
         UserError: The source does not match the network, or the target exists or cannot be written.
     """
-    from parity import references
-
     kind = format_of_source(source)
     wanted = to or format_of_target(target, kind)
     if target.exists() or Path(f"{target}.index").exists():
         raise UserError(f"{target}: exists already; nothing is overwritten, name another")
     if not target.resolve().parent.is_dir():
         raise UserError(f"{target}: its folder does not exist")
-    name = network or network_of(source, kind)
-    if name is None:
-        raise UserError(f"{source}: does not say which network it holds; add --network NAME (`parity list`)")
-    reference = references.get(name)
+    if reference is None:
+        name = network_of(source, kind)
+        if name is None:
+            raise UserError(f"{source}: does not say which network it holds; add --network NAME (`parity list`)")
+        reference = references.get(name)
     readers = {"lightning": read_lightning, "safetensors": read_safetensors}
     state = read_tf1(source, reference, step) if kind == "tf1" else readers[kind](source, reference)
     writers = {"tf1": write_tf1, "lightning": write_lightning, "safetensors": write_safetensors}

@@ -155,9 +155,10 @@ def plot(records: list[Record], title: str, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     for name, style in (("accumulated", "-"), ("local", "-"), ("floor", "--")):
         known = [(s, getattr(r, name)) for s, r in zip(steps, records, strict=True) if getattr(r, name) is not None]
-        label = {"floor": "noise floor: TF1 against TF1"}.get(name, f"{name}: ours against TF1")
         if known:
             x, y = zip(*known, strict=True)
+            label = {"floor": "noise floor: TF1 against TF1"}.get(name, f"{name}: ours against TF1")
+            label += "" if any(y) else " (exactly 0 throughout)"
             axes.plot(x, np.where(np.asarray(y) > 0, y, np.nan), style, label=label, linewidth=1.2)
     axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)
     axes.grid(alpha=0.3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,9 +38,9 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     out = args.out or Path("runs", "lockstep", f"{reference.name}-{args.dtype}")
     out.mkdir(parents=True, exist_ok=True)
     every = args.every or max(1, steps // 200)
-    run = Lockstep(case, every, steps if args.floor_steps is None else args.floor_steps)
+    run = Lockstep(case, every, sys.maxsize if args.floor_steps is None else args.floor_steps)
     settings = {"network": reference.name, "dtype": args.dtype, "seed": args.seed, "every": every, "data": data.name}
-    settings["floor_steps"] = run.floor_steps
+    settings["floor_steps"] = args.floor_steps
     _continue(run, out, settings, steps, fresh=args.fresh)
     print(f"{reference.name} in {args.dtype} on {data.name}, {steps:,} steps, recorded every {every:,}", flush=True)
     try:

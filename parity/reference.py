@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,12 +160,14 @@ class Trained:
         optimizer: Its optimizer.
         losses: Loss of each step.
         draws: Training step -> what our dropouts drew, by their names and in their axes.
+        save: Writes a checkpoint that `parity convert` can read.
     """
 
     module: nn.Module
     optimizer: Optimizer
     losses: Array
     draws: Callable[[int], Mapping[str, Array]]
+    save: Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,8 @@ class Reference:
         data: Seed -> what both sides are fed. `source` and `directory` name a data set where the reference has any.
         draws: Every dropout.
         trained_steps: Steps TF1 trains before trained weights are compared.
-        train: (case, steps) -> the port's own trainer's result from `case.initial()`; None where there is no trainer.
+        train: (case, steps, checkpoint) -> what the port's own trainer makes of `case.initial()`, or of a checkpoint it
+            goes on from, by the time it has taken that many steps; None where there is no trainer.
         nonfinite_loss: The loss is not finite by design at some inputs; then both sides must be so at the same.
         differences: Known departures from the published program.
     """
@@ -205,7 +209,7 @@ class Reference:
     positive: Collection[str] = ()
     draws: Sequence[Draw] = ()
     trained_steps: int = 300
-    train: Callable[[Any, int], Trained] | None = None
+    train: Callable[[Any, int, Path | None], Trained] | None = None
     nonfinite_loss: bool = False
     differences: Sequence[Difference] = ()
 

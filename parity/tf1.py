@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -33,6 +34,7 @@ def load() -> Any:
             f"TensorFlow, the original's side, cannot be imported ({error}); get it: pip install 'mnistport[parity]'"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
+    warnings.filterwarnings("ignore", message="`tf.layers")  # deprecated, and what the originals use
     tf.disable_control_flow_v2()  # as in TF1, tf.cond's branches stay in the graph: their draws can be seen and fed
     return tf
 

@@ -8,6 +8,7 @@ measured against float64 as the arbiter. A limit is never raised without a figur
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
 
 import numpy as np
 
@@ -27,6 +28,13 @@ FRACTION = 0.1  # however inexact TF1 was, a tensor of zeros or one with its sig
 
 # Initial distributions: samples are fixed by their seeds, so a sound port passes always or never, not once in a while.
 ALPHA = 1e-6  # how seldom two samples of one distribution are told apart
+
+JUDGEMENTS = {
+    "float64": "the same function? Ours against TF1; only the order of summation may differ.",
+    "float32": f"as exact as TF1? Both against TF1 in float64; ours may be off {OWN_ERROR_TIMES} times as far as TF1's "
+    f"own float32, and {FLOOR_ULP} ulp.",
+}
+"""How each precision is judged, in a line for the reader."""
 
 
 def exact() -> Bound:
@@ -104,7 +112,16 @@ def kolmogorov_smirnov(num_ours: int, num_theirs: int) -> Bound:
     Smirnov's asymptotic quantile, sqrt(-ln(alpha / 2) / 2) * sqrt(1 / n + 1 / m); within a percent at these sizes.
     """
     limit = float(np.sqrt(-np.log(ALPHA / 2) / 2) * np.sqrt(1 / num_ours + 1 / num_theirs))
-    return Bound(limit, f"two samples of {num_ours:,} and {num_theirs:,} from one law are further apart once in {1 / ALPHA:,.0f}")
+    return Bound(
+        limit, f"two samples of {num_ours:,} and {num_theirs:,} from one law are further apart once in {1 / ALPHA:,.0f}"
+    )
+
+
+def moment(what: str, standard_error: float) -> Bound:
+    """Two samples' means or deviations: what samples of one distribution exceed at `ALPHA`."""
+    times = NormalDist().inv_cdf(1 - ALPHA / 2)
+    reason = f"{times:.1f} standard errors of the difference of two {what}; exceeded once in {1 / ALPHA:,.0f}"
+    return Bound(times * standard_error, reason)
 
 
 def support(slack: float) -> Bound:

@@ -15,12 +15,14 @@ from typing import Any, cast
 import torch
 
 from mnistport.errors import UserError
-from parity import references, tf1
+from parity import references, tf1, tolerances
 from parity.case import Case, Dtype
 from parity.checks import CHECKS
 from parity.cli import DTYPES
 from parity.compare import Comparison
 from parity.environment import environment
+from parity.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
+from parity.markdown import markdown
 from parity.reference import Data, Reference
 
 
@@ -67,16 +69,14 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
         UserError: The question cannot be asked: unknown name or check, no TensorFlow, no device, unreadable data.
     """
     checks = _checks(args.checks)
-    _writable(args.json, args.out)
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {args.device}: torch sees no CUDA device here; use --device cpu")
-    targets = args.targets or list(references.names())
-    found = {target: references.get(target) for target in targets}
+    _refuse_unwritable(args.json, args.out)
+    refuse_device(args.device)
+    found = _found(args.targets or references.names())
     tf1.load()
     results: list[Result] = []
     sets: dict[str, str] = {}
     for target, reference in found.items():
-        data = _data(reference, args)
+        data, asked = data_of(reference, args)
         sets[reference.name] = data.name
         print(f"{reference.name} on {data.name}", flush=True)
         for result in _results(reference, target, data, checks, args):
@@ -91,6 +91,7 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     }
     _write(document, args.json, args.out)
     failed = [result for result in results if not result.passed]
+    print(_judgement(results))
     print(_verdict(results, failed))
     return 1 if failed else 0
 
@@ -100,27 +101,48 @@ def _checks(text: str) -> list[str]:
     unknown = [name for name in names if name not in CHECKS]
     if unknown or not names:
         raise UserError(f"--checks {text}: no check is called {unknown or 'nothing'}; there are {', '.join(CHECKS)}")
-    return names
+    return list(dict.fromkeys(names))
 
 
-def _writable(json_file: Path | None, out: Path | None) -> None:
-    """Find out before an hour's work that its result cannot be written."""
-    if json_file is not None and (json_file.is_dir() or not json_file.resolve().parent.is_dir()):
-        raise UserError(f"--json {json_file}: cannot be written there; name a file in a folder that exists")
+def _found(targets: Sequence[str]) -> dict[str, Reference]:
+    """The references by what they were asked for. Two of one name could not be told apart in a report."""
+    found = {target: references.get(target) for target in targets}
+    by_name: dict[str, str] = {}
+    for target, reference in found.items():
+        if reference.name in by_name:
+            raise UserError(f"{by_name[reference.name]} and {target} are both called {reference.name!r}; rename one")
+        by_name[reference.name] = target
+    return found
+
+
+def refuse_device(name: str) -> None:
+    """Where our side can compute in both precisions: cpu, cuda, cuda:N.
+
+    Raises:
+        UserError: There is no such device here.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise UserError(f"--device {name}: is none; use cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")
+
+
+def _refuse_unwritable(json_file: Path | None, out: Path | None) -> None:
+    if json_file is not None:
+        refuse_unwritable_file("--json", json_file)
     if out is not None:
-        if out.exists() and not out.is_dir():
-            raise UserError(f"--out {out}: is a file; name a folder")
-        out.mkdir(parents=True, exist_ok=True)
+        refuse_unwritable_folder("--out", out)
 
 
-def _data(reference: Reference, args: argparse.Namespace) -> Data:
-    """What both sides are fed, from the data set that was asked for."""
+def data_of(reference: Reference, args: argparse.Namespace) -> tuple[Data, dict[str, str]]:
+    """What both sides are fed, from the data set that was asked for; and what was asked."""
     asked = {"source": args.source, "directory": args.directory}
     asked = {name: value for name, value in asked.items() if value is not None}
     taken = inspect.signature(reference.data).parameters
     if refused := [f"--data.{'dir' if name == 'directory' else name}" for name in asked if name not in taken]:
         raise UserError(f"{reference.name} brings its own data; leave out {' and '.join(refused)}")
-    return reference.data(args.seed, **asked)
+    return reference.data(args.seed, **asked), asked
 
 
 def _results(
@@ -157,8 +179,10 @@ def _again(target: str, check: str, dtype: str, args: argparse.Namespace) -> str
 
 def margin(result: Result) -> str:
     """How near the worst comparison came to its bound."""
+    if not result.comparisons:
+        return "nothing"
     worst = result.worst
-    if all(comparison.bound == 0.0 for comparison in result.comparisons):
+    if result.passed and all(comparison.bound == 0.0 for comparison in result.comparisons):
         return "every bit equal"
     found = "not comparable" if worst.max_abs is None else f"{worst.max_abs:.1e}"
     return f"{found}, {worst.bound:.1e} allowed, {worst.name}"
@@ -167,7 +191,9 @@ def margin(result: Result) -> str:
 def _line(result: Result) -> str:
     verdict = "ok  " if result.passed else "FAIL"
     count = f"{len(result.comparisons)} compared"
-    return f"  {result.dtype}  {result.check:10} {verdict} {count:>12}; worst {margin(result)}  [{result.seconds:.1f} s]"
+    return (
+        f"  {result.dtype}  {result.check:10} {verdict} {count:>12}; worst {margin(result)}  [{result.seconds:.1f} s]"
+    )
 
 
 def _explained(result: Result) -> str:
@@ -185,6 +211,12 @@ def _explained(result: Result) -> str:
     return "\n".join(f"    {line}" for text in lines for line in text.splitlines())
 
 
+def _judgement(results: Sequence[Result]) -> str:
+    """How each precision is judged, for those that were asked."""
+    dtypes = {result.dtype for result in results}
+    return "\n" + "\n".join(f"{dtype}: {text}" for dtype, text in tolerances.JUDGEMENTS.items() if dtype in dtypes)
+
+
 def _verdict(results: Sequence[Result], failed: Sequence[Result]) -> str:
     networks = len({result.network for result in results})
     comparisons = sum(len(result.comparisons) for result in results)
@@ -197,13 +229,8 @@ def _verdict(results: Sequence[Result], failed: Sequence[Result]) -> str:
 
 def _write(document: Mapping[str, Any], json_file: Path | None, out: Path | None) -> None:
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    try:
-        if json_file is not None:
-            json_file.write_text(text)
-        if out is not None:
-            from parity.markdown import markdown
-
-            (out / "verify.json").write_text(text)
-            (out / "verify.md").write_text(markdown(document))
-    except OSError as error:
-        raise UserError(f"the result could not be written: {error}") from error
+    if json_file is not None:
+        write_whole(json_file, text)
+    if out is not None:
+        write_whole(out / "verify.json", text)
+        write_whole(out / "verify.md", markdown(document))

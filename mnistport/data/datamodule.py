@@ -120,7 +120,9 @@ class Slices:
         return -(-len(self.labels) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.pixels.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
+        for start in range(0, len(self.labels), self.batch_size):
+            stop = start + self.batch_size
+            yield self.pixels[start:stop], self.labels[start:stop]
 
 
 class ChunkLoader:

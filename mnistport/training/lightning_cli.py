@@ -80,6 +80,10 @@ class Cli(LightningCLI):
             kwargs["callbacks"] = callbacks if own else [*callbacks, StepProgressBar()]
         return super().instantiate_trainer(**kwargs)
 
+    def after_instantiate_classes(self) -> None:
+        """Let the model look at its checkpoint before anything is written."""
+        self.model.ckpt_path = self._get(self.config, "ckpt_path")
+
     def after_fit(self) -> None:
         """As the tutorials do: end with the accuracy on the test set."""
         if not self.trainer.interrupted and self.trainer.limit_test_batches:

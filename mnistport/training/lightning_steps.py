@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -89,6 +89,25 @@ def checkpoint_cadences(trainer: Trainer) -> list[int]:
 def hush_manual_optimization_warning() -> None:
     """Saving after the optimizer step is what is meant here; Lightning would warn at each save."""
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+
+
+def go_on_at_step(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
+    """Let a run resume in the epoch its step count says, at a fresh chunk.
+
+    Lightning's own counters will not do: an epoch cut short by `max_steps` counts as whole there, and one whose last
+    chunk wrote the checkpoint is dropped before its end is told. On the last step of an epoch, what is left of it is
+    its end; unless that had already come when the checkpoint was written.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    whole, within = divmod(checkpoint["global_step"], steps_per_epoch)
+    was = loops["epoch_progress"]["current"]
+    if whole and not within and was["processed"] < was["started"]:
+        whole, within = whole - 1, steps_per_epoch
+    begun = whole + (within > 0)
+    for tracker in ("total", "current"):
+        loops["epoch_progress"][tracker].update(ready=begun, started=begun, processed=whole, completed=whole)
+        loops["epoch_loop.batch_progress"][tracker].update(ready=0, started=0, processed=0, completed=0)
+    loops["epoch_loop.batch_progress"]["is_last_batch"] = False
 
 
 def stand_at(trainer: Trainer, step: int, steps_per_epoch: int) -> None:

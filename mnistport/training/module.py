@@ -44,6 +44,9 @@ class Classifier(pl.LightningModule):
         learning_rate: In place of the recipe's.
         steps_per_execution: Optimizer steps per `training_step` call. Changes speed, not results.
         seed: Of the dropout draws.
+
+    Attributes:
+        ckpt_path: The checkpoint that will be loaded, if it is to be looked at before anything is written.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Classifier(pl.LightningModule):
         self.learning_rate, self.seed = learning_rate, seed
         self.steps_per_execution = steps_per_execution
         self.automatic_optimization = False
+        self.ckpt_path: str | None = None
         self._counts = torch.zeros(2, dtype=torch.int64)
         self._loss = torch.zeros((), dtype=torch.float64)
         self.last_score: Score | None = None
@@ -102,9 +106,13 @@ class Classifier(pl.LightningModule):
 
     def prepare_data(self) -> None:
         """Refuse a checkpoint of something else while nothing is written yet."""
-        path = self.trainer.ckpt_path
-        if path is not None and Path(path).is_file():
-            self.on_load_checkpoint(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        if self.ckpt_path is not None and Path(self.ckpt_path).is_file():
+            self._refuse(torch.load(self.ckpt_path, map_location="cpu", weights_only=True, mmap=True))
+
+    def setup(self, stage: str) -> None:
+        """Take on float64 before a checkpoint is read: Lightning converts after, and would round it to float32."""
+        if self.trainer.precision == "64-true":
+            self.net.double()
 
     def on_fit_start(self) -> None:
         """Put the training images where the weights are, once."""
@@ -259,7 +267,20 @@ class Classifier(pl.LightningModule):
         return {"seed_everything": self.seed, "data.batch_size": data.batch_size, "data.source": data.name}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another network's weights, and a continuation that would be another run.
+        """Refuse what cannot be loaded or continued; and continue at the optimizer step."""
+        self._refuse(checkpoint)
+        if self._fits:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            limit = self.trainer.limit_train_batches
+            steps = lightning_steps.steps_of_epoch(limit, data.stream.steps_per_epoch)
+            lightning_steps.go_on_at_step(checkpoint, steps)
+
+    @property
+    def _fits(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == "fit"
+
+    def _refuse(self, checkpoint: dict[str, Any]) -> None:
+        """Another network's weights, and a continuation that would be another run.
 
         Raises:
             UserError: The checkpoint is not of this network, or not of mnistport, or was made with other options, or
@@ -282,7 +303,7 @@ class Classifier(pl.LightningModule):
                     f"the checkpoint was made with other --model.options: its {key} {has}, the model's has shape "
                     f"{list(weight.shape)}; leave them out to use the checkpoint's"
                 )
-        if self._trainer is None or self.trainer.state.fn != "fit":
+        if not self._fits:
             return
         now = self._run()
         if changed := [f"--{key} {value} (now {now[key]})" for key, value in found.items() if now[key] != value]:

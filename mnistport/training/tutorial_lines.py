@@ -77,7 +77,9 @@ class TutorialLines(Callback):
         self.stage_start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """The epoch's mean loss, or its sampled test accuracy."""
+        """The epoch's mean loss, or its sampled test accuracy; nothing if `max_steps` cut the epoch short."""
+        if trainer.global_step % trainer.train_dataloader.plan.steps_per_epoch:  # type: ignore[union-attr]
+            return
         mean = self.loss_sum / max(self.loss_count, 1)
         if self.loss_count:
             pl_module.log_at(trainer.global_step, {"train/epoch_loss": mean})

@@ -6,20 +6,36 @@ from collections.abc import Callable, Mapping
 
 from parity.case import Case
 from parity.checks.accuracy import accuracy
+from parity.checks.checkpoint import checkpoint
+from parity.checks.data import data
 from parity.checks.forward import forward, loss
 from parity.checks.gradients import gradients
+from parity.checks.initialisation import initialisation
+from parity.checks.lockstep import lockstep
 from parity.checks.step import step
+from parity.checks.trainer import trainer
 from parity.checks.weights import weights
 from parity.compare import Comparison
 
 Check = Callable[[Case], list[Comparison]]
 
 CHECKS: Mapping[str, Check] = {
+    "data": data,
+    "initialisation": initialisation,
     "weights": weights,
     "forward": forward,
     "loss": loss,
     "gradients": gradients,
     "step": step,
+    "lockstep": lockstep,
+    "trainer": trainer,
     "accuracy": accuracy,
+    "checkpoint": checkpoint,
 }
 """By name, in the order they are asked: a later one assumes the earlier ones hold."""
+
+NEEDS: Mapping[str, tuple[str, Callable[[Case], bool]]] = {
+    "data": ("Data(original=...)", lambda case: case.data.original is not None),
+    "trainer": ("Reference(train=...)", lambda case: case.reference.train is not None),
+}
+"""Checks that only some references can be asked, and what such a reference gives."""

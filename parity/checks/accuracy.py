@@ -11,7 +11,7 @@ from parity.compare import Comparison, compare_all
 from parity.reference import Array
 from parity.runners import Answer, Runner
 
-BATCH = 25
+BATCH = 50
 """Examples scored at once. Memory does not grow with their number, and torch's float64 convolution, which unfolds its
 input, stays within what the allocator keeps; larger batches take longer."""
 
@@ -34,11 +34,11 @@ def accuracy(case: Case) -> list[Comparison]:
         runner.reset(trained)
         return {"output": outputs(case, runner)}
 
-    ours, theirs, truth, raised = case.both("accuracy", question)
-    found = case.judge(ours, theirs, truth, raised=raised)
-    if case.data.labels is None or raised is not None:
+    got = case.both("accuracy", question, at_once=True)
+    found = case.judge(got.ours, got.theirs, got.truth, raised=got.raised)
+    if case.data.labels is None or got.raised is not None:
         return found
-    return [*found, *_classes(case, case.data.labels, ours["output"], theirs["output"], truth["output"])]
+    return [*found, *_classes(case, case.data.labels, got.ours["output"], got.theirs["output"], got.truth["output"])]
 
 
 def outputs(case: Case, runner: Runner) -> Array:

@@ -13,14 +13,14 @@ from parity import tolerances
 from parity.case import Case
 from parity.compare import Comparison, compare
 from parity.reference import Array
-from parity.runners import Ours
 
 SAMPLES = 20_000
 """Values of each variable at least, over as many fresh initialisations as that takes."""
 
 
 def initialisation(case: Case) -> list[Comparison]:
-    """Fresh weights of both sides, as samples: constants exactly, distributions by Kolmogorov-Smirnov and by support.
+    """Fresh weights of both sides, as samples: constants exactly; distributions by Kolmogorov-Smirnov,
+    mean, deviation and support.
 
     The two samples' largest distance between distribution functions must stay under what two samples of one
     distribution exceed once in a million times. The largest value must not exceed TF1's bound where TF1's sample shows
@@ -40,11 +40,27 @@ def judge(name: str, ours: Array, theirs: Array) -> list[Comparison]:
     bound = tolerances.kolmogorov_smirnov(len(ours), len(theirs))
     distance = np.asarray(distribution_distance(ours, theirs))
     found = [compare(f"{name}: Kolmogorov-Smirnov distance", distance, np.zeros(()), bound)]
+    found += _moments(name, ours.astype(np.float64), theirs.astype(np.float64))
     ends = Ends.of(theirs)
     if ends.bounded:
-        over = np.asarray([max(0.0, ends.low - ours.min()), max(0.0, ours.max() - ends.high)])
+        low, high = float(ours.min()), float(ours.max())
+        over = np.asarray([max(0.0, ends.low - low), max(0.0, high - ends.high)])
         found.append(compare(f"{name}: beyond the support", over, np.zeros(2), tolerances.support(ends.slack)))
     return found
+
+
+def _moments(name: str, ours: Array, theirs: Array) -> list[Comparison]:
+    """Mean, and the logarithm of the deviation: with as many values these see less than the distance of the laws does."""
+    centred = theirs - theirs.mean()
+    variance = float((centred**2).mean())
+    excess = float((centred**4).mean()) / variance**2 - 1
+    each = 1 / len(ours) + 1 / len(theirs)
+    means = tolerances.moment("means", math.sqrt(variance * each))
+    deviations = tolerances.moment("deviations, as logarithms", math.sqrt(excess / 4 * each))
+    return [
+        compare(f"{name}: mean", np.asarray(ours.mean()), np.asarray(theirs.mean()), means),
+        compare(f"{name}: deviation", np.log(ours.std()), np.log(theirs.std()), deviations),
+    ]
 
 
 def distribution_distance(ours: Array, theirs: Array) -> float:
@@ -82,7 +98,8 @@ class Ends:
 
 def _samples_of_theirs(case: Case) -> dict[str, Array]:
     theirs = case.theirs("float32")
-    return _gathered(lambda _: {name: theirs.initialise()[name] for name in theirs.shapes}, theirs.shapes)
+    mapped = {row.theirs: theirs.shapes[row.theirs] for row in case.reference.weights.weights}
+    return _gathered(lambda _: theirs.initial_weights(), mapped)
 
 
 def _samples_of_ours(case: Case) -> dict[str, Array]:
@@ -90,10 +107,12 @@ def _samples_of_ours(case: Case) -> dict[str, Array]:
 
     def fresh(number: int) -> dict[str, Array]:
         torch.manual_seed(1_000_003 * case.seed + number)
-        return Ours(case.reference, "float32").state()
+        tensors = case.reference.port.module().state_dict()
+        return case.reference.weights.to_theirs({name: tensor.numpy() for name, tensor in tensors.items()})
 
     try:
-        return _gathered(fresh, case.theirs("float32").shapes)
+        shapes = case.theirs("float32").shapes
+        return _gathered(fresh, {row.theirs: shapes[row.theirs] for row in case.reference.weights.weights})
     finally:
         torch.random.set_rng_state(generator_state)
 
@@ -103,8 +122,9 @@ def _gathered(
 ) -> dict[str, Array]:
     """Values of every variable over repeated initialisations, `SAMPLES` each where they vary."""
     parts: dict[str, list[Array]] = {name: [] for name in shapes}
-    for number in range(_repeats(fresh(0), shapes)):
-        for name, array in fresh(number).items():
+    first = fresh(0)
+    for number in range(_repeats(first, shapes)):
+        for name, array in (fresh(number) if number else first).items():
             if name in parts and sum(map(len, parts[name])) < SAMPLES:
                 parts[name].append(array.ravel()[:SAMPLES])
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}

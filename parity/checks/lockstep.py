@@ -17,8 +17,10 @@ def lockstep(case: Case) -> list[Comparison]:
     `parity lockstep` asks the same over thousands of steps and tells local from accumulated error.
     """
 
+    initial = case.initial()
+
     def question(runner: Runner) -> Answer:
-        runner.reset(case.initial())
+        runner.reset(initial)
         losses = [runner.step(*case.step_feeds(number)) for number in range(STEPS)]
         state = {f"{name} after {STEPS} steps": array for name, array in runner.state().items()}
         return {"loss of each step": np.stack(losses), **state}

@@ -18,7 +18,7 @@ def trainer(case: Case) -> list[Comparison]:
     """
     original = case.data.original
     assert case.reference.train is not None and original is not None
-    run = case.reference.train(case, STEPS)
+    run = case.reference.train(case, STEPS, None)
     ours = Ours.around(case.reference, case.dtype, run.module, run.optimizer)
     found = {f"{name} after {STEPS} steps": array for name, array in ours.state().items()}
     found["loss of each step"] = run.losses.astype(case.dtype)
@@ -30,7 +30,7 @@ def trainer(case: Case) -> list[Comparison]:
         state = {f"{name} after {STEPS} steps": array for name, array in runner.state().items()}
         return {**state, "loss of each step": np.stack(losses)}
 
-    truth = case.truth(f"trainer in {case.dtype}", theirs)
+    truth = case.truth(f"trainer in {case.dtype}", theirs)  # the engine's draws are not those of the check `lockstep`
     told = truth if case.dtype == "float64" else theirs(case.theirs())
     return case.judge(found, told, truth)
 

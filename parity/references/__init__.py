@@ -54,36 +54,53 @@ def get(target: str) -> Reference:
     if target in networks.BUILT_IN:
         return _reference(import_module(f"parity.references.{target}"), "REFERENCE", target)
     if target in plug_ins():
-        module, _, attribute = plug_ins()[target].value.partition(":")
-        return _reference(import_module(module), attribute or "REFERENCE", target)
+        return _reference_at(plug_ins()[target].value, target)
     if target.endswith(".py"):
         return _reference(_module_at(Path(target)), "REFERENCE", target)
-    if ":" in target:
-        module, _, attribute = target.partition(":")
-        if importlib.util.find_spec(module.partition(".")[0]) is None:
-            raise UserError(f"{target}: there is no module {module!r} on the Python path")
-        return _reference(import_module(module), attribute, target)
+    if ":" in target.strip(":"):
+        _put_on_path(Path.cwd())  # where the user stands, as `python -m` would have it
+        return _reference_at(target, target)
     near = difflib.get_close_matches(target, names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise UserError(
         f"no reference is called {target!r}{hint} Known: {', '.join(names())}. "
         "A port of your own: give its file (port.py) or package.module:REFERENCE"
     )
 
 
+def _reference_at(place: str, target: str) -> Reference:
+    """The reference at `package.module:ATTRIBUTE`; the attribute is REFERENCE if none is given."""
+    name, _, attribute = place.partition(":")
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the plug-in is there, something it imports is not
+        raise UserError(f"{target}: there is no module {error.name!r} on the Python path") from error
+    return _reference(module, attribute or "REFERENCE", target)
+
+
 def _module_at(path: Path) -> ModuleType:
-    """Import a file under its stem, with its own folder on the path as a script would have it."""
+    """Import a file as a module of its own name, with its folder on the path as a script would have it."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a Python file that defines REFERENCE")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))
+    name = f"port at {path.resolve()}"  # no import statement can ask for it, so it hides no other module
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # there for dataclasses to find
+    _put_on_path(path.resolve().parent)
     try:
         spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
+
+
+def _put_on_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def _reference(module: ModuleType, attribute: str, target: str) -> Reference:

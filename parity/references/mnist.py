@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,11 +35,11 @@ def port(network: Network) -> Port:
     )
 
 
-def train(network: Network, case: Case, steps: int) -> Trained:
+def train(network: Network, case: Case, steps: int, checkpoint: Path | None = None) -> Trained:
     """Our side through `mnistport`'s own Trainer; imports Lightning, which takes seconds."""
     from parity.references import mnist_trainer
 
-    return mnist_trainer.train(network, case, steps)
+    return mnist_trainer.train(network, case, steps, checkpoint)
 
 
 @cache

@@ -37,8 +37,8 @@ class _Losses(Callback):
         self.losses += outputs["losses"].double().tolist()  # type: ignore[index]
 
 
-def train(network: Network, case: Case, steps: int) -> Trained:
-    """Train from `case.initial()` for some steps, as `mnistport fit` does, in `case.dtype`."""
+def train(network: Network, case: Case, steps: int, checkpoint: Path | None) -> Trained:
+    """Train from `case.initial()`, or go on from a checkpoint, up to `steps` steps, as `mnistport fit` does."""
     module = Classifier(network=network.name, seed=case.seed)
     with torch.no_grad():
         ours = case.reference.weights.to_ours({name: case.initial()[name] for name in case.theirs().shapes})
@@ -57,12 +57,13 @@ def train(network: Network, case: Case, steps: int) -> Trained:
     data.test = tuple(part[:1] for part in data.test)  # type: ignore[assignment]  # scored on the way; not asked here
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return Trained(
         module=module.net,
         optimizer=trainer.optimizers[0],
         losses=np.asarray(losses.losses),
         draws=lambda step: draws(case, module, data.batch_size, step),
+        save=trainer.save_checkpoint,
     )
 
 
@@ -95,16 +96,17 @@ def draws(case: Case, module: Classifier, batch_size: int, step: int) -> Answer:
     return answer
 
 
-def save_checkpoint(path: Path, reference: Reference, arrays: Mapping[str, Array], step: int) -> None:
+def save_checkpoint(path: Path, reference: Reference, arrays: Mapping[str, Array], step: int, dtype: str) -> None:
     """A Lightning checkpoint of a run that has taken `step` steps and stands at this state.
 
     Written by the Trainer itself, so that it has every part Lightning looks for when it resumes.
     """
     module = Classifier(network=reference.name)
     data = MnistData(network=reference.name)
-    trainer = _trainer(max_steps=0, accelerator="cpu")
+    precision = "64-true" if dtype == "float64" else "32-true"
+    trainer = _trainer(max_steps=0, accelerator="cpu", precision=precision)
     trainer.fit(module, datamodule=data)
-    ours = Ours.around(reference, "float32", module.net, trainer.optimizers[0])
+    ours = Ours.around(reference, dtype, module.net, trainer.optimizers[0])
     ours.load(arrays)
     lightning_steps.stand_at(trainer, step, data.stream.steps_per_epoch)
     trainer.save_checkpoint(path)

@@ -124,6 +124,12 @@ class Theirs:
         self.session.run(self.initializer)
         return self.state()
 
+    def initial_weights(self) -> Answer:
+        """Fresh weights alone, drawn from the initializers' own outputs; no variable is changed."""
+        mapped = {row.theirs for row in self.reference.weights.weights}
+        variables = {name: v for name, v in self.endpoints.variables.items() if name in mapped}
+        return dict(self.session.run({name: v.initializer.inputs[1] for name, v in variables.items()}))
+
     def load(self, state: Mapping[str, Array]) -> None:
         """Take these weights, slots and scalars, through the inputs of their initializers."""
         assign = [self.variables[name].initializer for name in state]

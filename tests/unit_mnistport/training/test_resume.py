@@ -1,0 +1,156 @@
+"""The same weights, bit for bit, however long the chunks are and wherever the run was stopped and resumed."""
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+# The rest of a run needs no ModelCheckpoint, though its beginning had one.
+pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
+
+SPE = 13  # steps of an epoch below
+WHOLE = 3 * SPE
+NETWORK = {"network": "three_minute_adam", "batch_size": 6, "limit_train_batches": SPE}  # dropout, Adam's slots
+LIMITS = {"by steps": {"max_steps": WHOLE}, "by epochs": {"max_epochs": 3}}
+by_steps_or_epochs = pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
+
+
+@pytest.fixture(scope="module")
+def whole(train):
+    """The undisturbed run of three epochs."""
+    return train(**NETWORK, max_epochs=3, steps_per_execution=7)
+
+
+@pytest.fixture(scope="module", params=LIMITS)
+def killed(train, request, tmp_path_factory):
+    """Checkpoints of a run that could have been killed at any of them: every 5 and 13 steps, and at epochs' ends."""
+    folder = tmp_path_factory.mktemp("killed")
+    keep = {"save_top_k": -1, "filename": "{step}"}
+    often = [ModelCheckpoint(folder / f"every-{every}", every_n_train_steps=every, **keep) for every in (5, 13)]
+    train(**NETWORK, **LIMITS[request.param], callbacks=(*often, ModelCheckpoint(folder / "epochs", **keep)))
+    return folder
+
+
+def assert_same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        same = torch.equal(ours[name], value) if isinstance(value, torch.Tensor) else ours[name] == value
+        assert same, name
+
+
+def assert_same_end(run, whole):
+    assert_same(run.weights, whole.weights)
+    assert_same(run.slots, whole.slots)
+    assert run.trainer.global_step == whole.trainer.global_step
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 50])
+def test_the_length_of_chunks_changes_no_bit(train, whole, steps_per_execution):
+    run = train(**NETWORK, max_epochs=3, steps_per_execution=steps_per_execution)
+    assert_same_end(run, whole)
+    assert run.record.losses == whole.record.losses
+
+
+def test_dropout_is_on_in_these_runs(train, whole, monkeypatch):
+    monkeypatch.setattr("mnistport.training.draws.KeyedDraws.uniform", lambda self, number, unit: torch.ones_like(unit))
+    assert train(**NETWORK, max_steps=3).record.losses != whole.record.losses[:3]
+
+
+@by_steps_or_epochs
+@pytest.mark.parametrize("stop", [5, SPE, 20, 2 * SPE])
+@pytest.mark.parametrize("saved", ["after fit", "at the end of fit"])
+def test_a_run_stopped_by_max_steps_goes_on_as_if_it_had_not_been(train, whole, tmp_path, limit, stop, saved):
+    keep = ModelCheckpoint(tmp_path, "kept")
+    first = train(**NETWORK, max_steps=stop, callbacks=(keep,))
+    first.trainer.save_checkpoint(tmp_path / "after.ckpt")
+    path = tmp_path / "after.ckpt" if saved == "after fit" else keep.best_model_path
+    rest = train(**NETWORK, **limit, ckpt_path=path, steps_per_execution=7)
+    assert_same_end(rest, whole)
+    assert first.record.losses + rest.record.losses == whole.record.losses
+    assert rest.trainer.current_epoch == 3
+
+
+@by_steps_or_epochs
+@pytest.mark.parametrize(
+    "checkpoint, stop, epochs",
+    [
+        ("every-5/step=5", 5, [13, 26, 39]),
+        ("every-5/step=25", 25, [26, 39]),
+        ("every-13/step=13", 13, [13, 26, 39]),  # written before the epoch's end was told
+        ("every-13/step=26", 26, [26, 39]),
+        ("every-13/step=39", 39, [39]),
+        ("epochs/step=13", 13, [26, 39]),
+        ("epochs/step=26", 26, [39]),
+        ("epochs/step=39", 39, []),
+    ],
+)
+def test_a_run_killed_after_a_checkpoint_goes_on_as_if_it_had_not_been(
+    train, whole, killed, limit, checkpoint, stop, epochs
+):
+    rest = train(**NETWORK, **limit, ckpt_path=killed / f"{checkpoint}.ckpt")
+    assert_same_end(rest, whole)
+    assert rest.record.losses == whole.record.losses[stop:]
+    if not (stop == WHOLE and "max_steps" in limit):  # a run at its max_steps is over at once
+        assert rest.record.epochs == epochs
+        assert rest.trainer.current_epoch == 3
+
+
+def test_two_stops_are_no_worse_than_one(train, whole, tmp_path):
+    losses, path = [], None
+    for stop in (5, 17, WHOLE):
+        run = train(**NETWORK, max_steps=stop, ckpt_path=path)
+        path = tmp_path / f"{stop}.ckpt"
+        run.trainer.save_checkpoint(path)
+        losses += run.record.losses
+    assert losses == whole.record.losses
+    assert_same_end(run, whole)
+
+
+def test_a_checkpoint_written_by_validation_goes_on_too(train, tmp_path):
+    flags = {**NETWORK, "max_epochs": 3, "val_check_interval": 5, "limit_val_batches": 1.0}
+    keep = ModelCheckpoint(tmp_path, "{step}", monitor="val/loss", save_top_k=-1)
+    whole = train(**flags, callbacks=(keep,))
+    assert whole.record.validated == [5, 10, 18, 23, 31, 36]
+    for stop in (5, 23):
+        rest = train(**flags, ckpt_path=tmp_path / f"step={stop}.ckpt")
+        assert_same_end(rest, whole)
+        assert rest.record.losses == whole.record.losses[stop:]
+        assert rest.record.validated == [step for step in whole.record.validated if step > stop]
+
+
+def test_a_checkpoint_written_by_each_epochs_validation_goes_on_too(train, tmp_path):
+    flags = {**NETWORK, "max_epochs": 3, "limit_val_batches": 1.0, "num_sanity_val_steps": 2}
+    keep = ModelCheckpoint(tmp_path, "{step}", monitor="val/loss", save_top_k=-1, save_on_train_epoch_end=False)
+    whole = train(**flags, callbacks=(keep,))
+    rest = train(**flags, ckpt_path=tmp_path / "step=13.ckpt")
+    assert_same_end(rest, whole)
+    assert rest.record.losses == whole.record.losses[13:]
+    assert rest.record.validated == [26, 39]
+
+
+@pytest.mark.parametrize("network", ["softmax", "hvass", "convnet"])
+def test_other_streams_and_optimizers_resume_bit_for_bit_too(train, tmp_path, network):
+    made = {"network": network, "batch_size": 6, "limit_train_batches": 4}
+    whole = train(**made, max_steps=7)
+    first = train(**made, max_steps=3)
+    first.trainer.save_checkpoint(tmp_path / "3.ckpt")
+    rest = train(**made, max_steps=7, ckpt_path=tmp_path / "3.ckpt", steps_per_execution=3)
+    assert_same_end(rest, whole)
+
+
+def test_another_learning_rate_takes_the_place_of_the_checkpoints(train, tmp_path):
+    first = train(max_steps=3)
+    first.trainer.save_checkpoint(tmp_path / "3.ckpt")
+    assert train(max_steps=4, ckpt_path=tmp_path / "3.ckpt").slots["lr"] == 0.5
+    other = train(max_steps=4, ckpt_path=tmp_path / "3.ckpt", module={"learning_rate": 0.25})
+    assert other.slots["lr"] == 0.25
+    same = train(max_steps=4, ckpt_path=tmp_path / "3.ckpt", module={"learning_rate": 0.5})
+    half = (same.weights["fc.weight"] - first.weights["fc.weight"]) / 2
+    torch.testing.assert_close(other.weights["fc.weight"] - first.weights["fc.weight"], half, rtol=1e-3, atol=1e-7)
+
+
+def test_of_the_data_a_checkpoint_holds_nothing_but_the_step(train, tmp_path):
+    run = train(max_steps=5)
+    run.trainer.save_checkpoint(tmp_path / "5.ckpt")
+    saved = torch.load(tmp_path / "5.ckpt", weights_only=True)
+    assert saved["global_step"] == 5
+    assert "combined_loader" not in saved["loops"]["fit_loop"]["state_dict"]

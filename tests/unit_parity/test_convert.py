@@ -1,0 +1,110 @@
+"""`parity convert`: what the tutorials' own programs saved comes over whole, or is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnistport.errors import UserError
+from parity import cli, references
+from parity.convert import convert, read_tf1
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture(scope="module")
+def tf() -> Any:
+    from parity import tf1
+
+    return tf1.load()
+
+
+def saved_program(tf: Any, path: Path, *, scope: bool = False, adam: bool = True, hidden: int = 128) -> dict[str, np.ndarray]:
+    """A program with hvass' variables, none of them named, that trains a little and saves; what it saved, by name."""
+    shapes = [[5, 5, 1, 16], [16], [5, 5, 16, 36], [36], [1764, hidden], [hidden], [hidden, 10], [10]]
+    graph = tf.Graph()
+    with graph.as_default():
+        variables = []
+        for number, shape in enumerate(shapes):
+            with tf.name_scope(f"layer{number // 2}" if scope else None):
+                variables.append(tf.Variable(tf.random_normal(shape, stddev=0.1, seed=number)))
+        loss = sum(tf.reduce_sum(variable**2) for variable in variables)
+        optimizer = tf.train.AdamOptimizer(1e-4) if adam else tf.train.GradientDescentOptimizer(0.1)
+        train = optimizer.minimize(loss)
+        saver = tf.train.Saver()
+        with tf.Session(graph=graph) as session:
+            session.run(tf.global_variables_initializer())
+            for _ in range(3):
+                session.run(train)
+            saver.save(session, str(path), global_step=3, write_meta_graph=False, write_state=False)
+            return {variable.op.name: session.run(variable) for variable in tf.global_variables()}
+
+
+@pytest.mark.parametrize("scope", [False, True], ids=["unnamed", "in scopes of its own"])
+def test_a_program_s_checkpoint_comes_over_without_naming_anything(tf: Any, tmp_path: Path, scope: bool) -> None:
+    saved = saved_program(tf, tmp_path / "model", scope=scope)
+    state = read_tf1(tmp_path / "model-3", references.get("hvass"), None)
+    assert state.step == 3
+    first, last = ("layer0/Variable", "layer3_1/Variable") if scope else ("Variable", "Variable_7")
+    for ours, theirs in {
+        "weights_conv1": first,
+        "biases_fc2": last,
+        "weights_conv1/m": f"{first}/Adam",
+        "biases_fc2/v": f"{last}/Adam_1",
+    }.items():
+        np.testing.assert_array_equal(state.arrays[ours], saved[theirs], strict=True)
+    assert float(state.arrays["beta1_power"]) == pytest.approx(0.9**4, rel=1e-6)
+    assert len(state.arrays) == len(saved)
+
+
+@pytest.mark.parametrize("middle", ["state.safetensors", "state.ckpt"])
+def test_there_and_back_every_bit_is_the_same(tf: Any, tmp_path: Path, middle: str) -> None:
+    saved = saved_program(tf, tmp_path / "model")
+    hvass = references.get("hvass")
+    convert(tmp_path / "model-3", tmp_path / middle, reference=hvass)
+    convert(tmp_path / middle, tmp_path / "back-3", to="tf1")
+    reader = tf.train.load_checkpoint(str(tmp_path / "back-3"))
+    assert set(reader.get_variable_to_shape_map()) == set(saved)
+    for name, array in saved.items():
+        assert reader.get_tensor(name).tobytes() == array.tobytes(), name
+
+
+def test_the_step_is_read_off_adam_s_powers_or_asked_for(tf: Any, tmp_path: Path) -> None:
+    saved_program(tf, tmp_path / "model")
+    for part in tmp_path.glob("model-3*"):
+        part.rename(tmp_path / part.name.replace("model-3", "model.ckpt"))
+    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), None).step == 3
+    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 40).step == 40
+
+
+@pytest.mark.parametrize("wrong", [{"hidden": 64}, {"adam": False}], ids=["another shape", "without slots"])
+def test_what_does_not_match_is_refused_with_both_lists(tf: Any, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    saved_program(tf, tmp_path / "model", **wrong)
+    with pytest.raises(UserError, match=r"Expected: Variable \[5, 5, 1, 16\].* Stored: .*Variable_7 \[10\]"):
+        convert(tmp_path / "model-3", tmp_path / "out.safetensors", reference=references.get("hvass"))
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_nothing_is_overwritten(tf: Any, tmp_path: Path) -> None:
+    saved_program(tf, tmp_path / "model")
+    target = tmp_path / "there.safetensors"
+    target.write_text("mine")
+    with pytest.raises(UserError, match="exists already"):
+        convert(tmp_path / "model-3", target, reference=references.get("hvass"))
+    assert target.read_text() == "mine"
+
+
+def test_the_command_line(tf: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved_program(tf, tmp_path / "model")
+    source, target = str(tmp_path / "model-3"), str(tmp_path / "state.safetensors")
+    assert cli.main(["convert", source, target]) == 2
+    assert "add --network NAME" in capsys.readouterr().err
+    assert cli.main(["convert", source, target, "--network", "hvass"]) == 0
+    assert "26 tensors after 3 steps" in capsys.readouterr().out
+    assert cli.main(["convert", target, str(tmp_path / "x"), "--network", "deep", "--to", "tf1"]) == 2
+    assert "holds 'hvass', not 'deep'" in capsys.readouterr().err
+    assert cli.main(["convert", str(tmp_path / "nothing"), target]) == 2
+    assert "no such checkpoint" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+"""The check `initialisation` rejects every distribution that is known to be mistaken for TF1's, and never the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mnistport.layers import glorot_uniform_, truncated_normal_
+from parity.checks.initialisation import SAMPLES, Ends, distribution_distance, judge
+
+Fill = Callable[[Tensor], object]
+NORMAL: Fill = lambda w: torch.nn.init.normal_(w, std=0.1)  # noqa: E731
+TRUNCATED: Fill = lambda w: truncated_normal_(w, std=0.1)  # noqa: E731
+WRONG: dict[str, tuple[Fill, Fill]] = {
+    "bounds taken as absolute": (lambda w: torch.nn.init.trunc_normal_(w, std=0.1), TRUNCATED),
+    "not truncated": (NORMAL, TRUNCATED),
+    "truncated where it should not be": (TRUNCATED, NORMAL),
+    "truncated, deviation made up for": (lambda w: truncated_normal_(w, std=0.1 / 0.87962566), TRUNCATED),
+    "Glorot normal": (torch.nn.init.xavier_normal_, glorot_uniform_),
+    "torch's default": (lambda w: torch.nn.init.kaiming_uniform_(w, a=5**0.5), glorot_uniform_),
+    "another mean": (lambda w: torch.nn.init.normal_(w, mean=0.01, std=0.1), NORMAL),
+    "another deviation": (lambda w: torch.nn.init.normal_(w, std=0.09), NORMAL),
+}
+REPEATS = 150
+
+
+def sample(fill: Fill, seed: int) -> np.ndarray:
+    """As many values as the check looks at, of a [100, 200] kernel."""
+    torch.manual_seed(seed)
+    weight = torch.empty(100, SAMPLES // 100)
+    fill(weight)
+    return weight.numpy().ravel()
+
+
+def rejected(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    return not all(comparison.passed for comparison in judge("W", ours, theirs))
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_wrong_distribution_is_rejected_every_time(mistake: str) -> None:
+    wrong, right = WRONG[mistake]
+    missed = sum(not rejected(sample(wrong, seed), sample(right, 10_000 + seed)) for seed in range(REPEATS))
+    assert missed == 0, f"{mistake}: accepted {missed} of {REPEATS} times"
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_the_power_is_above_999_in_1000(mistake: str) -> None:
+    """The distance leaves the bound behind by more than four of its own deviations: a miss is under 1 in 10,000."""
+    wrong, right = WRONG[mistake]
+    margins = []
+    for seed in range(30):
+        comparisons = judge("W", sample(wrong, seed), sample(right, 20_000 + seed))
+        margins.append(max((c.max_abs or 0.0) / c.bound for c in comparisons))
+    assert np.mean(margins) - 4 * np.std(margins) > 1.0, f"{mistake}: {np.mean(margins):.2f} +- {np.std(margins):.2f}"
+
+
+@pytest.mark.parametrize("fill", [NORMAL, TRUNCATED, glorot_uniform_], ids=["normal", "truncated", "glorot"])
+def test_the_right_distribution_is_never_accused(fill: Fill) -> None:
+    assert not any(rejected(sample(fill, seed), sample(fill, 30_000 + seed)) for seed in range(REPEATS))
+
+
+def test_a_constant_must_be_the_same_constant() -> None:
+    tenth = np.full(32, 0.1, np.float32)
+    assert not rejected(tenth, tenth)
+    assert rejected(np.full(32, 0.05, np.float32), tenth)
+    assert rejected(np.append(tenth[1:], np.float32(0.2)), tenth)
+
+
+def test_the_distance_is_that_of_two_step_functions() -> None:
+    assert distribution_distance(np.asarray([1.0, 2.0]), np.asarray([1.0, 2.0])) == 0.0
+    assert distribution_distance(np.asarray([0.0, 0.0]), np.asarray([1.0, 1.0])) == 1.0
+    assert distribution_distance(np.asarray([1.0, 3.0]), np.asarray([2.0, 3.0])) == 0.5
+
+
+def test_only_a_bounded_distribution_seems_bounded() -> None:
+    assert not Ends.of(sample(NORMAL, 0)).bounded
+    assert Ends.of(sample(TRUNCATED, 0)).bounded
+    assert Ends.of(sample(glorot_uniform_, 0)).bounded
