@@ -177,7 +177,9 @@ def save(theirs: Theirs, path: Path) -> None:
 def _complete(theirs: Theirs, state: State) -> None:
     missing = sorted(set(theirs.variables) - set(state.arrays))
     if missing:
-        raise UserError(f"the checkpoint lacks {', '.join(missing)}; a checkpoint of {theirs.reference.name} has them all")
+        raise UserError(
+            f"the checkpoint lacks {', '.join(missing)}; a checkpoint of {theirs.reference.name} has them all"
+        )
 
 
 # Lightning ------------------------------------------------------------------------------------------------------------
@@ -253,7 +255,9 @@ def read_safetensors(path: Path, reference: Reference) -> State:
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file that can be read ({error})") from error
     if about.get("network") != reference.name or "step" not in about:
-        raise UserError(f"{path}: holds {about.get('network', 'no named network')!r}, not {reference.name!r} with a step")
+        raise UserError(
+            f"{path}: holds {about.get('network', 'no named network')!r}, not {reference.name!r} with a step"
+        )
     weights = {key: array for key, array in stored.items() if not key.startswith("optimizer.")}
     slots: dict[str, dict[str, torch.Tensor]] = {}
     group: dict[str, torch.Tensor] = {}

@@ -20,7 +20,7 @@ import numpy as np
 
 from parity.case import Case
 from parity.reference import Array
-from parity.runners import Ours, Theirs
+from parity.runners import Ours, Runner, Theirs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +100,19 @@ class Lockstep:
             accumulated_slots=_largest(accumulated, slots),
         )
 
+    def _sides(self) -> dict[str, Runner]:
+        """Every runner that runs free."""
+        sides: dict[str, Runner] = {"theirs": self.theirs, "ours": self.ours}
+        return sides if self.again is None else {**sides, "again": self.again}
+
     def save(self, file: Path) -> None:
         """Everything it takes to go on: both states and the records. Written beside and renamed."""
-        sides = {"theirs": self.theirs, "ours": self.ours, "again": self.again}
         arrays = {
-            f"{side}:{name}": array
-            for side, runner in sides.items()
-            if runner is not None
-            for name, array in runner.state().items()
+            f"{side}:{name}": array for side, runner in self._sides().items() for name, array in runner.state().items()
         }
         records = np.frombuffer(json.dumps([asdict(record) for record in self.records]).encode(), np.uint8)
         partial = file.with_suffix(".partial.npz")
-        np.savez(partial, step=np.asarray(self.step), records=records, **arrays)
+        np.savez(partial, **{"step": np.asarray(self.step), "records": records, **arrays})  # type: ignore[arg-type]
         os.replace(partial, file)
 
     def restore(self, file: Path) -> None:
@@ -119,10 +120,9 @@ class Lockstep:
         with np.load(file) as saved:
             self.step = int(saved["step"])
             self.records = [Record(**record) for record in json.loads(saved["records"].tobytes())]
-            for side, runner in {"theirs": self.theirs, "ours": self.ours, "again": self.again}.items():
-                if runner is not None:
-                    prefix = f"{side}:"
-                    runner.load({key.removeprefix(prefix): saved[key] for key in saved.files if key.startswith(prefix)})
+            for side, runner in self._sides().items():
+                prefix = f"{side}:"
+                runner.load({key.removeprefix(prefix): saved[key] for key in saved.files if key.startswith(prefix)})
 
 
 def _errors(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:
@@ -172,7 +172,8 @@ class Progress:
 
     def __init__(self, steps: int, file: Path, save_seconds: float = 60.0) -> None:
         self.steps, self.file, self.save_seconds = steps, file, save_seconds
-        self.start, self.first, self.saved = time.monotonic(), None, time.monotonic()  # type: ignore[var-annotated]
+        self.start = self.saved = time.monotonic()
+        self.first: int | None = None
         self.shown = 0.0
 
     def __call__(self, run: Lockstep) -> None:
@@ -194,5 +195,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
-
-

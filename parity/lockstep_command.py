@@ -32,9 +32,7 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     tf1.load()
     data, asked = data_of(reference, args)
     steps = _steps(args.steps, data.recipe_steps, reference.name)
-    case = Case(
-        reference=reference, data=data, data_set=asked, dtype=args.dtype, device=args.device, seed=args.seed
-    )
+    case = Case(reference=reference, data=data, data_set=asked, dtype=args.dtype, device=args.device, seed=args.seed)
     out = args.out or Path("runs", "lockstep", f"{reference.name}-{args.dtype}")
     out.mkdir(parents=True, exist_ok=True)
     every = args.every or max(1, steps // 200)
@@ -83,8 +81,14 @@ def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *,
     if state.is_file() and marker.is_file() and not fresh:
         found = json.loads(marker.read_text())
         if found != settings:
-            changed = [f"{key} {found.get(key)!r} (now {settings[key]!r})" for key in settings if found.get(key) != settings[key]]
-            raise UserError(f"{out}: holds a run with {', '.join(changed)}; go on with the same, or add --fresh, or --out")
+            changed = [
+                f"{key} {found.get(key)!r} (now {settings[key]!r})"
+                for key in settings
+                if found.get(key) != settings[key]
+            ]
+            raise UserError(
+                f"{out}: holds a run with {', '.join(changed)}; go on with the same, or add --fresh, or --out"
+            )
         run.restore(state)
         if run.step > steps:
             raise UserError(f"{out}: that run is at step {run.step:,} already, past {steps:,}; add --fresh, or --out")
@@ -129,5 +133,9 @@ def _told(run: Lockstep, comparisons: Sequence[Comparison], out: Path) -> int:
     if not comparisons:
         print("float32 is recorded, not judged: rounding grows along any run; the local error tells what a step adds")
         return 0
-    print(f"{len(failed)} of {len(comparisons)} comparisons FAIL" if failed else f"all {len(comparisons)} comparisons hold")
+    print(
+        f"{len(failed)} of {len(comparisons)} comparisons FAIL"
+        if failed
+        else f"all {len(comparisons)} comparisons hold"
+    )
     return 1 if failed else 0

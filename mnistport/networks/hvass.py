@@ -83,7 +83,8 @@ class Hvass(nn.Module):
         self.conv2 = Conv2d(num_filters1, num_filters2, filter_size2, stride=stride)
         self.pool2 = pool()  # 14 -> 7
         size = 28 if pooling == "none" else 7
-        self.conv3, self.pool3 = nn.Identity(), nn.Identity()
+        self.conv3: nn.Module = nn.Identity()
+        self.pool3: nn.Module = nn.Identity()
         if extra_convolution:
             self.conv3, self.pool3 = Conv2d(num_filters2, num_filters2, filter_size2, stride=stride), pool()
             size = 28 if pooling == "none" else 4  # 7 -> 4

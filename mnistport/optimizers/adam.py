@@ -85,7 +85,7 @@ class Adam(Optimizer):
         device = weights[0].device
         torch._fused_adam_(
             weights,
-            [weight.grad for weight in weights],
+            [weight.grad for weight in weights if weight.grad is not None],
             [self.state[weight]["m"] for weight in weights],
             [self.state[weight]["v"] for weight in weights],
             [],

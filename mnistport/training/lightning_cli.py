@@ -68,6 +68,8 @@ class Cli(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add the recipe's length and the progress bar that counts steps, unless the user has others or none."""
         config = self._get(self.config_init, "trainer")
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # what is only scored leaves nothing behind
         if config.max_steps == -1 and config.max_epochs is None and config.max_time is None:
             recipe = self.model.network.recipe
             kwargs["max_steps"] = -1 if recipe.steps is None else recipe.steps
@@ -156,6 +158,7 @@ def run(words: Sequence[str]) -> int:
     for not_the_users in (
         ".*does not have many workers",
         "LightningCLI's args parameter",
+        "The dirpath has changed from",  # each run has a folder of its own
         ".*LeafSpec.* is deprecated",
     ):
         warnings.filterwarnings("ignore", message=not_the_users)

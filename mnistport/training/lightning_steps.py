@@ -119,5 +119,6 @@ def stand_at(trainer: Trainer, step: int, steps_per_epoch: int) -> None:
     epochs = max(step - 1, 0) // steps_per_epoch
     progress = trainer.fit_loop.epoch_progress
     for tracker in (progress.total, progress.current):
-        tracker.ready = tracker.started = epochs + 1
-        tracker.processed = tracker.completed = epochs
+        started: Any = tracker
+        started.ready = started.started = epochs + 1
+        started.processed = started.completed = epochs

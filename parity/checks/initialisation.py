@@ -117,9 +117,7 @@ def _samples_of_ours(case: Case) -> dict[str, Array]:
         torch.random.set_rng_state(generator_state)
 
 
-def _gathered(
-    fresh: Callable[[int], Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Array]:
+def _gathered(fresh: Callable[[int], Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """Values of every variable over repeated initialisations, `SAMPLES` each where they vary."""
     parts: dict[str, list[Array]] = {name: [] for name in shapes}
     first = fresh(0)

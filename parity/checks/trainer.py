@@ -33,5 +33,3 @@ def trainer(case: Case) -> list[Comparison]:
     truth = case.truth(f"trainer in {case.dtype}", theirs)  # the engine's draws are not those of the check `lockstep`
     told = truth if case.dtype == "float64" else theirs(case.theirs())
     return case.judge(found, told, truth)
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -77,8 +77,12 @@ def data(
         return {"x": pixels(train.images[index]), "y_": one_hot(train.labels[index])}
 
     def original() -> Iterator[Feeds]:
-        program = {NextBatch: next_batches, RandomBatch: random_batches, Sequential: batches_in_file_order}
-        feeds = program[recipe.stream](loaded.train.images, loaded.train.labels, recipe.batch_size, seed)
+        programs: dict[Any, Any] = {
+            NextBatch: next_batches,
+            RandomBatch: random_batches,
+            Sequential: batches_in_file_order,
+        }
+        feeds = programs[recipe.stream](loaded.train.images, loaded.train.labels, recipe.batch_size, seed)
         return ({"x": f["x"].reshape(-1, *image), "y_": f["y_"].astype(np.float32)} for f in feeds)
 
     test = {"x": pixels(loaded.test.images), "y_": one_hot(loaded.test.labels)}

@@ -44,7 +44,8 @@ def train(network: Network, case: Case, steps: int, checkpoint: Path | None) -> 
         ours = case.reference.weights.to_ours({name: case.initial()[name] for name in case.theirs().shapes})
         for name, tensor in module.net.state_dict().items():
             tensor.copy_(torch.from_numpy(ours[name]))
-    source, folder = case.data_set.get("source", "auto"), case.data_set.get("directory")
+    source: Any = case.data_set.get("source", "auto")
+    folder = case.data_set.get("directory")
     data = MnistData(network=network.name, seed=case.seed, source=source, dir=folder)
     losses = _Losses()
     trainer = _trainer(
@@ -89,7 +90,9 @@ def draws(case: Case, module: Classifier, batch_size: int, step: int) -> Answer:
     answer: Answer = {}
     for draw in case.reference.draws:
         dropout = module.net.get_submodule(draw.ours)
-        unit = torch.empty(draw.layout.shape_forward((batch_size, *draw.shape)), device=next(module.parameters()).device)
+        unit = torch.empty(
+            draw.layout.shape_forward((batch_size, *draw.shape)), device=next(module.parameters()).device
+        )
         numbers: Array = dropout.draw(unit).cpu().numpy()  # type: ignore[operator]
         answer[draw.theirs] = np.ascontiguousarray(draw.layout.backward(numbers))
     keyed.release()

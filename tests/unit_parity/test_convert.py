@@ -22,7 +22,9 @@ def tf() -> Any:
     return tf1.load()
 
 
-def saved_program(tf: Any, path: Path, *, scope: bool = False, adam: bool = True, hidden: int = 128) -> dict[str, np.ndarray]:
+def saved_program(
+    tf: Any, path: Path, *, scope: bool = False, adam: bool = True, hidden: int = 128
+) -> dict[str, np.ndarray]:
     """A program with hvass' variables, none of them named, that trains a little and saves; what it saved, by name."""
     shapes = [[5, 5, 1, 16], [16], [5, 5, 16, 36], [36], [1764, hidden], [hidden], [hidden, 10], [10]]
     graph = tf.Graph()

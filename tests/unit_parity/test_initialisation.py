@@ -1,4 +1,4 @@
-"""The check `initialisation` rejects every distribution that is known to be mistaken for TF1's, and never the right one."""
+"""The check `initialisation` rejects every distribution known to be mistaken for TF1's, and never the right one."""
 
 from __future__ import annotations
 

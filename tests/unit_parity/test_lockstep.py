@@ -35,7 +35,7 @@ def test_a_sound_port_stays_together_in_every_figure(case: Case) -> None:
     assert [record.step for record in records] == [1, 5, 10, 15, 20]
     for record in records:
         assert record.local < 1e-15
-        assert record.accumulated < 1e-14
+        assert record.accumulated < 1e-12
         assert record.floor == 0.0
         assert record.loss_error < 1e-12
 

@@ -13,15 +13,6 @@ from mnistport.data.datamodule import MnistData
 from mnistport.training.module import Classifier
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Runs this small gain nothing from a second thread, and wait long for it where the machine is shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @dataclass
 class Recorder(Callback):
     """What a run did, in optimizer steps."""
