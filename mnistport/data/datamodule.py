@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -133,7 +133,7 @@ class ChunkLoader:
     """
 
     def __init__(self, trainer: pl.Trainer, stream: BatchStream) -> None:
-        module = trainer.lightning_module
+        module: Any = trainer.lightning_module
         self.trainer, self.stream = trainer, stream
         steps = lightning_steps.steps_of_epoch(module.limit_train_batches, stream.steps_per_epoch)
         val_every = lightning_steps.take_val_check_interval(trainer, steps)
@@ -150,7 +150,7 @@ class ChunkLoader:
 
     def __iter__(self) -> Iterator[Chunk]:
         trainer = self.trainer
-        repeat = trainer.overfit_batches > 0
+        repeat = trainer.overfit_batches > 0  # type: ignore[attr-defined]
         return chunks(self.plan, self.stream, trainer.global_step, trainer.current_epoch, repeat=repeat)
 
     def validates_at(self, step: int) -> bool | None:

@@ -25,7 +25,7 @@ class Chunk(NamedTuple):
     """
 
     start: int
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a tuple's index() is not asked for
 
     @property
     def stop(self) -> int:

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mnistport.data.datamodule import MnistData
 from mnistport.errors import UserError
@@ -100,7 +100,7 @@ class Cli(LightningCLI):
         if self.trainer.world_size > 1:
             raise UserError("predict prints the classes in file order, from one device; add --trainer.devices 1")
         for classes in self.trainer.predict(**kwargs) or []:
-            print(*classes.tolist(), sep="\n")
+            print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
 
 
 def _seed(value: bool | int | None) -> int:

@@ -165,7 +165,7 @@ class Classifier(pl.LightningModule):
         """One optimizer step on this rank's share of the batch; its part of the batch's mean loss."""
         self.draws.step = step
         optimizer.zero_grad()
-        loss = self.network.loss(self.net(pixels), labels).sum() / self.batch_size
+        loss: Tensor = self.network.loss(self.net(pixels), labels).sum() / self.batch_size
         loss.backward()  # type: ignore[no-untyped-call]
         if self.trainer.world_size > 1:
             self._add_gradients_over_ranks()
@@ -176,7 +176,7 @@ class Classifier(pl.LightningModule):
         """Sum, not mean: each rank's gradient is already divided by the size of the global batch."""
         gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
         flat = self._sum_over_ranks(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def _sum_over_ranks(self, tensor: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ class Classifier(pl.LightningModule):
         """The newest loss for the progress bar; for the loggers, every `log_every_n_steps`-th step's own."""
         values = losses.tolist()
         self.log("train/loss", values[-1], prog_bar=True, logger=False, batch_size=self.batch_size)
-        every = self.trainer.log_every_n_steps
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         for step, value in enumerate(values, chunk.start + 1):
             if every and step % every == 0:
                 self.log_at(step, {"train/loss": value})
@@ -207,7 +207,7 @@ class Classifier(pl.LightningModule):
         training = self.net.training
         self.net.eval()
         correct = 0
-        for part, label in zip(pixels.split(batch_size), labels.split(batch_size), strict=True):
+        for part, label in zip(torch.split(pixels, batch_size), torch.split(labels, batch_size), strict=True):
             output = self.net(part.to(weight.device, weight.dtype))
             correct += int((output.argmax(1) == label.to(weight.device)).sum())
         self.net.train(training)
@@ -253,7 +253,8 @@ class Classifier(pl.LightningModule):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The class of each image: `[N]` int64."""
-        return self(batch[0]).argmax(1)
+        classes: Tensor = self(batch[0]).argmax(1)
+        return classes
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 

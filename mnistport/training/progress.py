@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,16 +26,26 @@ class StepProgressBar(TQDMProgressBar):
         return int((stop if plan.max_steps < 0 else min(stop, plan.max_steps)) - self.first_step)
 
     def init_train_tqdm(self) -> Tqdm:
-        """A bar in steps."""
-        bar = super().init_train_tqdm()
-        bar.unit = "step"
-        return bar
+        """Lightning's bar, in steps."""
+        return Tqdm(
+            desc=self.train_description,
+            position=2 * self.process_position,
+            disable=self.is_disabled,
+            leave=True,
+            dynamic_ncols=True,
+            file=sys.stdout,
+            smoothing=0,
+            bar_format=self.BAR_FORMAT,
+            unit="step",
+        )
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Begin with the first epoch at once: none starts where a run resumes within one."""
+        """Where a run resumes within an epoch, none will be announced: show how far it is."""
         super().on_train_start(trainer, *_)
-        self.on_train_epoch_start(trainer)
-        self.train_progress_bar.n = self.train_progress_bar.initial = trainer.global_step - self.first_step
+        if taken := trainer.global_step % trainer.train_dataloader.plan.steps_per_epoch:  # type: ignore[union-attr]
+            self.on_train_epoch_start(trainer)
+            self.train_progress_bar.n = self.train_progress_bar.initial = taken
+            self.train_progress_bar.refresh()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Chunk, batch_idx: int

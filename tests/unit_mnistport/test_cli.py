@@ -319,7 +319,7 @@ def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, command, name, 
 )
 def test_a_mistake_is_answered_in_one_line_and_changes_nothing(refused, words, message):
     """With the logger and checkpoints on, which write as soon as they may."""
-    assert message in refused("fit", *QUIET, *words)
+    assert message in refused("fit", *words, *QUIET)
 
 
 def test_a_plug_in_ships_no_recipe_and_says_what_to_type_instead(refused, monkeypatch):

@@ -1,0 +1,371 @@
+"""Ports broken on purpose: every one is caught, at the stage where it is broken, and no sound one is accused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnistport.layers import Conv2d, Dense, Dropout, MaxPool, ReluMaxPool, as_image, float32
+from mnistport.networks.deep import Deep
+from mnistport.networks.softmax import Softmax
+from mnistport.networks.three_minute_layers import ThreeMinuteLayers
+from mnistport.optimizers import Adam, GradientDescent, RMSProp
+from parity import references
+from parity.case import Case
+from parity.checks import CHECKS
+from parity.reference import Reference, Slots
+from parity.weights import Unmapped, Weight, WeightMap
+
+pytestmark = pytest.mark.tf
+LADDER = ("weights", "forward", "loss", "gradients", "step", "accuracy")
+
+# Modules ---------------------------------------------------------------------------------------------------------------
+
+
+class ChannelsFirst(Deep):
+    def forward(self, pixels: Tensor) -> Tensor:
+        pool2 = self.pool2(self.conv2(self.pool1(self.conv1(as_image(pixels)))))
+        return self.fc2(self.dropout(self.relu(self.fc1(pool2.flatten(1)))))
+
+
+class NoBias(Conv2d):
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) - self.bias.view(1, -1, 1, 1)
+
+
+class SoftmaxTwice(Softmax):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels).softmax(1)
+
+
+class Reshaped(nn.Linear):
+    """The right numbers in the right shape, read in the other order: what a missing transpose looks like at 625."""
+
+    def forward(self, unit: Tensor) -> Tensor:
+        return functional.linear(unit, self.weight.T.reshape(self.weight.shape))
+
+
+class Symmetric(ReluMaxPool):
+    """torch's own padding: one row and column on each side, 7 -> 4 as well."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.relu(functional.max_pool2d(image, 2, 2, padding=1))
+
+
+class Floor(ReluMaxPool):
+    """torch's default: the odd row and column are left out, 7 -> 3."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.relu(functional.max_pool2d(image, 2, 2))
+
+
+class OtherSide(ReluMaxPool):
+    """The odd row and column at the top and left."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(functional.pad(image, (1, 0, 1, 0), value=-torch.inf))
+
+
+class Zeros(MaxPool):
+    """What is added is 0 and wins over negative values."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return functional.max_pool2d(functional.pad(image, (0, 1, 0, 1)), 2, 2)
+
+
+class NotScaled(Dropout):
+    def forward(self, unit: Tensor) -> Tensor:
+        return super().forward(unit) * (self.keep_prob if self.training else 1.0)
+
+
+class AlwaysOn(Dropout):
+    def forward(self, unit: Tensor) -> Tensor:
+        return torch.where(self.draw(unit) >= 1.0 - self.keep_prob, unit / self.keep_prob, 0.0)
+
+
+class AlwaysOnByItself(Dropout):
+    """The same with torch's own numbers, whatever it is given."""
+
+    def forward(self, unit: Tensor) -> Tensor:
+        return functional.dropout(unit, 1.0 - self.keep_prob, training=True)
+
+
+class Poisoned(Dense):
+    """One NaN among the logits."""
+
+    def forward(self, unit: Tensor) -> Tensor:
+        logits = super().forward(unit)
+        mask = torch.zeros_like(logits)
+        mask[1, 2] = torch.nan
+        return logits + mask
+
+
+# Optimizers ------------------------------------------------------------------------------------------------------------
+
+
+class EpsilonInside(Adam):
+    """torch's epsilon: beside the corrected root. In TF1's terms epsilon * sqrt(1 - beta2_power), another at each step."""
+
+    def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        epsilon = group["epsilon"] * float(np.sqrt(1 - group["beta2_power"].item()))
+        super()._update({**group, "epsilon": epsilon}, weights)
+
+
+class Float64Adam(Adam):
+    def __init__(self, params: Any, learning_rate: float) -> None:
+        super().__init__(params, learning_rate)
+        self.param_groups[0].update(lr=learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8)
+
+
+class FromZeros(RMSProp):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        for state in self.state.values():
+            state["rms"].zero_()
+
+
+class EpsilonOutside(RMSProp):
+    """rms's root, then epsilon: written with the epsilon under the root taken away and put beside it."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                state, grad = self.state[weight], weight.grad
+                state["rms"].lerp_(grad * grad, 1.0 - group["decay"])
+                state["momentum"].mul_(group["mu"])
+                state["momentum"].addcdiv_(grad, state["rms"].sqrt() + group["epsilon"], value=group["lr"])
+                weight -= state["momentum"]
+
+
+class RateOutside(RMSProp):
+    """The rate outside the momentum slot: the same weights while the rate does not change, another slot."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                state, grad = self.state[weight], weight.grad
+                state["rms"].lerp_(grad * grad, 1.0 - group["decay"])
+                state["momentum"].mul_(group["mu"]).addcdiv_(grad, (state["rms"] + group["epsilon"]).sqrt())
+                weight.sub_(state["momentum"], alpha=group["lr"])
+
+
+TORCH_ADAM = Slots(
+    per_weight={"m": "exp_avg", "v": "exp_avg_sq"},
+    unmapped=(
+        Unmapped("ours", "step", "from it torch computes what TF1 keeps as beta powers"),
+        Unmapped("theirs", "beta1_power", "see step"),
+        Unmapped("theirs", "beta2_power", "see step"),
+    ),
+)
+TORCH_RMSPROP = Slots(
+    per_weight={"rms": "square_avg"},
+    unmapped=(
+        Unmapped("ours", "step", "counts steps, for nothing"),
+        Unmapped("theirs", "momentum", "torch keeps none where momentum is 0"),
+    ),
+)
+
+# The mutants -----------------------------------------------------------------------------------------------------------
+
+Change = Callable[[Reference], Reference]
+
+
+def port(**fields: Any) -> Change:
+    """Replace something of our side."""
+    return lambda reference: replace(reference, port=replace(reference.port, **fields))
+
+
+def layers(**made: Callable[[], nn.Module]) -> Change:
+    """Replace some of the module's layers."""
+
+    def change(reference: Reference) -> Reference:
+        def module() -> nn.Module:
+            whole = reference.port.module()
+            for name, layer in made.items():
+                whole.set_submodule(name, layer())
+            return whole
+
+        return port(module=module)(reference)
+
+    return change
+
+
+def optimizer(ours: Callable[..., Any], slots: Slots | None = None) -> Change:
+    def change(reference: Reference) -> Reference:
+        return replace(port(optimizer=ours)(reference), slots=slots or reference.slots)
+
+    return change
+
+
+def summed(reference: Reference) -> Reference:
+    loss = reference.port.loss
+    return port(loss=lambda output, feeds: loss(output, feeds) * len(output))(reference)
+
+
+def square_as_it_is(reference: Reference) -> Reference:
+    rows = reference.weights.rows
+    return replace(reference, weights=WeightMap(*(replace_square(row) for row in rows)))
+
+
+def replace_square(row: Weight | Unmapped) -> Weight | Unmapped:
+    return Weight("W_sq", "square.weight") if isinstance(row, Weight) and row.theirs == "W_sq" else row
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A way to break a port, and how that must show.
+
+    network: a reference's name, or "tiny".
+    change: how it is broken.
+    shows: check -> part of the name of its first failing comparison. The ladder's other checks must hold.
+    """
+
+    network: str
+    change: Change
+    shows: Mapping[str, str]
+
+
+HANDED_ON = {"loss": "loss", "gradients": "d loss", "step": "after 1 step", "accuracy": "output"}
+TRAINING_ONLY = {"loss": "loss (training)", "gradients": "d loss", "step": "after 1 step"}
+
+
+def from_stage(name: str) -> dict[str, str]:
+    """Everything from a stage on is off, in evaluation too."""
+    return {"weights": f"seen at {name}", "forward": name, **HANDED_ON}
+
+
+def hand_written(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
+    return -(feeds["y_"] * output.clamp_min(1e-300).log()).sum(1).mean()
+
+
+def stable(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
+    return functional.cross_entropy(output, feeds["y_"].argmax(1))
+
+
+ADAM = partial(torch.optim.Adam, lr=float32(1e-4), betas=(float32(0.9), float32(0.999)), eps=float32(1e-8))
+RMS = {"learning_rate": 0.001, "decay": 0.9}
+
+MUTANTS = {
+    # What is computed
+    "flatten channels first": Mutant("deep", port(module=ChannelsFirst), from_stage("fc1")),
+    "bias dropped": Mutant("hvass", layers(conv2=lambda: NoBias(16, 36, 5)), from_stage("conv2")),
+    "relu missing": Mutant("three_minute_adam", layers(relu=nn.Identity), from_stage("L3")),
+    "relu missing after pool": Mutant("three_minute_adam", layers(pool1=MaxPool), from_stage("L1")),
+    "625 columns not transposed": Mutant(
+        "convnet", layers(fc1=lambda: Reshaped(2048, 625, bias=False)), from_stage("l4a")
+    ),
+    "625 rows not transposed": Mutant(
+        "convnet", layers(fc2=lambda: Reshaped(625, 10, bias=False)), from_stage("logits")
+    ),
+    "square not transposed": Mutant("tiny", square_as_it_is, from_stage("square")),
+    "pool pads on both sides": Mutant("convnet", layers(pool3=Symmetric), from_stage("l3p")),
+    "pool pads before": Mutant("convnet", layers(pool3=OtherSide), from_stage("l3p")),
+    "pool leaves the odd row out": Mutant("convnet", layers(pool3=Floor), from_stage("l3p")),
+    "pool pads with zeros": Mutant("tiny", layers(pool=Zeros), from_stage("pool")),
+    "softmax twice": Mutant("softmax", port(module=SoftmaxTwice), from_stage("logits (returned)")),
+    "nan in one of our logits": Mutant("softmax", layers(fc=lambda: Poisoned(784, 10)), from_stage("logits")),
+    # Dropout
+    "keep read as drop": Mutant(
+        "convnet", layers(dropout1=lambda: Dropout(0.2)), {"forward": "l1 (training)", **TRAINING_ONLY}
+    ),
+    "dropout not scaled": Mutant(
+        "deep", layers(dropout=lambda: NotScaled(0.5)), {"forward": "dropout (training)", **TRAINING_ONLY}
+    ),
+    "dropout on in evaluation": Mutant(
+        "three_minute_adam",
+        layers(dropout=lambda: AlwaysOn(0.7)),
+        {"weights": "seen at dropout", "forward": "dropout", "loss": "loss", "accuracy": "output"},
+    ),
+    "dropout by its own numbers": Mutant(
+        "three_minute_adam", layers(dropout=lambda: AlwaysOnByItself(0.7)), from_stage("dropout")
+    ),
+    "dropout as intended": Mutant(
+        "three_minute_layers",
+        port(module=partial(ThreeMinuteLayers, intended_dropout=True)),
+        {"forward": "L1 (training)", **TRAINING_ONLY},
+    ),
+    # The loss
+    "sum for mean": Mutant("hvass", summed, {"loss": "loss", "gradients": "d loss", "step": "after 1 step"}),
+    "stable loss of probabilities": Mutant(
+        "softmax_beginners", port(loss=stable), {"loss": "loss", "gradients": "d loss", "step": "after 1 step"}
+    ),
+    "loss by hand kept finite": Mutant("softmax_beginners", port(loss=hand_written), {"loss": "loss (saturated)"}),
+    # Optimizers
+    "another rate": Mutant(
+        "softmax", optimizer(partial(GradientDescent, learning_rate=0.50001)), {"step": "W after 1 step"}
+    ),
+    "torch's Adam": Mutant("hvass", optimizer(ADAM, TORCH_ADAM), {"step": "weights_conv1 after 1 step"}),
+    "Adam's epsilon in torch's place": Mutant(
+        "tiny", optimizer(partial(EpsilonInside, learning_rate=0.01)), {"step": "W_conv after 1 step"}
+    ),
+    "Adam in float64": Mutant(
+        "tiny", optimizer(partial(Float64Adam, learning_rate=0.01)), {"step": "W_conv after 1 step"}
+    ),
+    "torch's RMSprop": Mutant(
+        "three_minute_rmsprop",
+        optimizer(partial(torch.optim.RMSprop, lr=float32(0.001), alpha=float32(0.9), eps=1e-10), TORCH_RMSPROP),
+        {"weights": "fresh W1/rms", "step": "W1 after 1 step"},
+    ),
+    "rms from zeros": Mutant(
+        "three_minute_rmsprop",
+        optimizer(partial(FromZeros, **RMS)),
+        {"weights": "fresh W1/rms", "step": "W1 after 1 step"},
+    ),
+    "epsilon outside the root": Mutant(
+        "three_minute_rmsprop",
+        optimizer(partial(EpsilonOutside, **RMS)),
+        {"step": "W1 after a step from small slots"},
+    ),
+    "rate outside the momentum": Mutant(
+        "three_minute_rmsprop", optimizer(partial(RateOutside, **RMS)), {"step": "W1/momentum after 1 step"}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tiny, small_case) -> Callable[[str], Case]:  # type: ignore[no-untyped-def]
+    """The unbroken case of a network; made once, so that all its mutants share TF1's side."""
+    cases: dict[str, Case] = {}
+
+    def case(name: str) -> Case:
+        if name not in cases:
+            cases[name] = small_case(tiny.REFERENCE if name == "tiny" else references.get(name))
+        return cases[name]
+
+    return case
+
+
+def broken(case: Case, change: Change) -> Case:
+    """The case with a broken reference. TF1's graph, session and answers are shared unless its slots are others."""
+    reference = change(case.reference)
+    same_graph = reference.slots is case.reference.slots and reference.build is case.reference.build
+    cache = {key: value for key, value in case.cache.items() if key[0] != "ours"} if same_graph else {}
+    return replace(case, reference=reference, cache=cache)
+
+
+@pytest.mark.parametrize("network", sorted({mutant.network for mutant in MUTANTS.values()}))
+def test_no_sound_port_is_accused(network: str, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+    assert breaks(sound(network)) is None
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_port_is_caught_where_it_is_broken(name: str, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+    mutant = MUTANTS[name]
+    case = broken(sound(mutant.network), mutant.change)
+    found = {check: breaks(case, (check,)) for check in CHECKS if check in LADDER}
+    names = {check: failure[1].name for check, failure in found.items() if failure is not None}
+    assert list(names) == [check for check in LADDER if check in mutant.shows]
+    for check, part in mutant.shows.items():
+        assert part in names[check], names
+    if "forward" in mutant.shows:
+        assert names["forward"] == mutant.shows["forward"]
