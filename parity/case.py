@@ -82,19 +82,23 @@ class Case:
         """Weights of order one at every depth, float32 values: normal, deviation 1 / sqrt(fan in), vectors 0.1."""
         rng = np.random.default_rng(self.seed)
         shapes = self.theirs().shapes.items()
-        normal = {name: rng.standard_normal(shape) / _fan_in(shape) for name, shape in shapes}
-        return {name: _as_float32(array) for name, array in self.admissible(normal).items()}
+        normal = {name: rng.standard_normal(shape) / root_fan_in(shape) for name, shape in shapes}
+        return self.admissible(normal)
 
     def admissible(self, values: Mapping[str, Array]) -> Answer:
-        """Weights both sides can be given: what has a counterpart; positive where it must be; counters at 0."""
+        """Weights both sides can be given: what has a counterpart; positive where it must be; counters at 0.
+
+        They are float32 values, so that both precisions are given the same.
+        """
         variables = self.theirs().endpoints.variables
         answer: Answer = {}
         for row in self.reference.weights.weights:
             name, dtype = row.theirs, variables[row.theirs].dtype.as_numpy_dtype
-            if not np.issubdtype(dtype, np.floating):
-                answer[name] = np.zeros_like(values[name], dtype)
+            if np.issubdtype(dtype, np.floating):
+                value = np.exp(values[name]) if name in self.reference.positive else values[name]
+                answer[name] = value.astype(np.float32)
             else:
-                answer[name] = np.exp(values[name]) if name in self.reference.positive else values[name]
+                answer[name] = np.zeros_like(values[name], dtype)
         return answer
 
     def small_slots(self) -> Answer:
@@ -236,13 +240,9 @@ def _half_the_cores() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fan_in(shape: tuple[int, ...]) -> float:
+def root_fan_in(shape: tuple[int, ...]) -> float:
     """Square root of the fan in; vectors (biases) get deviation 0.1."""
     return float(np.sqrt(np.prod(shape[:-1]))) if len(shape) > 1 else 10.0
-
-
-def _as_float32(array: Array) -> Array:
-    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _upcast(array: Array) -> Array:

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mnistport.data.datamodule import MnistData
 from mnistport.errors import UserError

@@ -240,8 +240,9 @@ class Classifier(pl.LightningModule):
         correct, total = self._sum_over_ranks(self._counts).tolist()
         loss = float(self._sum_over_ranks(self._loss))
         self.last_score = Score(correct, total)
-        self.log(f"{stage}/accuracy", correct / total, prog_bar=True, rank_zero_only=True)
-        self.log(f"{stage}/loss", loss / total, rank_zero_only=True)
+        # Every rank has the whole figure, so nothing is left to sync; sync_dist keeps Lightning from recommending it.
+        self.log(f"{stage}/accuracy", correct / total, prog_bar=True, rank_zero_only=True, sync_dist=True)
+        self.log(f"{stage}/loss", loss / total, rank_zero_only=True, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/accuracy` and `val/loss`."""

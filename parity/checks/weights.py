@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parity import tolerances
-from parity.case import Case
+from parity.case import Case, root_fan_in
 from parity.compare import Comparison, compare_all
 from parity.reference import Array
 from parity.runners import LOSS, Answer, Runner
@@ -15,8 +15,8 @@ from parity.weights import index_coded
 def weights(case: Case) -> list[Comparison]:
     """Completeness, the round trip, and the orientation of every tensor.
 
-    Orientation: both sides get weights in which every element is another number, and must still compute the same. A
-    square matrix that lost its transpose passes any check of shapes, and the round trip, but not this one.
+    Orientation: both sides get weights in which every element of a tensor is another number, and must still compute
+    the same. A square matrix that lost its transpose passes any check of shapes, and the round trip, but not this one.
 
     Raises:
         UserError: The map leaves a variable or tensor out, names one twice, or gives one the wrong shape.
@@ -31,12 +31,11 @@ def weights(case: Case) -> list[Comparison]:
 
     round_trip = compare_all(trip(ours), trip(theirs), tolerances.exact())
 
-    total = sum(array.size for array in coded.values())
-    small = {name: (array - total / 2) / total / max(array.size, 1) ** 0.5 for name, array in coded.items()}
-    small = {name: array.astype(case.dtype) for name, array in case.admissible(small).items()}
+    rng = np.random.default_rng(case.seed)
+    spread = case.admissible({name: _spread(shape, rng) for name, shape in theirs.shapes.items()})
 
     def orientation(runner: Runner) -> Answer:
-        runner.reset(small)
+        runner.reset(spread)
         answer = runner.stages(case.feeds(0))
         return {f"orientation, seen at {name}": array for name, array in answer.items() if name != LOSS}
 
@@ -46,6 +45,12 @@ def weights(case: Case) -> list[Comparison]:
 def _exact(coded: Array, dtype: str) -> Array:
     """Whole numbers as this dtype holds them; past the last it tells from its neighbour, the count starts again."""
     return np.asarray(coded % 2.0 ** (np.finfo(dtype).nmant + 1)).astype(dtype)
+
+
+def _spread(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Evenly spaced numbers of both signs, no two alike, in random order: in order, a ReLU may let nothing through."""
+    size = int(np.prod(shape))
+    return ((2 * rng.permutation(size) + 1.5) / max(size, 1) - 1).reshape(shape) / root_fan_in(shape)
 
 
 def _fresh_slots(case: Case) -> list[Comparison]:

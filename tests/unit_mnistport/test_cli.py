@@ -167,10 +167,20 @@ def test_a_users_own_progress_bar_takes_the_place_of_ours(run):
 
 
 def test_without_a_length_the_recipes_is_taken(run):
-    made = [*PLAIN, "--trainer.limit_train_batches", 1, "--data.batch_size", 2, "--trainer.enable_checkpointing", "false"]
+    made = [
+        *PLAIN,
+        "--trainer.limit_train_batches",
+        1,
+        "--data.batch_size",
+        2,
+        "--trainer.enable_checkpointing",
+        "false",
+    ]
     status, out, _ = run("fit", "--model.network", "three_minute_layers", *made)
     assert status == 0
-    assert [line[:11] for line in out.splitlines() if line.startswith("Epoch")] == [f"Epoch: {n:04d}" for n in range(1, 16)]
+    assert [line[:11] for line in out.splitlines() if line.startswith("Epoch")] == [
+        f"Epoch: {n:04d}" for n in range(1, 16)
+    ]
 
 
 def test_print_config_shows_what_would_run_and_runs_nothing(run, here):
@@ -242,7 +252,7 @@ def test_the_command_line_wins_over_the_checkpoint(run, trained, here):
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    ("words", "message"),
     [
         (["--seed_everything", 5], "the checkpoint's run had --seed_everything 4 (now 5); continue it with the same"),
         (["--data.batch_size", 7], "the checkpoint's run had --data.batch_size 6 (now 7); continue it with the same"),
@@ -267,7 +277,7 @@ def write_checkpoints(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, message",
+    ("name", "message"),
     [
         ("missing", "no such file"),
         ("best", "no such file"),
@@ -291,7 +301,7 @@ def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, command, name, 
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    ("words", "message"),
     [
         (["--config", "depe"], "no network is called 'depe'; did you mean 'deep'? Known: softmax_beginners, "),
         (["--config=nosuch"], "no network is called 'nosuch'. Known: "),
@@ -301,7 +311,7 @@ def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, command, name, 
         (["--config", "hvass", "--model.options.fc_sise", "8"], "'hvass' has no option 'fc_sise'; it has filter_size1"),
         (["--config", "hvass", "--model.options.pooling", "middle"], "expected one of max, average, none, stride"),
         (["--config", "softmax", "--model.options.fc_size", "8"], "'softmax' has no option 'fc_size'; it has none"),
-        (["--config", "softmax", "--trainer.max_steps", "many"], 'key "trainer.max_steps": Expected a <class \'int\'>'),
+        (["--config", "softmax", "--trainer.max_steps", "many"], "key \"trainer.max_steps\": Expected a <class 'int'>"),
         (["--config", "softmax", "--trainer.max_stps", "3"], "unrecognized arguments: --trainer.max_stps 3"),
         (["--config", "softmax", "--data.source", "emnist"], "data.source"),
         (["--config", "softmax", "--data.batch_size", "0"], "batch size 0: expected 1 to 1,375"),
@@ -347,7 +357,9 @@ def test_damaged_data_is_refused_by_the_name_of_the_file(refused, here, damage):
 
 
 def test_no_data_directory_is_refused(refused):
-    assert "nowhere: no such directory" in refused("fit", "--config", "softmax", "--data.source=mnist", "--data.dir=nowhere")
+    assert "nowhere: no such directory" in refused(
+        "fit", "--config", "softmax", "--data.source=mnist", "--data.dir=nowhere"
+    )
 
 
 def test_a_bug_is_not_taken_for_a_users_mistake(run, monkeypatch):
@@ -362,31 +374,48 @@ def test_an_error_is_one_line_whatever_went_into_it():
 
 # In a process of its own ----------------------------------------------------------------------------------------------
 
-
-def mnistport(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error::UserWarning:mnistport", "-m", "mnistport", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-
-
-def test_a_whole_command_trains_logs_and_says_nothing_it_need_not(tmp_path):
-    words = ["fit", "--config", "softmax", *QUIET, "--trainer.max_steps", 20, "--trainer.log_every_n_steps", 10]
-    done = mnistport(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^0\.\d+  \[data: digits\]$", done.stdout, re.MULTILINE)
-    assert "tensorflow" not in done.stderr.lower(), "the logger has imported TensorFlow"
-    assert "oneDNN" not in done.stderr
-    assert "Warning" not in done.stderr
-    assert "deprecated" not in done.stderr
-    assert "Tip: For seamless" not in done.stderr
-    assert "args parameter" not in done.stderr
-    assert list((tmp_path / "lightning_logs/version_0").glob("events.*"))
+COMMANDS = {
+    "whole": ["--trainer.max_steps", "20", "--trainer.log_every_n_steps", "10"],
+    "refused": ["--trainer.gradient_clip_val", "1"],
+}
 
 
-def test_a_refused_command_shows_no_traceback(tmp_path):
-    done = mnistport("fit", "--config", "softmax", *QUIET, "--trainer.gradient_clip_val", 1, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("mnistport: Lightning refuses this combination: ")
-    assert not tree(tmp_path)
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Two commands as a shell runs them, both at once: exit status, standard output and error, and the folder."""
+    started = {}
+    for name, words in COMMANDS.items():
+        folder = tmp_path_factory.mktemp(name)
+        command = [sys.executable, "-m", "mnistport", "fit", "--config", "softmax", *QUIET, *words]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started[name] = subprocess.Popen(command, cwd=folder, env=environment, **pipes), folder
+    ended = {}
+    for name, (process, folder) in started.items():
+        out, err = process.communicate()
+        ended[name] = (process.returncode, out, err, folder)
+    return ended
+
+
+def test_a_whole_command_trains_logs_and_says_nothing_it_need_not(done):
+    status, out, err, folder = done["whole"]
+    assert status == 0, err
+    assert re.search(r"^0\.\d+  \[data: digits\]$", out, re.MULTILINE)
+    for noise in ("Warning", "deprecated", "Tip: For seamless", "args parameter", "Traceback"):
+        assert noise not in err
+    assert list((folder / "lightning_logs/version_0").glob("events.*"))
+    assert list((folder / "lightning_logs/version_0/checkpoints").glob("*.ckpt"))
+
+
+def test_the_logger_does_not_import_tensorflow(done):
+    _, _, err, _ = done["whole"]
+    assert "tensorflow" not in err.lower()
+    assert "oneDNN" not in err
+
+
+def test_a_refused_command_shows_no_traceback_and_leaves_nothing(done):
+    status, out, err, folder = done["refused"]
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("mnistport: Lightning refuses this combination: ")
+    assert not tree(folder)

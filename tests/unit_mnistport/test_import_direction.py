@@ -80,7 +80,8 @@ for name in ("tensorflow", "tf_keras", "parity"):
     raise SystemExit(f"{name} can be imported after all")
 
 import mnistport
-names = [module.name for module in pkgutil.walk_packages(mnistport.__path__, "mnistport.") if "__main__" not in module.name]
+modules = pkgutil.walk_packages(mnistport.__path__, "mnistport.")
+names = [module.name for module in modules if not module.name.endswith("__main__")]
 for name in names:
     importlib.import_module(name)
 from mnistport import networks

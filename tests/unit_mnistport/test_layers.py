@@ -59,7 +59,7 @@ def test_same_padding_is_tensorflows_for_every_size_kernel_and_stride():
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("height, width", [(7, 8), (6, 5)])
+@pytest.mark.parametrize(("height", "width"), [(7, 8), (6, 5)])
 def test_convolution_is_tensorflows(kernel, stride, padding, height, width):
     rng = np.random.default_rng(kernel * 10 + stride)
     image, weight = rng.standard_normal((2, height, width, 3)), rng.standard_normal((kernel, kernel, 3, 4))
@@ -78,7 +78,7 @@ def test_convolution_without_bias_has_none():
     assert Conv2d(1, 2, 3, bias=False).bias is None
 
 
-@pytest.mark.parametrize("size, same, valid", [(28, 14, 14), (14, 7, 7), (7, 4, 3), (1, 1, 0)])
+@pytest.mark.parametrize(("size", "same", "valid"), [(28, 14, 14), (14, 7, 7), (7, 4, 3), (1, 1, 0)])
 def test_pooling_keeps_a_half_row_under_same_and_drops_it_under_valid(size, same, valid):
     image = -torch.rand(2, 3, size, size) - 1  # all negative: a zero that was padded on would win
     pooled = MaxPool("SAME")(image)
@@ -220,7 +220,7 @@ def test_truncated_normal_ends_at_two_deviations_and_has_the_deviation_that_leav
     assert weight.std().item() / 0.05 == pytest.approx(0.8796, abs=0.004)
 
 
-@pytest.mark.parametrize("shape, fans", [((256, 2304), 256 + 2304), ((64, 32, 3, 3), 9 * (32 + 64))])
+@pytest.mark.parametrize(("shape", "fans"), [((256, 2304), 256 + 2304), ((64, 32, 3, 3), 9 * (32 + 64))])
 def test_glorot_uniform_reaches_its_limit_and_no_further(shape, fans):
     torch.manual_seed(0)
     weight = torch.empty(shape)

@@ -212,7 +212,7 @@ def test_evaluation_draws_nothing_and_training_does_where_the_tutorial_drops(net
 
 
 @pytest.mark.parametrize(
-    "name, keep_probs",
+    ("name", "keep_probs"),
     [
         ("deep", [0.5]),
         ("three_minute_adam", [0.7]),

@@ -34,7 +34,7 @@ def test_the_eight_tutorials_are_there_in_order():
     assert list(networks.names())[:8] == expected.split()
 
 
-@pytest.mark.parametrize("wrong, nearest", [("depe", "deep"), ("softmx", "softmax"), ("conv_net", "convnet")])
+@pytest.mark.parametrize(("wrong", "nearest"), [("depe", "deep"), ("softmx", "softmax"), ("conv_net", "convnet")])
 def test_an_unknown_name_is_answered_with_the_nearest_and_all(wrong, nearest):
     with pytest.raises(UserError) as caught:
         networks.get(wrong)
@@ -63,7 +63,7 @@ def test_listing_imports_no_plug_in(plugged):
 
 
 @pytest.mark.parametrize(
-    "first, second, both",
+    ("first", "second", "both"),
     [
         (("theirs", "one:NETWORK"), ("theirs", "two:NETWORK"), ("one:NETWORK", "two:NETWORK")),
         (("other", "one:NETWORK"), ("deep", "two:NETWORK"), ("mnistport.networks.deep", "two:NETWORK")),

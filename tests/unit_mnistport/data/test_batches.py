@@ -47,7 +47,9 @@ def global_seed():
     np.random.set_state(state)
 
 
-@pytest.mark.parametrize("num_images, size", [(55000, 50), (55000, 64), (55000, 100), (55000, 128), (1375, 99), (5, 5)])
+@pytest.mark.parametrize(
+    ("num_images", "size"), [(55000, 50), (55000, 64), (55000, 100), (55000, 128), (1375, 99), (5, 5)]
+)
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_next_batch_is_tensorflows(global_seed, num_images, size, seed):
     num_steps = 3 * num_images // size + 3
@@ -75,7 +77,7 @@ def test_next_batch_drops_no_image_and_straddles_epochs(size):
     assert not np.array_equal(row[1], second)
 
 
-@pytest.mark.parametrize("num_images, size", [(55000, 64), (55000, 128), (65536, 64), (7, 3), (1, 1)])
+@pytest.mark.parametrize(("num_images", "size"), [(55000, 64), (55000, 128), (65536, 64), (7, 3), (1, 1)])
 def test_random_batch_is_one_randint_per_step(global_seed, num_images, size):
     """Over more than two of the chunks in which the stream draws, so that their seams are compared too."""
     num_steps = min(4000, 3 * RandomBatch.chunk_size // size)
@@ -90,7 +92,9 @@ def test_random_batch_draws_with_replacement():
     assert len(np.unique(RandomBatch(100, 100, 0).indices(0, 1))) < 80
 
 
-@pytest.mark.parametrize("num_images, size, steps", [(55000, 128, 429), (55000, 100, 550), (10, 4, 2), (10, 10, 1)])
+@pytest.mark.parametrize(
+    ("num_images", "size", "steps"), [(55000, 128, 429), (55000, 100, 550), (10, 4, 2), (10, 10, 1)]
+)
 def test_sequential_is_file_order_without_the_short_batch(num_images, size, steps):
     one_epoch = [list(range(k, k + size)) for k in range(0, num_images - size + 1, size)]
     stream = Sequential(num_images, size, 5)
@@ -101,10 +105,11 @@ def test_sequential_is_file_order_without_the_short_batch(num_images, size, step
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("num_images, size", [(97, 10), (40, 40), (3, 1), (5000, 128)])
+@pytest.mark.parametrize(("num_images", "size"), [(97, 10), (40, 40), (3, 1), (5000, 128)])
 def test_indices_depend_on_nothing_but_the_steps_asked_for(stream, num_images, size):
     whole = stream(num_images, size, 4).indices(0, 1200)
-    assert whole.min() >= 0 and whole.max() < num_images
+    assert whole.min() >= 0
+    assert whole.max() < num_images
     sought, random = stream(num_images, size, 4), np.random.RandomState(9)
     state = np.random.get_state()[1].copy()
     for _ in range(60):

@@ -53,7 +53,7 @@ def test_the_name_is_the_set_that_was_found():
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch size 0: expected 1 to 1,375"),
         ({"batch_size": 1376}, "batch size 1376: expected 1 to 1,375"),

@@ -110,7 +110,7 @@ def refused(pattern: str, *args, **options) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name, below", [("mnist", "MNIST/raw"), ("fashion", "FashionMNIST/raw")])
+@pytest.mark.parametrize(("name", "below"), [("mnist", "MNIST/raw"), ("fashion", "FashionMNIST/raw")])
 @pytest.mark.parametrize("flat", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
 def test_finds_the_four_files(folder, name, below, flat, packed):
@@ -118,7 +118,8 @@ def test_finds_the_four_files(folder, name, below, flat, packed):
     files, before = write_set(raw, packed=packed), contents(folder)
     data = load(name, folder)
     assert (data.name, data.origin, len(data.train), len(data.test)) == (name, str(raw), 24, 20)
-    assert data.train.images.shape == (24, 784) and data.train.images.dtype == data.train.labels.dtype == np.uint8
+    assert data.train.images.shape == (24, 784)
+    assert data.train.images.dtype == data.train.labels.dtype == np.uint8
     assert data.train.images.tobytes() == files["train-images-idx3-ubyte"][16:]
     assert data.train.labels.tobytes() == files["train-labels-idx1-ubyte"][8:]
     assert data.test.images.tobytes() == files["t10k-images-idx3-ubyte"][16:]
@@ -268,7 +269,8 @@ def test_a_download_that_goes_wrong_leaves_nothing(folder, server, mirror, damag
     reason = "not empty" if damage == "occupied" else "Error downloading train-labels"
     refused(f"mnist could not be downloaded .*{reason}.*put the four IDX files in {folder}", "mnist", folder)
     assert contents(folder) == before
-    assert not list(folder.glob(".*")) and socket.getdefaulttimeout() is None
+    assert not list(folder.glob(".*"))
+    assert socket.getdefaulttimeout() is None
     gc.collect()
 
 
@@ -291,7 +293,8 @@ def test_no_network_says_what_to_do(folder, mirror, source, capsys):
     refused(f"{source} could not be downloaded .*refused.*--data.dir or --data.source digits", source, folder)
     refused("downloading is off; put the four IDX files in", source, folder, download=False)
     refused("downloading is off; put the four IDX files in .*/cache/mnistport", source, download=False)
-    assert list(folder.iterdir()) == [] and not (folder.parent / "cache").exists()
+    assert list(folder.iterdir()) == []
+    assert not (folder.parent / "cache").exists()
     assert capsys.readouterr() == ("", "")
 
 
@@ -326,8 +329,11 @@ def test_auto_without_mnist_takes_the_digits_and_says_so_once(folder, mirror, ca
     write_set(folder / "FashionMNIST/raw")
     assert load("auto", folder).name == "digits"
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
-    assert "DIGITS OF SCIKIT-LEARN, NOT MNIST" in err and f"no MNIST in {folder}" in err and "--data.dir" in err
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "DIGITS OF SCIKIT-LEARN, NOT MNIST" in err
+    assert f"no MNIST in {folder}" in err
+    assert "--data.dir" in err
     assert load("auto", folder).name == load("auto", download=False).name == "digits"
     assert capsys.readouterr() == ("", "")
 
@@ -338,7 +344,8 @@ def test_digits():
     data, again, small = load("digits"), load("digits"), load_digits()
     assert (data.name, data.origin, len(data.train), len(data.test)) == ("digits", "scikit-learn", 1500, 297)
     images = np.concatenate([data.train.images, data.test.images])
-    assert images.shape == (1797, 784) and images.dtype == data.train.labels.dtype == np.uint8
+    assert images.shape == (1797, 784)
+    assert images.dtype == data.train.labels.dtype == np.uint8
     np.testing.assert_array_equal(np.concatenate([data.train.labels, data.test.labels]), small.target)
     np.testing.assert_array_equal(again.test.images, data.test.images)
     squares = images.reshape(-1, 28, 28)
@@ -356,7 +363,7 @@ def image_set(count: int) -> ImageSet:
     return ImageSet(images, (np.arange(count) % 10).astype(np.uint8))
 
 
-@pytest.mark.parametrize("count, size", [(60000, 5000), (1500, 125), (1505, 125), (12, 1)])
+@pytest.mark.parametrize(("count", "size"), [(60000, 5000), (1500, 125), (1505, 125), (12, 1)])
 def test_split_gives_views_of_the_first_or_last_twelfth(count, size):
     whole = image_set(count)
     for which, validation_rows, training_rows in [
@@ -369,7 +376,8 @@ def test_split_gives_views_of_the_first_or_last_twelfth(count, size):
             np.testing.assert_array_equal(part.images[:, :8], whole.images[rows, :8])
             assert part.images.shape == (len(part), 784)
             np.testing.assert_array_equal(part.labels, whole.labels[rows])
-            assert np.shares_memory(part.images, whole.images) and np.shares_memory(part.labels, whole.labels)
+            assert np.shares_memory(part.images, whole.images)
+            assert np.shares_memory(part.labels, whole.labels)
 
 
 def test_split_refuses_what_it_cannot_do():
@@ -396,10 +404,12 @@ def test_the_two_scalings_differ_in_the_last_bit_of_126_values():
     bits = multiplied.view(np.int32) - divided.view(np.int32)
     runs = [(3, 3), (6, 7), (12, 15), (24, 31), (48, 63), (96, 127), (192, 254)]
     differing = [value for first, last in runs for value in range(first, last + 1)]
-    assert np.flatnonzero(bits).tolist() == differing and len(differing) == 126
+    assert np.flatnonzero(bits).tolist() == differing
+    assert len(differing) == 126
     assert np.abs(bits).max() == 1
     for scaled in (multiplied, divided):
-        assert (scaled[0], scaled[255]) == (0.0, 1.0) and np.all(np.diff(scaled) > 0)
+        assert (scaled[0], scaled[255]) == (0.0, 1.0)
+        assert np.all(np.diff(scaled) > 0)
 
 
 def test_scale_refuses_what_it_cannot_do():

@@ -37,9 +37,7 @@ class NumPyAdam:
 
 
 class NumPyRMSProp:
-    def __init__(
-        self, rate: float = 0.001, decay: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-10
-    ) -> None:
+    def __init__(self, rate: float = 0.001, decay: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-10) -> None:
         self.rate, self.decay, self.mu, self.epsilon = (np.float64(f32(x)) for x in (rate, decay, momentum, epsilon))
         self.rms, self.mom = 1.0, 0.0
 
@@ -66,7 +64,7 @@ def wild_gradients(steps: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.where(rng.random(gradients.shape) < 0.05, 0.0, gradients)
 
 
-@pytest.mark.parametrize("ours, theirs", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("ours", "theirs"), CASES.values(), ids=CASES)
 def test_fifty_steps_are_the_formula_to_the_last_digits(ours: Callable, theirs: Callable):
     rng = np.random.default_rng(0)
     shapes = [(7, 5), (11,)]
@@ -84,7 +82,7 @@ def test_fifty_steps_are_the_formula_to_the_last_digits(ours: Callable, theirs: 
         np.testing.assert_allclose(weight.detach().numpy(), theirs_now, rtol=1e-15, atol=1e-15)
 
 
-@pytest.mark.parametrize("ours, theirs", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("ours", "theirs"), CASES.values(), ids=CASES)
 def test_each_single_update_is_the_formula_within_a_rounding_or_two(ours: Callable, theirs: Callable):
     """From weights of zero, so that the update itself is compared, not its effect on a larger number.
 
@@ -206,7 +204,7 @@ def test_a_closure_is_called_with_gradients_on_and_its_loss_handed_back(ours):
 
 
 @pytest.mark.parametrize(
-    "ours, torchs",
+    ("ours", "torchs"),
     [
         (lambda w: Adam(w, 0.001), lambda w: torch.optim.Adam(w, 0.001, eps=1e-8)),
         (lambda w: RMSProp(w, 0.001, 0.9), lambda w: torch.optim.RMSprop(w, 0.001, alpha=0.9, eps=1e-10)),

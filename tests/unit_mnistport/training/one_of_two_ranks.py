@@ -31,6 +31,8 @@ def main(folder: Path) -> None:
     torch.manual_seed(rank)  # only rank 0's initial weights may count
     module = Classifier("three_minute_adam", steps_per_execution=4)
     scored = Scored()
+    often = ModelCheckpoint(folder, "{step}", every_n_train_steps=3, save_top_k=-1)
+    best = ModelCheckpoint(folder, "best", monitor="val/accuracy", mode="max")
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
@@ -38,12 +40,12 @@ def main(folder: Path) -> None:
         precision="64-true",
         max_steps=6,
         max_epochs=-1,
-        limit_val_batches=0,
+        val_check_interval=5,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[scored, ModelCheckpoint(folder, "{step}", every_n_train_steps=3, save_top_k=-1)],
+        callbacks=[scored, often, best],
     )
     data = MnistData("three_minute_adam", source="digits", batch_size=25, eval_batch_size=40)
     trainer.fit(module, datamodule=data)
@@ -57,6 +59,7 @@ def main(folder: Path) -> None:
         "global_step": trainer.global_step,
         "world_size": trainer.world_size,
         "test_loss": trainer.callback_metrics["test/loss"].item(),
+        "best": best.best_model_score.item(),
     }
     torch.save(result, folder / f"rank-{rank}.pt")
 

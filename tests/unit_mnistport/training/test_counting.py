@@ -49,7 +49,7 @@ def test_whichever_of_max_steps_and_max_epochs_is_reached_first_ends_the_run(tra
 
 
 @pytest.mark.parametrize(
-    "limit, steps", [(5, 5), (1, 1), (200, SPE), (0.5, SPE // 2), (0.01, 1), (1.0, SPE)], ids=repr
+    ("limit", "steps"), [(5, 5), (1, 1), (200, SPE), (0.5, SPE // 2), (0.01, 1), (1.0, SPE)], ids=repr
 )
 @pytest.mark.parametrize("flags", [{}, {"reload_dataloaders_every_n_epochs": 1}], ids=["", "reloading"])
 def test_limit_train_batches_limits_the_steps_of_an_epoch(train, limit, steps, flags):
@@ -62,14 +62,14 @@ def test_a_limit_of_no_batches_trains_nothing(train):
     assert train(max_epochs=2, limit_train_batches=0).trainer.global_step == 0
 
 
-@pytest.mark.parametrize("fast_dev_run, steps", [(True, 1), (3, 3)])
+@pytest.mark.parametrize(("fast_dev_run", "steps"), [(True, 1), (3, 3)])
 def test_fast_dev_run_takes_its_few_steps_validates_and_ends(train, fast_dev_run, steps):
     run = train(fast_dev_run=fast_dev_run, limit_val_batches=1.0, max_epochs=5)
     assert run.trainer.global_step == steps
     assert run.record.validated == [steps]
 
 
-@pytest.mark.parametrize("overfit_batches, steps", [(3, 3), (0.25, 3)])
+@pytest.mark.parametrize(("overfit_batches", "steps"), [(3, 3), (0.25, 3)])
 def test_overfitting_repeats_the_first_batches(train, overfit_batches, steps):
     data = {"eval_batch_size": 20}  # Lightning limits validation alike, and a quarter of one batch is none
     run = train(max_epochs=4, overfit_batches=overfit_batches, steps_per_execution=2, data=data)
@@ -92,7 +92,9 @@ def test_a_checkpoint_every_seven_steps_is_written_at_7_14_21(train, tmp_path, s
 
 
 def test_two_checkpoint_cadences_both_hold(train, tmp_path):
-    keepers = [ModelCheckpoint(tmp_path, f"{every}-{{step}}", every_n_train_steps=every, save_top_k=-1) for every in (4, 6)]
+    keepers = [
+        ModelCheckpoint(tmp_path, f"{every}-{{step}}", every_n_train_steps=every, save_top_k=-1) for every in (4, 6)
+    ]
     train(max_steps=13, callbacks=tuple(keepers))
     expected = {"4-step=4", "4-step=8", "4-step=12", "6-step=6", "6-step=12"}
     assert {path.stem for path in tmp_path.glob("*.ckpt")} == expected
@@ -100,7 +102,7 @@ def test_two_checkpoint_cadences_both_hold(train, tmp_path):
 
 @pytest.mark.parametrize("steps_per_execution", [1, 7, 50])
 @pytest.mark.parametrize(
-    "flags, validated",
+    ("flags", "validated"),
     [
         ({}, [13, 26, 39]),
         ({"check_val_every_n_epoch": 2}, [26]),
@@ -164,7 +166,9 @@ def test_an_interval_of_time_is_left_to_lightning(train):
 
 
 def test_an_interval_longer_than_the_epoch_is_refused_with_the_way_out(train, tmp_path):
-    with pytest.raises(UserError, match=r"val_check_interval 20 is more than the 13 steps.*check_val_every_n_epoch null"):
+    with pytest.raises(
+        UserError, match=r"val_check_interval 20 is more than the 13 steps.*check_val_every_n_epoch null"
+    ):
         train(max_epochs=2, val_check_interval=20, limit_val_batches=1.0, logger=CSVLogger(tmp_path))
     assert not list(tmp_path.iterdir()), "refused before anything was written"
 

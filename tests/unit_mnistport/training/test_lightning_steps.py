@@ -86,7 +86,7 @@ def test_a_checkpoints_counters_have_the_keys_that_are_rewritten(train, tmp_path
 
 
 @pytest.mark.parametrize(
-    "step, started, processed, begun, whole",
+    ("step", "started", "processed", "begun", "whole"),
     [
         (0, 0, 0, 0, 0),
         (5, 1, 0, 1, 0),  # within the first epoch
@@ -123,14 +123,16 @@ def test_a_run_goes_on_in_the_epoch_its_step_count_says(step, started, processed
 
 
 @pytest.mark.parametrize(
-    "limit, steps", [(1.0, 13), (0.5, 6), (0.01, 1), (1, 1), (5, 5), (13, 13), (99, 13), (0, 13), (0.0, 13)], ids=repr
+    ("limit", "steps"),
+    [(1.0, 13), (0.5, 6), (0.01, 1), (1, 1), (5, 5), (13, 13), (99, 13), (0, 13), (0.0, 13)],
+    ids=repr,
 )
 def test_a_limit_is_a_number_of_steps_or_a_share_of_them(limit, steps):
     assert lightning_steps.steps_of_epoch(limit, 13) == steps
 
 
 @pytest.mark.parametrize(
-    "flags, interval",
+    ("flags", "interval"),
     [
         ({}, None),
         ({"val_check_interval": 1.0}, None),
@@ -153,5 +155,3 @@ def test_an_interval_longer_than_an_epoch_is_refused():
     made = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, val_check_interval=14)
     with pytest.raises(UserError, match="14 is more than the 13 steps"):
         lightning_steps.take_val_check_interval(made, 13)
-
-

@@ -48,20 +48,20 @@ def test_other_seeds_see_other_batches_and_drop_other_units(train):
     assert train(**made, seed=1).record.losses == one.record.losses
 
 
-@pytest.mark.parametrize("options, fits", [({"fc_size": 8}, (8, 1764)), ({"extra_convolution": True}, (128, 576))])
+@pytest.mark.parametrize(("options", "fits"), [({"fc_size": 8}, (8, 1764)), ({"extra_convolution": True}, (128, 576))])
 def test_options_reach_the_network(options, fits):
     assert Classifier("hvass", options=options).net.fc1.weight.shape == fits
 
 
 def test_an_unknown_option_is_answered_with_those_there_are():
-    with pytest.raises(UserError, match="'hvass' has no option 'fc_sise'; it has filter_size1, .*last_relu"):
+    with pytest.raises(UserError, match=r"'hvass' has no option 'fc_sise'; it has filter_size1, .*last_relu"):
         Classifier("hvass", options={"fc_sise": 8})
     with pytest.raises(UserError, match="'softmax' has no option 'fc_size'; it has none"):
         Classifier("softmax", options={"fc_size": 8})
 
 
 @pytest.mark.parametrize(
-    "options, reason",
+    ("options", "reason"),
     [
         ({"pooling": "middle"}, "pooling 'middle': expected one of max, average, none, stride"),
         ({"fc_size": "many"}, "many"),
@@ -184,7 +184,7 @@ def test_a_checkpoint_loads_in_python_without_being_told_anything(checkpoint):
 
 
 @pytest.mark.parametrize(
-    "changed, message",
+    ("changed", "message"),
     [
         ({"network": "softmax"}, "holds the network 'hvass', the model is 'softmax'; use --config hvass"),
         ({"seed": 1}, r"run had --seed_everything 0 \(now 1\); continue it with the same"),

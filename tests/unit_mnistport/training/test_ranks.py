@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """What each of two ranks ended with, and the folder of their checkpoints."""
+    """What each of two ranks ended with, and the folder of their checkpoints and of what they said."""
     folder = tmp_path_factory.mktemp("two")
     script = Path(__file__).parent / "one_of_two_ranks.py"
     environment = {
@@ -46,6 +47,8 @@ def two(tmp_path_factory):
         for process in processes:
             out, _ = process.communicate(timeout=120)
             assert process.returncode == 0, out
+            with open(folder / "said.txt", "a") as said:
+                said.write(out)
     finally:
         for process in processes:
             process.kill()
@@ -54,9 +57,10 @@ def two(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(train):
-    run = train(**MADE, max_steps=6)
+    run = train(**MADE, max_steps=6, val_check_interval=5, limit_val_batches=1.0)
+    validated = run.trainer.callback_metrics["val/accuracy"].item()
     run.trainer.test(run.module, datamodule=run.data, verbose=False)
-    return run
+    return SimpleNamespace(**vars(run), weights=run.weights, validated=validated)
 
 
 def furthest(ours, theirs) -> float:
@@ -96,6 +100,20 @@ def test_every_test_image_is_scored_by_exactly_one_rank(two, one):
     assert sorted(first["scored"] + second["scored"]) == pytest.approx(sorted(expected), rel=1e-6)
 
 
+def test_validation_finds_the_same_accuracy_on_both(two, one):
+    (first, second), _ = two
+    assert first["best"] == second["best"] == one.validated
+
+
+def test_the_last_line_is_printed_once_and_lightning_recommends_nothing(two):
+    _, folder = two
+    said = (folder / "said.txt").read_text()
+    assert said.count("test accuracy") == 1
+    assert "sync_dist" not in said
+
+
+# One rank needs no ModelCheckpoint, though the two had one.
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 def test_a_run_of_two_ranks_goes_on_with_one(two, one, train):
     _, folder = two
     rest = train(**MADE, max_steps=6, ckpt_path=folder / "step=3.ckpt")

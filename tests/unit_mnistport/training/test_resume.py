@@ -71,7 +71,7 @@ def test_a_run_stopped_by_max_steps_goes_on_as_if_it_had_not_been(train, whole, 
 
 @by_steps_or_epochs
 @pytest.mark.parametrize(
-    "checkpoint, stop, epochs",
+    ("checkpoint", "stop", "epochs"),
     [
         ("every-5/step=5", 5, [13, 26, 39]),
         ("every-5/step=25", 25, [26, 39]),

@@ -73,7 +73,7 @@ def right_on_test_set(run, weights) -> int:
         return int((net.eval()(run.data.test[0]).argmax(1) == run.data.test[1]).sum())
 
 
-@pytest.mark.parametrize("network, places", [("three_minute_adam", 3), ("three_minute_layers", 4)])
+@pytest.mark.parametrize(("network", "places"), [("three_minute_adam", 3), ("three_minute_layers", 4)])
 def test_the_book_prints_each_epochs_mean_loss(train, lines, network, places):
     run = train(network, max_epochs=2, limit_train_batches=5, batch_size=6, steps_per_execution=2)
     means = [sum(run.record.losses[5 * epoch : 5 * epoch + 5]) / 5 for epoch in range(2)]
@@ -125,7 +125,7 @@ def test_the_sample_is_the_same_however_the_run_is_cut_and_another_in_each_epoch
 
 
 @pytest.mark.parametrize(
-    "network, line",
+    ("network", "line"),
     [
         ("softmax", r"0(\.\d+)?  \[data: digits\]"),
         ("softmax_beginners", r"0(\.\d+)?  \[data: digits\]"),
