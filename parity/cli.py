@@ -12,7 +12,11 @@ from typing import NoReturn
 from mnistport import __version__, networks
 from mnistport.errors import UserError
 
-CHECK_NAMES = ("weights", "forward", "loss", "gradients", "step", "accuracy")
+CHECK_NAMES = (
+    *("data", "initialisation", "weights", "forward", "loss", "gradients"),
+    *("step", "lockstep", "trainer", "accuracy", "checkpoint"),
+)
+QUICK = ("weights", "forward", "loss", "gradients", "step", "accuracy")
 DTYPES = ("float64", "float32")
 
 
@@ -45,7 +49,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME|FILE",
         help="names (see `parity list`), Python files that define REFERENCE, or package.module:REFERENCE; default: all",
     )
-    verify.add_argument("--checks", default=",".join(CHECK_NAMES), metavar="A,B", help="default: %(default)s")
+    verify.add_argument(
+        "--checks",
+        default=",".join(QUICK),
+        metavar="A,B|all",
+        help=f"of {', '.join(CHECK_NAMES)}; all: every one (minutes a network); default: %(default)s",
+    )
     verify.add_argument("--dtype", choices=DTYPES, help="default: float64, then float32")
     verify.add_argument("--json", type=Path, metavar="FILE", help="write every comparison there")
     verify.add_argument("--out", type=Path, metavar="DIR", help="write verify.json and verify.md there")

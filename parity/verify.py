@@ -17,7 +17,7 @@ import torch
 from mnistport.errors import UserError
 from parity import references, tf1, tolerances
 from parity.case import Case, Dtype
-from parity.checks import CHECKS
+from parity.checks import CHECKS, NEEDS
 from parity.cli import DTYPES
 from parity.compare import Comparison
 from parity.environment import environment
@@ -79,7 +79,8 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
         data, asked = data_of(reference, args)
         sets[reference.name] = data.name
         print(f"{reference.name} on {data.name}", flush=True)
-        for result in _results(reference, target, data, checks, args):
+        askable = _askable(reference, data, checks, args.checks == "all")
+        for result in _results(reference, target, data, asked, askable, args):
             results.append(result)
             print(_line(result), flush=True)
             if not result.passed:
@@ -96,7 +97,20 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _askable(reference: Reference, data: Data, checks: Sequence[str], all_of_them: bool) -> list[str]:
+    """The checks this reference gives enough for. With `--checks all` the others are named, not passed over."""
+    case = Case(reference=reference, data=data)
+    lacking = {check: NEEDS[check][0] for check in checks if check in NEEDS and not NEEDS[check][1](case)}
+    for check, need in lacking.items():
+        if not all_of_them:
+            raise UserError(f"{reference.name}: the check {check} needs {need}, which the reference does not give")
+        print(f"  {check}: not asked, the reference gives no {need}")
+    return [check for check in checks if check not in lacking]
+
+
 def _checks(text: str) -> list[str]:
+    if text == "all":
+        return list(CHECKS)
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in CHECKS]
     if unknown or not names:
@@ -146,12 +160,23 @@ def data_of(reference: Reference, args: argparse.Namespace) -> tuple[Data, dict[
 
 
 def _results(
-    reference: Reference, target: str, data: Data, checks: Sequence[str], args: argparse.Namespace
+    reference: Reference,
+    target: str,
+    data: Data,
+    data_set: dict[str, str],
+    checks: Sequence[str],
+    args: argparse.Namespace,
 ) -> Iterator[Result]:
     cache: dict[Any, Any] = {}
     for dtype in (args.dtype,) if args.dtype else DTYPES:
         case = Case(
-            reference=reference, data=data, dtype=cast(Dtype, dtype), device=args.device, seed=args.seed, cache=cache
+            reference=reference,
+            data=data,
+            dtype=cast(Dtype, dtype),
+            device=args.device,
+            seed=args.seed,
+            data_set=data_set,
+            cache=cache,
         )
         for check in checks:
             start = time.perf_counter()

@@ -288,11 +288,10 @@ def write_checkpoints(folder: Path) -> None:
         ("theirs", "not written by mnistport"),
     ],
 )
-@pytest.mark.parametrize("command", ["fit", "test"])
-def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, command, name, message):
+def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
     write_checkpoints(here)
     path = "best" if name == "best" else f"{name}.ckpt"
-    line = refused(command, "--config", "softmax", "--ckpt_path", path, *QUIET)
+    line = refused("test", "--config", "softmax", "--ckpt_path", path, *QUIET)
     assert f"--ckpt_path {path}: " in line
     assert message in line
 

@@ -84,9 +84,6 @@ modules = pkgutil.walk_packages(mnistport.__path__, "mnistport.")
 names = [module.name for module in modules if not module.name.endswith("__main__")]
 for name in names:
     importlib.import_module(name)
-from mnistport import networks
-for name in networks.BUILT_IN:
-    networks.get(name).module()
 print(len(names))
 """
 

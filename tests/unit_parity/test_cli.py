@@ -1,0 +1,344 @@
+"""The command line's contract: exit status, one line for a mistake, the JSON, and nothing half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnistport import networks
+from parity import cli, files, references, tf1
+from parity.checks import CHECKS
+from parity.cli import main
+from parity.compare import Comparison
+
+HERE = Path(__file__).parent
+TINY = str(HERE / "tiny_port.py")
+EXAMPLE = HERE.parents[1] / "examples" / "regression" / "port.py"
+COMPARISON = {"name", "count", "max_abs", "max_rel", "max_ulp", "bound", "worst_index"}
+
+BROKEN = """
+import torch
+from dataclasses import replace
+from parity import references
+
+SOUND = references.get({sound!r})
+
+class Broken(SOUND.port.module):
+    def __init__(self):
+        super().__init__()
+        self.{layer} = torch.nn.Identity()
+
+REFERENCE = replace(SOUND, port=replace(SOUND.port, name="broken", module=Broken))
+"""
+
+
+def python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> str:
+    """The one line on standard error of a command that exits with 2 before it prints anything else."""
+    try:
+        status = main(words)
+    except SystemExit as stop:  # argparse's way
+        status = int(str(stop.code))
+    out, error = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert error.startswith("parity")
+    assert error.count("\n") == 1
+    return error
+
+
+# Without torch or TensorFlow
+
+
+@pytest.mark.parametrize("words", [["--help"], ["verify", "--help"], ["--version"], ["list"], ["verify", "--nope"]])
+def test_what_needs_no_framework_imports_none(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom parity.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'tensorflow', 'numpy', 'pytorch_lightning'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = python(code, *words)
+    assert done.returncode == 0, done.stderr
+
+
+def test_list_names_every_network_and_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[:8]] == list(networks.BUILT_IN)
+    for check in cli.CHECK_NAMES:
+        assert check in out
+
+
+def test_the_checks_that_are_listed_are_those_there_are() -> None:
+    assert set(cli.CHECK_NAMES) <= set(CHECKS)
+
+
+def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--checks", "--dtype", "--device", "--seed", "--json", "--out", "--data.source", "--data.dir"):
+        assert option in out
+
+
+# Questions that cannot be asked
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["verify", "depp"], "parity: no reference is called 'depp'; did you mean 'deep'? Known: softmax_beginners"),
+        (
+            ["verify", "deep", "--checks", "forwad"],
+            "parity: --checks forwad: no check is called ['forwad']; there are ",
+        ),
+        (["verify", "deep", "--checks", ","], "parity: --checks ,: no check is called nothing; there are "),
+        (["verify", "deep", "--device", "tpu"], "parity: --device tpu: is none; use cpu, cuda or cuda:N"),
+        (["verify", "deep", "--device", "cuda:x"], "parity: --device cuda:x: is none; use cpu, cuda or cuda:N"),
+        (["verify", "not_there.py"], "parity: not_there.py: no such file; give a Python file that defines REFERENCE"),
+        (["verify", "--dtype", "float16"], "parity verify: argument --dtype: invalid choice: 'float16'"),
+        (["verify", "--seed", "-1"], "parity verify: argument --seed: -1 is not a whole number from 0 to 4294967295"),
+        (["verify", TINY, "--data.source", "digits"], "parity: tiny brings its own data; leave out --data.source"),
+        (["verify", TINY, "--data.dir", "x"], "parity: tiny brings its own data; leave out --data.dir"),
+        (["verify", TINY, TINY.replace("unit_parity/", "unit_parity/./")], "are both called 'tiny'; rename one"),
+        (["verify", "softmax", "--data.source", "mnist", "--data.dir", "/not/there"], "/not/there"),
+        (["nope"], "parity: argument COMMAND: invalid choice: 'nope'"),
+        ([], "parity: the following arguments are required: COMMAND; see parity --help"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tf1, "load", lambda: None)  # it is found out before TensorFlow is used
+    assert line in refused(capsys, words)
+
+
+def test_cuda_without_a_device_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    line = refused(capsys, ["verify", TINY, "--device", "cuda"])
+    assert line == "parity: --device cuda: torch sees 0 CUDA devices here; use --device cpu\n"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert "torch sees 1 CUDA devices here" in refused(capsys, ["verify", TINY, "--device", "cuda:1"])
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tf_keras", "keras"):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+from parity.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_tensorflow_the_question_cannot_be_asked(tmp_path: Path) -> None:
+    done = python(WITHOUT_TENSORFLOW, "verify", TINY, "--out", str(tmp_path / "out"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("parity: TensorFlow, the original's side, cannot be imported (")
+    assert done.stderr.endswith("pip install 'mnistport[parity]'\n")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "why"),
+    [
+        ("--json", "missing/verify.json", "its folder does not exist"),
+        ("--json", ".", "is a folder; name a file"),
+        ("--json", "file/verify.json", "its folder does not exist"),
+        ("--out", "file", "is a file; name a folder"),
+        ("--out", "file/deeper", "is a file; name a folder"),
+    ],
+)
+def test_a_result_that_cannot_be_written_is_refused_before_any_work(
+    option: str,
+    place: str,
+    why: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(references, "get", lambda target: pytest.fail("work has begun"))
+    (tmp_path / "file").write_text("kept")
+    line = refused(capsys, ["verify", TINY, option, str(tmp_path / place)])
+    assert line.startswith(f"parity: {option} {tmp_path / place}: ")
+    assert why in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("option", ["--json", "--out"])
+def test_a_folder_that_takes_no_file_is_refused_before_any_work(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_file(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", no_file)  # root may write anywhere, so it is pretended
+    line = refused(capsys, ["verify", TINY, option, str(tmp_path / "new")])
+    assert line == f"parity: {option} {tmp_path / 'new'}: cannot be written there (Permission denied)\n"
+
+
+def test_a_plug_in_that_fails_shows_its_own_traceback_and_is_no_failed_claim(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "port.py").write_text("def make():\n    return 1 / 0\nREFERENCE = make()\n")
+    assert main(["verify", str(tmp_path / "port.py")]) == 2
+    error = capsys.readouterr().err
+    assert "ZeroDivisionError: division by zero" in error
+    assert f'File "{tmp_path / "port.py"}", line 2, in make' in error
+
+
+# Claims
+
+
+@pytest.fixture(scope="module")
+def verified(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
+    """`parity verify` of the example, in both precisions: status, what was printed, the folder of the results."""
+    folder = tmp_path_factory.mktemp("verified")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        status = main(["verify", str(EXAMPLE), "--json", f"{folder}/example.json", "--out", f"{folder}/deep/er"])
+    return status, printed.getvalue(), folder
+
+
+@pytest.mark.tf
+def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -> None:
+    status, out, _ = verified
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0] == "regression on 1,000 made-up measurements"
+    asked = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
+    for check in ("weights", "forward", "loss", "gradients", "step", "accuracy"):
+        for dtype in ("float64", "float32"):
+            assert (dtype, check, "ok") in asked
+    assert lines[-1].startswith(f"all {len(asked)} claims hold: 1 network, ")
+    assert any(
+        line.startswith("float32: as exact as TF1? ") and "4 times" in line and "8 ulp" in line for line in lines
+    )
+
+
+@pytest.mark.tf
+def test_the_json_is_what_the_contract_says(verified: tuple[int, str, Path]) -> None:
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    document = json.loads((verified[2] / "example.json").read_text(), parse_constant=no_constant)
+    assert set(document) == {"schema", "environment", "results"}
+    assert document["schema"] == 1
+    environment = document["environment"]
+    assert environment["data"] == {"regression": "1,000 made-up measurements"}
+    assert environment["command"].startswith("parity verify ")
+    assert {"python", "torch", "tensorflow", "numpy", "processor", "cores"} <= set(environment)
+    assert len(document["results"]) >= 12
+    for result in document["results"]:
+        assert {"network", "check", "dtype", "device", "passed", "comparisons", "command"} <= set(result)
+        assert (result["network"], result["device"], result["passed"]) == ("regression", "cpu", True)
+        assert result["check"] in CHECKS
+        assert result["dtype"] in ("float64", "float32")
+        assert result["command"] == (f"parity verify {EXAMPLE} --checks {result['check']} --dtype {result['dtype']}")
+        assert result["comparisons"]
+        for comparison in result["comparisons"]:
+            assert set(comparison) >= COMPARISON
+            assert isinstance(comparison["name"], str)
+            assert comparison["count"] > 0
+            assert 0 <= comparison["max_abs"] <= comparison["bound"]
+            assert comparison["reason"]
+            assert Comparison.from_json(comparison).passed
+
+
+@pytest.mark.tf
+def test_out_holds_the_same_json_and_a_page(verified: tuple[int, str, Path]) -> None:
+    folder = verified[2] / "deep" / "er"
+    assert sorted(path.name for path in folder.iterdir()) == ["verify.json", "verify.md"]
+    assert (folder / "verify.json").read_text() == (verified[2] / "example.json").read_text()
+    page = (folder / "verify.md").read_text()
+    assert "on 1,000 made-up measurements." in page
+    assert "| regression | float64 |" in page
+    assert "fails" not in page
+
+
+@pytest.mark.tf
+def test_a_broken_copy_of_the_example_exits_1_and_names_the_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = EXAMPLE.read_text()
+    assert text.count("nn.Tanh()") == 1
+    (tmp_path / "port.py").write_text(text.replace("nn.Tanh()", "nn.Sigmoid()"))
+    words = ["verify", str(tmp_path / "port.py"), "--dtype", "float64", "--json", str(tmp_path / "broken.json")]
+    assert main([*words, "--checks", "forward,loss"]) == 1
+    out, error = capsys.readouterr()
+    assert error == ""
+    assert "float64  forward    FAIL" in out
+    assert "regression · forward: 'hidden' differs.\n" in out
+    assert f"Again: parity verify {tmp_path / 'port.py'} --checks forward --dtype float64\n" in out
+    assert "2 of 2 claims FAIL: regression forward float64, regression loss float64" in out
+    results = json.loads((tmp_path / "broken.json").read_text())["results"]
+    assert [result["passed"] for result in results] == [False, False]
+    assert results[0]["comparisons"][0]["max_abs"] > 0.1
+
+
+@pytest.mark.tf
+def test_what_agreed_before_the_fault_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "port.py").write_text(BROKEN.format(sound=TINY, layer="relu"))
+    assert main(["verify", str(tmp_path / "port.py"), "--dtype", "float32", "--checks", "forward"]) == 1
+    out = capsys.readouterr().out
+    assert "broken · forward: 'fc' differs." in out
+    assert "'pool' before it agrees." in out
+    assert "The bound: 4 x TF1's own float32 error" in out
+
+
+@pytest.mark.tf
+def test_the_command_to_run_again_carries_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target, file = str(HERE / "tiny_port.py"), tmp_path / "seeded.json"
+    assert main(["verify", target, "--seed", "3", "--checks", "forward", "--json", str(file)]) == 0
+    commands = [result["command"] for result in json.loads(file.read_text())["results"]]
+    assert commands == [f"parity verify {target} --checks forward --dtype {d} --seed 3" for d in ("float64", "float32")]
+    assert main([*commands[0].split()[1:]]) == 0
+    capsys.readouterr()
+
+
+def test_a_stop_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "verify.json"
+    file.write_text("before")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_whole(file, "after")
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["verify.json"]
+    assert file.read_text() == "before"
+    files.write_whole(file, "after")
+    assert [path.name for path in tmp_path.iterdir()] == ["verify.json"]
+    assert file.read_text() == "after"
+
+
+def test_ctrl_c_says_so_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(target: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(references, "get", stopped)
+    assert main(["verify", TINY]) == 130
+    assert capsys.readouterr().err == "parity: interrupted\n"
