@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,6 @@ def worst(results: list[dict[str, Any]], name: str, dtype: str) -> str:
 def main() -> int:
     """Train, prove, and lay both side by side."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     scores = {name: train(name, steps) for name, steps in RUNS.items()}
     print("\nThe same networks against TensorFlow 1, identical weights on both sides:", flush=True)
     status, results = prove()

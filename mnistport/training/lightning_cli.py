@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -66,21 +67,30 @@ class Cli(LightningCLI):
         """Lightning would let the checkpoint override the command line here; see `parse_arguments`."""
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Add the recipe's length and the progress bar that counts steps, unless the user has others or none."""
+        """The trainer asked for, with what the command and the recipe make of what was left open.
+
+        Raises:
+            UserError: Lightning refuses the flags.
+        """
         config = self._get(self.config_init, "trainer")
         if self.subcommand != "fit":
             self.save_config_callback = None  # what is only scored leaves nothing behind
-        if config.max_steps == -1 and config.max_epochs is None and config.max_time is None:
-            recipe = self.model.network.recipe
-            kwargs["max_steps"] = -1 if recipe.steps is None else recipe.steps
-            kwargs["max_epochs"] = -1 if recipe.epochs is None else recipe.epochs
-        if self.subcommand == "predict" and config.enable_progress_bar is None:
-            kwargs["enable_progress_bar"] = False  # its place is standard output, and so is the classes'
-        elif config.enable_progress_bar is not False and not config.barebones:
-            callbacks = config.callbacks or []
-            own = any(isinstance(callback, ProgressBar) for callback in callbacks)
-            kwargs["callbacks"] = callbacks if own else [*callbacks, StepProgressBar()]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(
+                **_for_command(self.subcommand, config), **self._length(config), **kwargs
+            )
+        except ValueError as error:
+            raise UserError(f"Lightning refuses this combination: {error}") from error
+
+    def _length(self, config: Namespace) -> dict[str, int]:
+        """The recipe's steps or epochs, where the user gives no end."""
+        if config.max_steps != -1 or config.max_epochs is not None or config.max_time is not None:
+            return {}
+        recipe = self.model.network.recipe
+        return {
+            "max_steps": -1 if recipe.steps is None else recipe.steps,
+            "max_epochs": -1 if recipe.epochs is None else recipe.epochs,
+        }
 
     def after_instantiate_classes(self) -> None:
         """Let the model look at its checkpoint before anything is written."""
@@ -101,6 +111,20 @@ class Cli(LightningCLI):
             raise UserError("predict prints the classes in file order, from one device; add --trainer.devices 1")
         for classes in self.trainer.predict(**kwargs) or []:
             print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
+
+
+def _for_command(command: str | None, config: Namespace) -> dict[str, Any]:
+    """Trainer arguments that a command needs otherwise than the recipe, or the user's silence, has them."""
+    if command == "predict":  # classes in file order, on a standard output of their own
+        one = {"devices": 1} if config.devices == "auto" else {}
+        return one | ({"enable_progress_bar": False} if config.enable_progress_bar is None else {})
+    # The recipes switch validation off within `fit`; who asks for it by name wants it.
+    made: dict[str, Any] = {"limit_val_batches": 1.0} if command == "validate" and config.limit_val_batches == 0 else {}
+    callbacks = config.callbacks or []
+    own = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if config.enable_progress_bar is not False and not config.barebones and not own:
+        made["callbacks"] = [*callbacks, StepProgressBar()]
+    return made
 
 
 def _seed(value: bool | int | None) -> int:
@@ -156,10 +180,8 @@ def run(words: Sequence[str]) -> int:
     """Run LightningCLI on a command line; the exit status."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_not_advertising)
     for not_the_users in (
-        ".*does not have many workers",
         "LightningCLI's args parameter",
         "The dirpath has changed from",  # each run has a folder of its own
-        ".*LeafSpec.* is deprecated",
     ):
         warnings.filterwarnings("ignore", message=not_the_users)
     # TensorBoard's own switch: without it the logger imports the whole of TensorFlow, where that is installed.

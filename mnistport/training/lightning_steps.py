@@ -86,9 +86,18 @@ def checkpoint_cadences(trainer: Trainer) -> list[int]:
     return [callback._every_n_train_steps for callback in callbacks if callback._every_n_train_steps > 0]
 
 
-def hush_manual_optimization_warning() -> None:
-    """Saving after the optimizer step is what is meant here; Lightning would warn at each save."""
-    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+def hush() -> None:
+    """Leave out what Lightning warns of and no user can mend.
+
+    Saving after the optimizer step is what is meant here; the data is in memory and needs no workers; and Lightning 2.6
+    calls a function of torch's that newer versions rename.
+    """
+    for message in (
+        "Using ModelCheckpoint with manual optim",
+        ".*does not have many workers",
+        ".*LeafSpec.* is deprec",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def go_on_at_step(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:

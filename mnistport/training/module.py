@@ -111,12 +111,12 @@ class Classifier(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take on float64 before a checkpoint is read: Lightning converts after, and would round it to float32."""
+        lightning_steps.hush()
         if self.trainer.precision == "64-true":
             self.net.double()
 
     def on_fit_start(self) -> None:
         """Put the training images where the weights are, once."""
-        lightning_steps.hush_manual_optimization_warning()
         self.limit_train_batches = lightning_steps.take_limit_train_batches(self.trainer)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         weight = next(self.net.parameters())

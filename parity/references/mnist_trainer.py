@@ -57,7 +57,7 @@ def train(network: Network, case: Case, steps: int, checkpoint: Path | None) -> 
     data.setup()
     data.test = tuple(part[:1] for part in data.test)  # type: ignore[assignment]  # scored on the way; not asked here
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used")
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return Trained(
         module=module.net,

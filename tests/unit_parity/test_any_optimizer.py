@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from mnistport.optimizers import RMSProp
 from parity.case import Case
 from parity.checks import CHECKS
 from parity.reference import Slots
+from parity.runners import Ours
 from parity.weights import Unmapped
 
 pytestmark = pytest.mark.tf
@@ -123,6 +125,20 @@ def test_a_faithful_optimizer_passes(name: str, case_of, breaks) -> None:  # typ
     compared = {comparison.name for comparison in CHECKS["step"](case)}
     for slot in case.reference.slots.per_weight:
         assert f"W_sq/{slot} after 10 steps" in compared
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(name: str, case_of) -> None:  # type: ignore[no-untyped-def]
+    case = case_of(name)
+    first, second = case.ours(), Ours(case.reference, "float64")
+    first.reset(case.weights())
+    first.step(*case.step_feeds(0))
+    second.load(first.state())
+    for number in (1, 2):
+        for runner in (first, second):
+            runner.step(*case.step_feeds(number))
+    for key, array in first.state().items():
+        np.testing.assert_array_equal(second.state()[key], array, key)
 
 
 UNFAITHFUL = {

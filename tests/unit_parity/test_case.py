@@ -1,0 +1,218 @@
+"""How a question is put to both sides: at once or in order, remembered, and with feeds that nobody has to share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnistport.errors import UserError
+from parity.case import Case
+from parity.checks import CHECKS
+from parity.checks.accuracy import _classes
+from parity.checks.forward import forward
+from parity.reference import Feeds
+from parity.runners import Answer, Ours, Runner
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture(scope="module")
+def case(tiny, small_case) -> Case:  # type: ignore[no-untyped-def]
+    made: Case = small_case(tiny.REFERENCE)
+    return made
+
+
+def test_at_once_is_the_same_as_in_order(case: Case) -> None:
+    def question(runner: Runner) -> Answer:
+        runner.reset(case.weights())
+        losses = [runner.step(*case.step_feeds(number)) for number in range(5)]
+        return {**runner.state(), "losses": np.stack(losses)}
+
+    answers = []
+    for at_once in (True, False):
+        got = replace(case, cache={}).both("five steps", question, at_once=at_once)
+        assert got.raised is None
+        assert got.theirs is got.truth
+        answers.append(got)
+    for side in ("ours", "theirs"):
+        first, second = (getattr(got, side) for got in answers)
+        assert list(first) == list(second)
+        for name in first:
+            np.testing.assert_allclose(first[name], second[name], rtol=1e-12, atol=1e-14)
+
+
+def test_both_sides_work_at_the_same_time_and_leave_torchs_threads_as_they_were(case: Case) -> None:
+    meeting, threads = threading.Barrier(2, timeout=30), torch.get_num_threads()
+    seen: dict[bool, int] = {}
+
+    def question(runner: Runner) -> Answer:
+        meeting.wait()  # breaks unless the other side comes, too
+        seen[isinstance(runner, Ours)] = torch.get_num_threads()
+        return {"met": np.ones(1)}
+
+    case.both("a meeting", question, at_once=True)
+    assert seen[True] == max(1, threads // 2)
+    assert torch.get_num_threads() == threads
+
+    def raising(runner: Runner) -> Answer:
+        if isinstance(runner, Ours):
+            raise RuntimeError("ours")
+        return {"met": np.ones(1)}
+
+    got = case.both("another", raising, at_once=True)
+    assert (got.ours, str(got.raised)) == ({}, "ours")
+    assert torch.get_num_threads() == threads
+
+
+def test_an_error_of_theirs_is_not_the_ports_and_is_raised(case: Case) -> None:
+    def question(runner: Runner) -> Answer:
+        if isinstance(runner, Ours):
+            return {"x": np.ones(1)}
+        raise RuntimeError("theirs")
+
+    for at_once in (True, False):
+        with pytest.raises(RuntimeError, match="theirs"):
+            case.both(f"breaks {at_once}", question, at_once=at_once)
+
+
+def test_a_mistake_in_the_reference_is_raised_from_either_side(case: Case) -> None:
+    def question(runner: Runner) -> Answer:
+        raise UserError("a row is missing")
+
+    with pytest.raises(UserError, match="a row is missing"):
+        case.both("a mistake", question, at_once=True)
+
+
+def test_batches_are_asked_for_by_one_side_at_a_time(case: Case) -> None:
+    inside = []
+
+    def batch(step: int) -> Feeds:
+        inside.append(step)
+        assert len(inside) == 1, "two sides at once"
+        time.sleep(0.002)
+        inside.pop()
+        return case.data.batch(step)
+
+    guarded = replace(case, data=replace(case.data, batch=batch), cache={})
+
+    def question(runner: Runner) -> Answer:
+        return {"x": np.stack([guarded.feeds(number)["x"] for number in range(20)])}
+
+    got = guarded.both("batches", question, at_once=True)
+    assert got.raised is None
+    np.testing.assert_array_equal(got.ours["x"], got.theirs["x"])
+
+
+def test_their_truth_is_asked_once_for_both_precisions(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache: dict[Any, Any] = {}
+    asked = []
+
+    def question(runner: Runner) -> Answer:
+        asked.append((type(runner).__name__, runner.dtype))  # type: ignore[attr-defined]
+        return {"x": np.ones(1, runner.dtype)}  # type: ignore[attr-defined]
+
+    for dtype in ("float64", "float32"):
+        assert all(found.passed for found in replace(case, dtype=dtype, cache=cache).ask("a question", question))
+    assert sorted(asked) == [
+        *(("Ours", "float32"), ("Ours", "float64"), ("Theirs", "float32"), ("Theirs", "float64")),
+    ]
+
+
+def test_weights_and_draws_come_from_the_seed_and_are_float32_values(case: Case) -> None:
+    for make in (lambda c: c.weights(), lambda c: c.draws(3, 8), lambda c: c.small_slots()):
+        first, again, other = make(case), make(replace(case)), make(replace(case, seed=1))
+        for name, array in first.items():
+            assert array.dtype == np.float32
+            np.testing.assert_array_equal(array, again[name])
+            assert (array != other[name]).any()
+    assert (case.draws(3, 8)["dropout"] != case.draws(4, 8)["dropout"]).any()
+    assert all((slot > 0).all() for slot in case.small_slots().values())
+
+
+def test_a_variable_that_must_be_positive_is(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
+    positive = replace(case, reference=replace(tiny.REFERENCE, positive={"b_out"}), cache={})
+    assert (positive.weights()["b_out"] > 0).all()
+    assert (case.weights()["b_fc"] < 0).any()
+    np.testing.assert_array_equal(positive.weights()["b_fc"], case.weights()["b_fc"])
+
+
+# float32
+
+
+def test_float32_is_held_against_float64_and_says_so(case: Case) -> None:
+    for comparison in forward(replace(case, dtype="float32", cache={})):
+        assert comparison.passed
+        assert comparison.dtype == "float32"
+        assert comparison.theirs_error is not None
+        assert comparison.reason.startswith("4 x TF1's own float32 error ")
+
+
+def test_float64_computed_in_float32_does_not_pass_for_float64(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
+    class Rounded(tiny.Tiny):  # type: ignore[name-defined, misc]
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image.float().double() * (1 + 2.0**-24))
+
+    port = replace(tiny.REFERENCE.port, module=Rounded)
+    found = forward(replace(case, reference=replace(tiny.REFERENCE, port=port), cache={}))
+    assert found[0].name == "conv"
+    assert not found[0].passed
+
+
+# Classes
+
+
+SCORES = np.array([[3.0, 1.0, 0.0], [1.0, 1.0 + 1e-6, 0.0], [0.0, 0.0, 2.0]])
+LABELS = np.array([0, 1, 1])
+
+
+def test_a_class_that_rounding_can_decide_is_left_out_in_float32_and_counted(case: Case) -> None:
+    near = SCORES.astype(np.float32)
+    near[1] = 1.0, 0.9999995, 0.0
+    found = _classes(replace(case, dtype="float32"), LABELS, near, SCORES.astype(np.float32), SCORES)
+    assert [one.name for one in found] == ["class, 2 of 3 images", "number right, 2 of 3 images (TF1: 1)"]
+    assert all(one.passed for one in found)
+    found = _classes(case, LABELS, near.astype(np.float64), SCORES, SCORES)
+    assert [one.name for one in found] == ["class, 3 of 3 images", "number right, 3 of 3 images (TF1: 2)"]
+    assert [one.passed for one in found] == [False, False]
+    assert found[0].worst_index == (1,)
+
+
+def test_two_wrong_classes_that_keep_the_number_right_are_found(case: Case) -> None:
+    moved = SCORES.copy()
+    moved[2] = 2.0, 0.0, 0.0  # wrong before, wrong still
+    found = _classes(case, LABELS, moved, SCORES, SCORES)
+    assert [one.passed for one in found] == [False, True]
+
+
+def test_where_nothing_is_certain_nothing_is_claimed(case: Case) -> None:
+    far = np.roll(SCORES, 1, axis=1).astype(np.float32)
+    found = _classes(replace(case, dtype="float32"), LABELS, far, SCORES.astype(np.float32), SCORES)
+    assert found[0].name == "class, 0 of 3 images"
+    assert not found[0].passed
+
+
+@pytest.mark.parametrize("shape", [(60, 1), (60,), (60, 7, 7, 3)])
+def test_labels_for_outputs_that_score_no_classes_are_refused(shape: tuple[int, ...], case: Case) -> None:
+    outputs = np.zeros(shape)
+    with pytest.raises(UserError, match=r"labels of shape \(60,\) for outputs of shape .* takes Data\(labels=None\)"):
+        _classes(case, np.zeros(60, np.int64), outputs, outputs, outputs)
+
+
+def test_without_labels_the_outputs_are_compared_and_nothing_else(case: Case) -> None:
+    unlabelled = replace(case, data=replace(case.data, labels=None))
+    assert [one.name for one in CHECKS["accuracy"](unlabelled)] == ["output"]
+    assert [one.name.partition(",")[0] for one in CHECKS["accuracy"](case)] == ["output", "class", "number right"]
+
+
+def test_the_number_right_shows_that_tf1_has_trained(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
+    trained = small_case(tiny.REFERENCE)
+    trained = replace(trained, reference=replace(trained.reference, trained_steps=60))
+    name = CHECKS["accuracy"](trained)[2].name
+    right = int(name.partition("TF1: ")[2].rstrip(")"))
+    assert right > 40  # of 60; a third by chance
