@@ -112,7 +112,7 @@ def _matched(
 def _by_structure(
     graph: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str] | None:
-    """Match weights by shape, several of one shape by their number; slots by their weight's name. None unless all fits."""
+    """Match weights by shape, several of one shape by number; slots by their weight's name. None unless all fits."""
     slots = {state for state in graph if state.rpartition("/")[0] in graph}
     endings = {graph[state].rpartition("/")[2] for state in slots}
     weights = [state for state in graph if state not in slots and shapes[state] != ()]
@@ -272,7 +272,7 @@ def read_safetensors(path: Path, reference: Reference) -> State:
 
 
 def write_safetensors(path: Path, reference: Reference, state: State) -> None:
-    """Our names and layouts: "conv1.weight", "optimizer.m/conv1.weight", "optimizer.beta1_power"; the step as metadata."""
+    """Our names and layouts: "conv1.weight", "optimizer.m/conv1.weight", "optimizer.beta1_power"; the step beside."""
     from safetensors.numpy import save_file
 
     mapped = {row.theirs: row for row in reference.weights.weights}

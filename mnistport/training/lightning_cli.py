@@ -161,7 +161,7 @@ def _made_with(path: str) -> dict[str, Any]:
     if "mnistport" not in checkpoint:
         raise UserError(f"--ckpt_path {path}: not written by mnistport: it does not say which network it holds")
     seed = {key: value for key, value in checkpoint["mnistport"].items() if key == "seed_everything"}
-    return {**seed, **_settings(checkpoint)}
+    return {**seed, **_settings(checkpoint), "model.network": checkpoint["mnistport"]["network"]}
 
 
 def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

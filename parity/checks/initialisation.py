@@ -50,7 +50,7 @@ def judge(name: str, ours: Array, theirs: Array) -> list[Comparison]:
 
 
 def _moments(name: str, ours: Array, theirs: Array) -> list[Comparison]:
-    """Mean, and the logarithm of the deviation: with as many values these see less than the distance of the laws does."""
+    """Mean, and the logarithm of the deviation: both see smaller shifts than the distance of the laws does."""
     centred = theirs - theirs.mean()
     variance = float((centred**2).mean())
     excess = float((centred**4).mean()) / variance**2 - 1

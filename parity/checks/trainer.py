@@ -13,11 +13,12 @@ from parity.runners import Answer, Ours, Theirs
 def trainer(case: Case) -> list[Comparison]:
     """50 steps as the user gets them, against TF1 fed by the original's own input program.
 
-    Nothing of ours is fed: our data module picks the images, our engine cuts the chunks and takes the steps. TF1 is given
-    what the engine drew for its dropouts, since nobody can make two frameworks' generators agree.
+    Nothing of ours is fed: our data module picks the images, our engine cuts the chunks and takes the steps. TF1 is
+    given what the engine drew for its dropouts, since nobody can make two frameworks' generators agree.
     """
     original = case.data.original
-    assert case.reference.train is not None and original is not None
+    assert case.reference.train is not None
+    assert original is not None
     run = case.reference.train(case, STEPS, None)
     ours = Ours.around(case.reference, case.dtype, run.module, run.optimizer)
     found = {f"{name} after {STEPS} steps": array for name, array in ours.state().items()}

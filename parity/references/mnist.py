@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def port(network: Network) -> Port:
-    """Our side of a tutorial: pixels "x" [N, 784] or [N, 28, 28, 1] and one-hot labels "y_" [N, 10], the mean loss over the batch."""
+    """Our side of a tutorial: pixels "x" [N, 784] or [N, 28, 28, 1], one-hot labels "y_" [N, 10], mean loss."""
 
     def loss(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
         return network.loss(output, feeds["y_"].argmax(1)).mean()

@@ -1,6 +1,6 @@
 """The tutorials' own input programs, restated: they shuffle, cut and scale whole arrays, with NumPy's global generator.
 
-Written from what the originals do, not from `mnistport.data`, which computes the same as indices. Nothing here is shared
+Written from what the originals do, not from `mnistport.data`, which computes the same as indices. Nothing is shared
 with it but the bytes of the data set; the check `data` holds the two against each other.
 """
 

@@ -1,4 +1,4 @@
-"""The graph of "3-minute deep learning", chapter 7.3, on the real `tf.layers`; how its names belong to `mnistport`'s."""
+"""The graph of "3-minute deep learning", 7.3, on the real `tf.layers`, and how its names belong to `mnistport`'s."""
 
 from __future__ import annotations
 

@@ -137,6 +137,15 @@ def test_other_streams_and_optimizers_resume_bit_for_bit_too(train, tmp_path, ne
     assert_same_end(rest, whole)
 
 
+def test_a_float64_run_resumes_in_float64(train, tmp_path):
+    made = {**NETWORK, "precision": "64-true"}
+    whole = train(**made, max_steps=7)
+    train(**made, max_steps=3).trainer.save_checkpoint(tmp_path / "3.ckpt")
+    rest = train(**made, max_steps=7, ckpt_path=tmp_path / "3.ckpt")
+    assert_same_end(rest, whole)
+    assert rest.weights["fc1.weight"].dtype == torch.float64
+
+
 def test_another_learning_rate_takes_the_place_of_the_checkpoints(train, tmp_path):
     first = train(max_steps=3)
     first.trainer.save_checkpoint(tmp_path / "3.ckpt")
