@@ -20,9 +20,6 @@ from parity.runners import Answer, Ours, Runner, Theirs
 
 Dtype = Literal["float64", "float32"]
 
-SMALL = 2.0**-33
-"""About the size of the smallest epsilon TF1's optimizers add, RMSProp's."""
-
 
 class Answers(NamedTuple):
     """What both sides said: ours, as far as it goes, what our module raised if it did, TF1's, and TF1's in float64."""
@@ -106,7 +103,7 @@ class Case:
         rng = np.random.default_rng((self.seed, 0))
         slots = {name: v for name, v in self.theirs().mapped.items() if name not in self._fixed()}
         return {
-            name: np.float32(SMALL) * rng.uniform(0.5, 1.5, v.shape.as_list()).astype(np.float32)
+            name: np.float32(tolerances.SMALL_SLOT) * rng.uniform(0.5, 1.5, v.shape.as_list()).astype(np.float32)
             for name, v in slots.items()
         }
 

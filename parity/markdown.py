@@ -17,7 +17,7 @@ def markdown(document: Mapping[str, Any]) -> str:
             "",
             f"`{environment['command']}` on {', '.join(data)}.",
             "",
-            "Each cell: the largest |ours - theirs| of the comparison nearest its bound, and the bound. In float32 both",
+            "Each cell: the largest |ours - theirs| of the comparison nearest its bound, and it. In float32 both",
             "sides are held against TF1 in float64; the bound is a small multiple of TF1's own error.",
             "",
             *table(document["results"]),
