@@ -1,6 +1,6 @@
 """The product: every port equals its TensorFlow 1 original, claim by claim, in both precisions.
 
-Quick: batches of 32, 500 test images, weights trained for 20 steps. Slow: everything, as `parity verify` asks it.
+Quick: batches of 16, 500 test images, weights trained for 20 steps. Slow: everything, as `parity verify` asks it.
 On MNIST where `MNISTPORT_DATA` says where it is, on the embedded digits otherwise.
 """
 
@@ -39,7 +39,7 @@ def quick(reference: Reference) -> tuple[Reference, Data]:
     whole = data(reference)
     cut = replace(
         whole,
-        batch=lambda step: first(whole.batch(step), 32),
+        batch=lambda step: first(whole.batch(step), 16),
         evaluation=first(whole.evaluation, 500),
         labels=None if whole.labels is None else whole.labels[:500],
     )
