@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+if os.environ.get("MNISTPORT_DATA"):  # a test may change the folder it runs in
+    os.environ["MNISTPORT_DATA"] = str(Path(os.environ["MNISTPORT_DATA"]).resolve())
+
 
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:

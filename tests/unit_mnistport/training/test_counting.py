@@ -21,7 +21,7 @@ def rows_of(logger: CSVLogger, column: str) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 7, 50])
-@pytest.mark.parametrize("max_steps", [1, 12, 13, 14, 40])
+@pytest.mark.parametrize("max_steps", [1, 13, 40])
 def test_max_steps_is_exact(train, steps_per_execution, max_steps):
     run = train(max_steps=max_steps, steps_per_execution=steps_per_execution)
     assert run.trainer.global_step == max_steps
@@ -100,7 +100,7 @@ def test_two_checkpoint_cadences_both_hold(train, tmp_path):
     assert {path.stem for path in tmp_path.glob("*.ckpt")} == expected
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 7, 50])
+@pytest.mark.parametrize("steps_per_execution", [1, 7])
 @pytest.mark.parametrize(
     ("flags", "validated"),
     [
