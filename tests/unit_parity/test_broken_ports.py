@@ -375,6 +375,19 @@ def test_a_broken_port_is_caught_where_it_is_broken(name: str, sound, breaks) ->
         assert names["forward"] == mutant.shows["forward"]
 
 
+@pytest.mark.parametrize(
+    "name", ["flatten channels first", "keep read as drop", "sum for mean", "another rate", "torch's RMSprop"]
+)
+def test_float32_is_enough_to_catch_it(name: str, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+    mutant = MUTANTS[name]
+    case = replace(broken(sound(mutant.network), mutant.change), dtype="float32")
+    found = breaks(case, QUICK.get(mutant.network, LADDER))
+    check, part = next(iter(mutant.shows.items()))
+    assert found is not None
+    assert found[0] == check
+    assert part in found[1].name
+
+
 def test_where_our_module_raises_the_error_is_told(sound) -> None:  # type: ignore[no-untyped-def]
     comparisons = CHECKS["forward"](broken(sound("convnet"), layers(pool3=Floor)))
     found = {comparison.name: comparison.problem for comparison in comparisons}
