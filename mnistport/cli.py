@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from mnistport import __version__, networks
+from mnistport import __version__, networks, process
 from mnistport.errors import UserError
 
 HELP = """\
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _lightning(words: Sequence[str]) -> int:
     """LightningCLI, with recipes by name."""
     resolved = with_recipe_paths(words)
+    process.tune()
     try:
         from mnistport.training.lightning_cli import run
     except ModuleNotFoundError as error:

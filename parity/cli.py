@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mnistport import __version__, networks
+from mnistport import __version__, networks, process
 from mnistport.errors import UserError
 
 CHECK_NAMES = (
@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return show_list()
         if args.command == "convert":
             return show_converted(args)
+        process.tune()
         if args.command == "lockstep":
             from parity.lockstep_command import lockstep
 

@@ -1,0 +1,39 @@
+"""The allocator's settings: what they do to page faults, and that they can be left alone."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource
+import numpy as np
+from mnistport import process
+
+said = process.tune()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step = [np.ones(1 << 20) for _ in range(8)]  # what a training step does: 64 MiB, all of it freed at its end
+    del step
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, said)
+"""
+
+
+def faults(tune: str) -> tuple[int, str]:
+    """Page faults of steps that allocate, and what `tune` said."""
+    environment = {**os.environ, "MNISTPORT_TUNE": tune}
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=environment)
+    count, _, said = done.stdout.strip().partition(" ")
+    return int(count), said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_is_used_again_and_the_switch_leaves_it_alone() -> None:
+    tuned, said = faults("1")
+    if said == "allocator left alone (not glibc)":
+        pytest.skip(said)
+    alone, said_alone = faults("0")
+    assert said == "allocator keeps freed memory"
+    assert said_alone == "allocator left alone (MNISTPORT_TUNE=0)"
+    assert tuned * 4 < alone
