@@ -21,6 +21,7 @@ commands:
   validate  score checkpoint: mnistport validate --config deep --ckpt_path FILE
   test      on the test set:  mnistport test --config deep --ckpt_path FILE
   predict   classes of the test images
+  reproduce whole recipes against the published figures: mnistport reproduce softmax --seeds 3
 
 --config takes a network's name (its shipped recipe) or a YAML file. Everything else is LightningCLI's:
 --trainer.max_steps 100, --trainer.accelerator cpu, --data.source digits, --seed_everything 1, --print_config;
@@ -43,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if command == "list":
             return show_list()
+        if command == "reproduce":
+            return _reproduce(words[1:])
         if command not in LIGHTNING:
-            raise UserError(f"no command is called {command!r}; there are list, {', '.join(LIGHTNING)}")
+            raise UserError(f"no command is called {command!r}; there are list, reproduce, {', '.join(LIGHTNING)}")
         return _lightning(words)
     except UserError as error:
         print(f"mnistport: {error}", file=sys.stderr)
@@ -52,6 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mnistport: interrupted", file=sys.stderr)
         return 130
+
+
+def _reproduce(words: Sequence[str]) -> int:
+    """Whole recipes; `--help` answers without importing torch."""
+    from mnistport.reproduce.options import parser
+
+    args = parser().parse_args(words)
+    process.tune()
+    from mnistport.reproduce.command import reproduce
+
+    return reproduce(args, ["mnistport", "reproduce", *words])
 
 
 def _lightning(words: Sequence[str]) -> int:

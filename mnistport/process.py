@@ -1,4 +1,4 @@
-"""Settings of the whole process that make training faster on a CPU. All of them are here; MNISTPORT_TUNE=0 leaves all alone.
+"""Settings of the whole process that make training faster on a CPU; MNISTPORT_TUNE=0 leaves all of them alone.
 
 They cost memory and save time; no result changes.
 """
@@ -18,8 +18,8 @@ KEEP_BYTES = 1 << 30
 def tune() -> str:
     """Apply the settings, once a process; what was done, in words.
 
-    glibc hands large blocks back to the system when they are freed and asks for them anew in the next step, page by page.
-    Here it keeps up to 1 GiB of what was freed: half of a convolutional network's step in float64, a quarter in float32.
+    glibc hands large blocks back to the system when they are freed and asks for them anew in the next step, page by
+    page: half of a convolutional network's step in float64, a quarter in float32. Here it keeps up to 1 GiB of them.
     """
     if os.environ.get("MNISTPORT_TUNE") == "0":
         return "allocator left alone (MNISTPORT_TUNE=0)"

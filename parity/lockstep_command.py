@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from mnistport.environment import environment
 from mnistport.errors import UserError
 from parity import references, tf1, tolerances
 from parity.case import Case
 from parity.compare import Comparison, compare_all
-from parity.environment import environment
 from parity.lockstep import Lockstep, Progress, Record, plot, predictions
 from parity.verify import data_of
 

@@ -14,14 +14,14 @@ from typing import Any, cast
 
 import torch
 
+from mnistport.environment import environment
 from mnistport.errors import UserError
+from mnistport.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
 from parity import references, tf1, tolerances
 from parity.case import Case, Dtype
 from parity.checks import CHECKS, NEEDS
 from parity.cli import DTYPES
 from parity.compare import Comparison
-from parity.environment import environment
-from parity.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
 from parity.markdown import markdown
 from parity.reference import Data, Reference
 

@@ -1,0 +1,144 @@
+"""`mnistport reproduce`: which runs there are to make, on which devices, and what becomes of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnistport import networks
+from mnistport.data.sources import load
+from mnistport.environment import environment
+from mnistport.errors import UserError
+from mnistport.files import refuse_unwritable_folder, write_whole
+from mnistport.reproduce.report import clock, document, markdown, plot, table
+from mnistport.reproduce.run import Job, finished, train
+from mnistport.reproduce.statistics import Summary, summarise
+
+
+def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Run what the command line (`words`) asks for; the exit status.
+
+    Raises:
+        UserError: Unknown network or device, a folder that holds other runs or cannot be written.
+    """
+    refuse_unwritable_folder("--out", args.out)
+    names = list(dict.fromkeys(args.networks or networks.names()))
+    found = [networks.get(name) for name in names]
+    devices = _devices(args.device)
+    source = load(args.source, args.directory).name  # what "auto" comes to, settled once for all runs
+    jobs = [
+        Job(network=name, seed=seed, source=source, directory=args.directory, max_steps=args.max_steps)
+        for name in names
+        for seed in range(args.seeds)
+    ]
+    runs = _all_runs(jobs, args.out, devices)
+    if runs is None:
+        return 130
+    summaries = [
+        summarise(network, [run for run in runs if run["settings"]["network"] == network.name]) for network in found
+    ]
+    _write(summaries, runs, args.out, words)
+    print("\n" + "\n".join(table(summaries)))
+    print(f"\nwritten: {', '.join(str(args.out / f'reproduce.{end}') for end in ('md', 'json', 'png'))}")
+    return 1 if any(summary.verdict == "NOT REACHED" for summary in summaries) else 0
+
+
+def _devices(asked: str) -> list[str]:
+    """Where runs are made, one at a time on each."""
+    count = torch.cuda.device_count()
+    kind, _, number = asked.partition(":")
+    if asked == "cpu" or (asked == "auto" and not count):
+        return ["cpu"]
+    if kind not in ("cuda", "auto") or (number and not number.isdigit()):
+        raise UserError(f"--device {asked}: is none; use cpu, cuda, cuda:N or auto")
+    if int(number or 0) >= count:
+        raise UserError(f"--device {asked}: torch sees {count} CUDA devices here; use --device cpu")
+    return [asked] if number else [f"cuda:{device}" for device in range(count)]
+
+
+def _all_runs(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> list[dict[str, Any]] | None:
+    """The result of every job, in order; None if it was interrupted."""
+    results = {job.name: _kept(job, out) for job in jobs}
+    left = [job for job in jobs if results[job.name] is None]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} runs are there already, in {out}", flush=True)
+    try:
+        for job, result in _made(left, out, devices):
+            results[job.name] = result
+            right = f"test accuracy {result['correct'] / result['total']:.4f} on {result['data']}"
+            print(f"{job.name}: {right}, {result['steps']:,} steps in {clock(result['seconds'])}", flush=True)
+    except KeyboardInterrupt:
+        done = sum(result is not None for result in results.values())
+        print(
+            f"\nstopped with {done} of {len(jobs)} runs finished; the same command goes on from there", file=sys.stderr
+        )
+        return None
+    return [result for result in results.values() if result is not None]
+
+
+def _kept(job: Job, out: Path) -> dict[str, Any] | None:
+    """The result that is there already. What was begun with other settings is not gone on with."""
+    marker = out / job.name / "settings.json"
+    if marker.is_file() and (was := json.loads(marker.read_text())) != job.settings:
+        changed = ", ".join(
+            f"{key} {was.get(key)} (now {job.settings[key]})" for key in was if was[key] != job.settings[key]
+        )
+        raise UserError(f"{marker.parent}: holds a run with {changed}; give another --out, or delete it")
+    return finished(job, out)
+
+
+def _made(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Make the runs: here, one after the other; or, on several devices, in a process for each."""
+    for job in jobs:
+        write_whole(out / job.name / "settings.json", json.dumps(job.settings) + "\n")
+    if len(devices) == 1 or len(jobs) < 2:
+        for job in jobs:
+            print(f"\n{job.name}", flush=True)
+            yield job, train(replace(job, device=devices[0]), out, progress=sys.stdout.isatty())
+        return
+    context = multiprocessing.get_context("spawn")
+    free = context.Manager().Queue()
+    for device in devices:
+        free.put(device)
+    with ProcessPoolExecutor(min(len(devices), len(jobs)), context) as pool:
+        waiting = {pool.submit(_on_a_free_device, job, out, free): job for job in jobs}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _on_a_free_device(job: Job, out: Path, free: Any) -> dict[str, Any]:
+    """In a process of the pool, silently."""
+    device = free.get()
+    try:
+        with redirect_stdout(StringIO()):
+            return train(replace(job, device=device), out, progress=False)
+    finally:
+        free.put(device)
+
+
+def _write(summaries: Sequence[Summary], runs: Sequence[dict[str, Any]], out: Path, words: Sequence[str]) -> None:
+    """Page, document and picture."""
+    made_on = {
+        **environment(),
+        "device": ", ".join(sorted({run["device"] for run in runs})),
+        "command": shlex.join(words),
+    }
+    write_whole(out / "reproduce.json", json.dumps(document(summaries, runs, made_on), indent=1) + "\n")
+    write_whole(out / "reproduce.md", markdown(summaries, made_on))
+    plot(summaries, out / "reproduce.png")

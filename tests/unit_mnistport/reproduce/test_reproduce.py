@@ -1,0 +1,154 @@
+"""`mnistport reproduce`: whole runs, interrupted ones, and what is made of them."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from mnistport import networks
+from mnistport.cli import main
+from mnistport.reproduce import command, run
+from mnistport.reproduce.report import clock, markdown, plot
+from mnistport.reproduce.run import Job, train
+from mnistport.reproduce.statistics import summarise, wilson
+from mnistport.training.module import Classifier
+
+
+def job(**changes) -> Job:
+    return Job(**{"network": "softmax", "seed": 0, "source": "digits", "max_steps": 60, **changes})
+
+
+def invented(network: str, correct: int, seed: int = 0, **changes) -> dict:
+    """A finished run as `train` writes it."""
+    settings = {"network": network, "seed": seed, "source": "mnist", "max_steps": None}
+    made = {"settings": settings, "data": "mnist", "steps": 1_000, "epoch_losses": [0.4], "seconds": 1.0}
+    return {**made, "correct": correct, "total": 10_000, **changes}
+
+
+@pytest.fixture
+def words(tmp_path):
+    """`words("softmax")` is a short `reproduce` command line, into a folder of its own."""
+    return lambda *names: ["reproduce", *names, "--data.source", "digits", "--max-steps", "30", "--out", str(tmp_path)]
+
+
+def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
+    """Two epochs of digits are 26 steps: it is stopped in the third, ten steps after a checkpoint."""
+    monkeypatch.setattr(run, "SAVE_STEPS", 20)
+    whole = train(job(), tmp_path / "whole", progress=False)
+
+    step = Classifier.training_step
+
+    def stops_at_50(self, batch, batch_idx):
+        if batch.start <= 50 < batch.stop:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", stops_at_50)
+        with pytest.raises(KeyboardInterrupt):
+            train(job(), tmp_path / "halves", progress=False)
+    checkpoint = tmp_path / "halves" / "softmax-seed0" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 40
+
+    halves = train(job(), tmp_path / "halves", progress=False)
+    assert halves["resumed"] and not whole["resumed"]
+    kept = ("steps", "epoch_losses", "correct", "total", "test_accuracies")
+    assert {key: halves[key] for key in kept} == {key: whole[key] for key in kept}
+    assert len(whole["epoch_losses"]) == 60 // 13
+    assert not checkpoint.exists()
+
+
+def test_finished_runs_are_not_repeated(words, monkeypatch, capsys):
+    assert main(words("softmax", "softmax_beginners")) == 0
+    monkeypatch.setattr(command, "train", lambda *_, **__: pytest.fail("a finished run was repeated"))
+    assert main(words("softmax", "softmax_beginners")) == 0
+    assert "2 of 2 runs are there already" in capsys.readouterr().out
+
+
+def test_page_document_and_picture_are_written(words, tmp_path, capsys):
+    assert main([*words("softmax"), "--seeds", "2"]) == 0
+    document = json.loads((tmp_path / "reproduce.json").read_text())
+    (result,) = document["results"]
+    assert result["data"] == "digits" and result["published"] is None and result["verdict"] == "cut short"
+    assert [run["settings"]["seed"] for run in document["runs"]] == [0, 1]
+    assert result["accuracies"] == [run["correct"] / run["total"] for run in document["runs"]]
+    assert document["environment"]["command"].startswith("mnistport reproduce softmax")
+    assert "| softmax | digits | 30 | 2 |" in (tmp_path / "reproduce.md").read_text()
+    assert (tmp_path / "reproduce.png").read_bytes().startswith(b"\x89PNG")
+    assert "| softmax | digits | 30 | 2 |" in capsys.readouterr().out
+
+
+def test_a_run_with_other_settings_is_not_gone_on_with(words, capsys):
+    assert main(words("softmax")) == 0
+    assert main([*words("softmax"), "--max-steps", "31"]) == 2
+    assert "holds a run with max_steps 30 (now 31)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["sofmax"], "softmax"),
+        (["softmax", "--seeds", "0"], "--seeds"),
+        (["softmax", "--device", "tpu"], "use cpu, cuda"),
+        (["softmax", "--device", "cuda:99"], "CUDA devices here"),
+        (["softmax", "--data.dir", "/nowhere"], "no such directory"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_a_line(wrong, said, tmp_path, capsys):
+    assert main(["reproduce", *wrong, "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert said in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_several_devices_make_the_same_runs(tmp_path):
+    jobs = [job(seed=seed) for seed in range(3)]
+    several = {job.name: result for job, result in command._made(jobs, tmp_path, ["cpu", "cpu"])}
+    alone = [train(job, tmp_path / "alone", progress=False) for job in jobs]
+    assert [several[job.name]["correct"] for job in jobs] == [result["correct"] for result in alone]
+
+
+def test_the_interval_is_wilson_s():
+    """An interval's ends are where the score test gives exactly 1.96; and it is right for 0 and for all."""
+    for share, count in ((0.99, 10_000), (0.5, 40)):
+        for end in wilson(share, count):
+            assert abs(share - end) / math.sqrt(end * (1 - end) / count) == pytest.approx(1.959964, abs=1e-6)
+    assert wilson(1.0, 100)[1] == pytest.approx(1.0)
+    assert wilson(0.0, 100) == pytest.approx((0.0, 0.0370), abs=1e-4)
+
+
+def test_the_verdict_is_three_standard_errors_of_the_published_accuracy():
+    """0.9194 on 10,000 images: one standard error is 0.00272."""
+    network = networks.get("softmax")
+    reached = summarise(network, [invented("softmax", 9113)])
+    below = summarise(network, [invented("softmax", 9112)])
+    assert (reached.verdict, below.verdict) == ("reached", "NOT REACHED")
+    assert below.standard_errors == pytest.approx((0.9112 - 0.9194) / 0.0027222, abs=1e-3)
+    assert summarise(network, [invented("softmax", 9300), invented("softmax", 9200)]).mean == pytest.approx(0.925)
+    assert summarise(network, [invented("softmax", 9300), invented("softmax", 9200)]).deviation == pytest.approx(
+        0.00707, abs=1e-5
+    )
+
+
+def test_published_figures_are_compared_on_mnist_only():
+    summary = summarise(networks.get("softmax"), [invented("softmax", 10, data="fashion")])
+    assert summary.published is None and summary.standard_errors is None
+    assert summary.verdict == "nothing to compare with"
+
+
+def test_a_curve_stands_beside_the_published_one(tmp_path):
+    network = networks.get("three_minute_adam")
+    runs = [invented(network.name, 9926, seed, epoch_losses=[0.3 + seed / 100] * 15) for seed in range(2)]
+    summary = summarise(network, runs)
+    page = markdown([summary], {"command": "mnistport reproduce"})
+    assert "| published | 0.3480 | 0.1090 |" in page
+    assert "| ours | 0.3050 | 0.3050 |" in page
+    plot([summary], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_times_are_said_shortly():
+    assert [clock(seconds) for seconds in (1.26, 61, 3_725)] == ["1.3 s", "0:01:01", "1:02:05"]
