@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mnistport.matmul import linear
+
 
 def float32(value: float) -> float:
     """The number TF1 computes with when a program says `value`: hyper-parameters become float32 tensors."""
@@ -65,6 +67,9 @@ class Conv2d(nn.Conv2d):
 
 class Dense(nn.Linear):
     """Matrix product and bias, `[N, F] -> [N, units]`. The kernel is TF's [F, units], transposed."""
+
+    def forward(self, value: Tensor) -> Tensor:
+        return linear(value, self.weight, self.bias)
 
 
 class MaxPool(nn.Module):
@@ -151,7 +156,8 @@ class Dropout(nn.Module):
     def forward(self, unit: Tensor) -> Tensor:
         if not self.training:
             return unit
-        return torch.where(self.draw(unit) >= 1.0 - self.keep_prob, unit / self.keep_prob, 0.0)
+        kept = torch.ge(self.draw(unit), 1.0 - self.keep_prob, out=torch.empty_like(unit, requires_grad=False))
+        return unit * kept / self.keep_prob  # a product with 0 and 1 takes a fifth of the time of torch.where
 
     def extra_repr(self) -> str:
         return f"keep_prob={self.keep_prob:g}"

@@ -8,10 +8,11 @@ from torch import nn
 
 from mnistport.data.batches import rank_share
 from mnistport.layers import Dropout, uniform
-from mnistport.training.draws import KeyedDraws, mix
+from mnistport.training.draws import KeyedDraws, mix, scattered, split_mix
 
 BATCH = 10
 SHAPES = [(16,), (3, 5, 7)]  # units, and channels x rows x columns
+KEYS = [(seed, step, layer) for seed in (0, 1) for layer in (0, 1) for step in range(20)]
 
 
 def net() -> nn.Sequential:
@@ -84,9 +85,33 @@ def test_the_shares_of_all_ranks_are_the_global_draw(shape, world_size):
 def test_an_image_is_drawn_in_tensorflows_order_of_axes():
     """The same stream of numbers fills rows, columns, channels; here channels are the second axis."""
     numbers = drawn(0, 0, (3, 5, 7))
-    generator = torch.Generator().manual_seed(mix(0, 0, 0))
-    theirs = torch.rand(BATCH, 5, 7, 3, generator=generator)
-    assert torch.equal(numbers.permute(0, 2, 3, 1), theirs)
+    stream = split_mix(scattered(range(BATCH), 53, torch.device("cpu")), mix(0, 0, 0))
+    assert torch.equal(numbers.permute(0, 2, 3, 1).reshape(BATCH, -1), stream[:, :105])
+
+
+def test_the_stream_is_split_mix_64():
+    """The numbers its authors' program gives for seed 1234567, in halves of 24 bits."""
+    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    halves = [(half >> 8) * 2.0**-24 for word in known for half in (word & 0xFFFFFFFF, word >> 32)]
+    numbers = split_mix(scattered(range(6), 1, torch.device("cpu")), 1234567)
+    assert numbers.flatten().tolist()[2:] == halves  # position 0 is the seed itself, which that program skips
+
+
+def test_the_numbers_are_uniform_and_unrelated():
+    """Kolmogorov-Smirnov; and no correlation between steps, layers, seeds, images or neighbouring units."""
+    numbers = torch.stack([drawn(step, number, (2_001,), seed=seed) for seed, step, number in KEYS]).double()
+    ordered = numbers.flatten().sort().values
+    count = ordered.numel()
+    distance = (ordered - torch.arange(1, count + 1) / count).abs().max()
+    assert distance * math.sqrt(count) < 1.95  # exceeded with probability 0.001
+    centred = (numbers - 0.5) * math.sqrt(12)
+    for one, other in (
+        (centred[:-1], centred[1:]),
+        (centred[:, :-1], centred[:, 1:]),
+        (centred[:, :, :-1], centred[:, :, 1:]),
+        (centred[:, :, :-2], centred[:, :, 2:]),
+    ):
+        assert (one * other).mean().abs() * math.sqrt(one.numel()) < 4
 
 
 def test_release_gives_the_layers_back_their_own_generator():

@@ -1,0 +1,51 @@
+"""Matrix products of dense layers on the CPU, by oneDNN.
+
+`torch.nn.functional.linear` goes to MKL for float32, which leaves half of an AMD processor's speed unused; oneDNN,
+which torch uses for convolutions, does not. Same products, other rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+
+
+def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`[N, F], [units, F], [units] -> [N, units]`; by oneDNN where float32 is trained on the CPU."""
+    trains = torch.is_grad_enabled() and weight.requires_grad
+    if AVAILABLE and trains and value.device.type == "cpu" and value.dtype == weight.dtype == torch.float32:
+        return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
+    return functional.linear(value, weight, bias)
+
+
+def _times_transposed(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`[A, K], [B, K] -> [A, B]`, whatever the strides."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    return product
+
+
+def _differentiable(left: Tensor, right: Tensor) -> Tensor:
+    return left @ right.t()
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(value, weight)
+        return _times_transposed(value, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        value, weight = ctx.saved_tensors
+        to_value, to_weight, to_bias = ctx.needs_input_grad
+        product = _differentiable if torch.is_grad_enabled() else _times_transposed  # asked for with create_graph
+        return (
+            product(gradient, weight.t()) if to_value else None,
+            product(gradient.t(), value.t()) if to_weight else None,
+            gradient.sum(0) if to_bias else None,
+        )
