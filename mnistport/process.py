@@ -14,6 +14,14 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 KEEP_BYTES = 1 << 30
 
 
+def use_tf32(allowed: bool) -> None:
+    """Whether a GPU may round the factors of float32 products to 10 bits. torch's default: in convolutions, yes."""
+    import torch  # not at the head: the command lines answer --help without it
+
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.conv.fp32_precision = "tf32" if allowed else "ieee"  # type: ignore[attr-defined]
+
+
 @cache
 def tune() -> str:
     """Apply the settings, once a process; what was done, in words.

@@ -141,7 +141,7 @@ class ChunkLoader:
         self.validation = None if val_every is None else Cut(val_every, epoch=None if across_epochs else steps)
         cuts = [Cut(every) for every in lightning_steps.checkpoint_cadences(trainer)]
         self.plan = Plan(
-            size=module.steps_per_execution,
+            size=module.pace.size,
             steps_per_epoch=steps,
             cuts=[*cuts, *module.cuts, *([self.validation] if self.validation else [])],
             marks=module.marks,

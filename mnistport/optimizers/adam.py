@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,14 @@ class Adam(Optimizer):
         beta2: Decay of the mean squared gradient v.
         epsilon: Added to sqrt(v).
 
-    State: `m` and `v` for each weight, as TF's slots are called; the two powers in the parameter group.
+    State: `m` and `v` for each weight, as TF's slots are called; the two powers in the parameter group, which move to
+    the weights' device with the first step, so that a step can be captured as a CUDA graph.
 
     Source: tensorflow/python/training/adam.py, kernel ApplyAdam. (The docstring there prints another correction than
     the kernel computes; this is the kernel's.)
     """
+
+    capturable = True
 
     def __init__(
         self,
@@ -72,8 +76,8 @@ class Adam(Optimizer):
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
                 self._update(group, weights)
-            group["beta1_power"] = group["beta1_power"] * group["beta1"]
-            group["beta2_power"] = group["beta2_power"] * group["beta2"]
+            for beta in ("beta1", "beta2"):
+                group[f"{beta}_power"].mul_(group[beta])  # in place: a CUDA graph holds its address
         return loss
 
     def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
@@ -82,14 +86,16 @@ class Adam(Optimizer):
         torch's fused kernel applies its own bias correction, 1 - beta ** step. With the step at infinity that is
         exactly 1, and TF1's correction goes in through the rate.
         """
-        device = weights[0].device
+        if weights[0].is_cuda:
+            for power in ("beta1_power", "beta2_power"):
+                group[power] = group[power].to(weights[0].device)
         torch._fused_adam_(
             weights,
             [weight.grad for weight in weights if weight.grad is not None],
             [self.state[weight]["m"] for weight in weights],
             [self.state[weight]["v"] for weight in weights],
             [],
-            [torch.tensor(torch.inf, device=device) for _ in weights],
+            [_endless(weights[0].device)] * len(weights),
             lr=corrected_rate(group, weights[0].dtype),
             beta1=group["beta1"],
             beta2=group["beta2"],
@@ -100,8 +106,19 @@ class Adam(Optimizer):
         )
 
 
-def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float:
-    """rate * sqrt(1 - beta2_power) / (1 - beta1_power), computed in the weights' own precision as the kernel does."""
+@cache
+def _endless(device: torch.device) -> Tensor:
+    return torch.full((), torch.inf, device=device)
+
+
+def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float | Tensor:
+    """rate * sqrt(1 - beta2_power) / (1 - beta1_power), computed in the weights' own precision as the kernel does.
+
+    On a GPU it stays there, a tensor.
+    """
+    if group["beta1_power"].is_cuda:
+        on_device: Tensor = group["lr"] * torch.sqrt(1 - group["beta2_power"].to(dtype))
+        return on_device / (1 - group["beta1_power"].to(dtype))
     real = np.float64 if dtype == torch.float64 else np.float32
     rate, power1, power2 = real(group["lr"]), real(group["beta1_power"].item()), real(group["beta2_power"].item())
     return float(rate * np.sqrt(real(1) - power2) / (real(1) - power1))

@@ -22,6 +22,8 @@ class GradientDescent(Optimizer):
     Source: tensorflow/python/training/gradient_descent.py, kernel ApplyGradientDescent.
     """
 
+    capturable = True
+
     def __init__(self, params: Parameters, learning_rate: float) -> None:
         super().__init__(params, {"lr": float32(learning_rate)})
 

@@ -34,6 +34,8 @@ class RMSProp(Optimizer):
     Source: tensorflow/python/training/rmsprop.py, kernel ApplyRMSProp.
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Parameters,

@@ -6,7 +6,7 @@ the tutorial's own cadence) stays in optimizer steps, because a chunk never runs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,14 +63,14 @@ class Plan:
     """How the steps of a run are cut.
 
     Attributes:
-        size: Largest number of steps in a chunk (`steps_per_execution`).
+        size: Largest number of steps in a chunk (`steps_per_execution`), or what tells it before each chunk.
         steps_per_epoch: Steps between two epoch ends.
         cuts: Cadences at whose steps a chunk ends.
         marks: Single step counts at which a chunk ends.
         max_steps: The run ends there; -1 for never.
     """
 
-    size: int
+    size: int | Callable[[], int]
     steps_per_epoch: int
     cuts: Sequence[Cut] = ()
     marks: Sequence[int] = ()
@@ -81,7 +81,8 @@ class Plan:
         if self.max_steps >= 0:
             stop = min(stop, self.max_steps)
         while start < stop:
-            ends = [start + self.size, stop, *(cut.after(start) for cut in self.cuts)]
+            size = self.size if isinstance(self.size, int) else self.size()
+            ends = [start + size, stop, *(cut.after(start) for cut in self.cuts)]
             end = min(ends + [mark for mark in self.marks if mark > start])
             yield start, end
             start = end
@@ -94,6 +95,39 @@ class Plan:
         end = (epoch + 1) * self.steps_per_epoch
         regular = epoch * self.steps_per_epoch <= start <= end
         return end if regular else start - start % self.steps_per_epoch + self.steps_per_epoch
+
+
+class Pace:
+    """How many steps a chunk takes: the number asked for, or about half a second's, as measured so far.
+
+    Long enough that Lightning's cost for each chunk does not show, short enough for a progress bar.
+
+    Args:
+        asked: `steps_per_execution`, or None to measure.
+
+    Attributes:
+        longest: No chunk has more steps.
+    """
+
+    SECONDS = 0.5
+
+    def __init__(self, asked: int | None) -> None:
+        self.asked = self.now = asked
+        self.longest = asked or 200
+
+    def start(self, world_size: int) -> None:
+        """Begin to measure; not where several ranks have to agree on each chunk."""
+        self.now = self.asked or (10 if world_size == 1 else 20)
+        self.fixed = self.asked is not None or world_size > 1
+
+    def size(self) -> int:
+        """The steps of the next chunk."""
+        return self.now or 10
+
+    def took(self, steps: int, seconds: float) -> None:
+        """Learn from a chunk."""
+        if not self.fixed:
+            self.now = min(self.longest, max(1, round(self.SECONDS * steps / max(seconds, 1e-9))))
 
 
 def chunks(plan: Plan, stream: BatchStream, start: int, epoch: int, *, repeat: bool = False) -> Iterator[Chunk]:

@@ -24,7 +24,7 @@ def mix(*words: int) -> int:
     return state >> 1
 
 
-def split_mix(positions: Tensor, key: int) -> Tensor:
+def split_mix(positions: Tensor, key: int | Tensor) -> Tensor:
     """Uniform numbers by position: `[..., M]` int64, `scattered` positions, to `[..., 2 M]` float32 in [0, 1).
 
     SplitMix64 started at `key`: position p is its p-th number, of which either half makes one of ours, in steps of
@@ -68,11 +68,13 @@ class KeyedDraws:
 
     Attributes:
         step: The optimizer step (from 0) the next forward pass belongs to.
+        key: Its row of `keys`, where that is on the device already and `step` is not looked at.
     """
 
     def __init__(self, module: nn.Module, seed: int, batch_size: int, share: slice) -> None:
         self.seed, self.rows = seed, range(batch_size)[share]
         self.step = 0
+        self.key: Tensor | None = None
         self.dropouts = [layer for layer in module.modules() if isinstance(layer, Dropout)]
         self.positions: dict[tuple[int, torch.device], Tensor] = {}
         for number, dropout in enumerate(self.dropouts):
@@ -84,11 +86,18 @@ class KeyedDraws:
         place = (units, unit.device)
         if place not in self.positions:
             self.positions[place] = scattered(self.rows, (units + 1) // 2, unit.device)
-        numbers = split_mix(self.positions[place], mix(self.seed, self.step, number))[:, :units]
+        key = mix(self.seed, self.step, number) if self.key is None else self.key[number]
+        numbers = split_mix(self.positions[place], key)[:, :units]
         if unit.ndim == 4:
             _, channels, rows, columns = unit.shape
             return numbers.view(-1, rows, columns, channels).permute(0, 3, 1, 2)
         return numbers.view(unit.shape)
+
+    def keys(self, start: int, length: int) -> Tensor:
+        """The keys of every dropout in consecutive steps: `[length, dropouts]` int64."""
+        layers = range(len(self.dropouts))
+        rows = [[mix(self.seed, step, layer) for layer in layers] for step in range(start, start + length)]
+        return torch.tensor(rows, dtype=torch.int64)
 
     def release(self) -> None:
         """Give the dropouts back their own generator."""

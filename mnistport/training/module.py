@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mnistport import networks
+from mnistport import networks, process
 from mnistport.data.batches import rank_share
 from mnistport.errors import UserError
 from mnistport.layers import float32
 from mnistport.network import BatchAccuracy, StageAccuracy
 from mnistport.training import lightning_steps
-from mnistport.training.chunks import Chunk, Cut
+from mnistport.training.checkpoints import refuse
+from mnistport.training.chunks import Chunk, Cut, Pace
 from mnistport.training.draws import KeyedDraws
+from mnistport.training.engines import Eager, Engine, Graph, why_not_graph
 from mnistport.training.tutorial_lines import TutorialLines
 
 
@@ -42,7 +46,10 @@ class Classifier(pl.LightningModule):
         network: A registered name (`mnistport list`).
         options: Keyword arguments of the network: the tutorial's exercises, e.g. {"fc_size": 256} for hvass.
         learning_rate: In place of the recipe's.
-        steps_per_execution: Optimizer steps per `training_step` call. Changes speed, not results.
+        steps_per_execution: Optimizer steps per `training_step` call, or "auto": about half a second's. Changes speed,
+            not results.
+        engine: "eager", Python calls every kernel; "graph", a step is one CUDA graph; "auto", graph where it can be.
+        tf32: Let convolutions and products on a GPU round their factors to 10 bits, as neither TF1 nor parity does.
         seed: Of the dropout draws.
 
     Attributes:
@@ -54,17 +61,20 @@ class Classifier(pl.LightningModule):
         network: str = "deep",
         options: dict[str, Any] | None = None,
         learning_rate: float | None = None,
-        steps_per_execution: int = 20,
+        steps_per_execution: int | Literal["auto"] = "auto",
+        engine: Literal["auto", "eager", "graph"] = "auto",
+        tf32: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if steps_per_execution < 1:
-            raise UserError(f"steps_per_execution {steps_per_execution}: expected at least 1 optimizer step")
+        if steps_per_execution != "auto" and steps_per_execution < 1:
+            raise UserError(f"steps_per_execution {steps_per_execution}: expected at least 1 optimizer step, or auto")
         self.save_hyperparameters()
         self.network = networks.get(network)
         self.net = _make(self.network.name, self.network.module, options or {})
         self.learning_rate, self.seed = learning_rate, seed
-        self.steps_per_execution = steps_per_execution
+        self.asked_engine, self.tf32 = engine, tf32
+        self.pace = Pace(None if steps_per_execution == "auto" else steps_per_execution)
         self.automatic_optimization = False
         self.ckpt_path: str | None = None
         self._counts = torch.zeros(2, dtype=torch.int64)
@@ -112,6 +122,7 @@ class Classifier(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Take on float64 before a checkpoint is read: Lightning converts after, and would round it to float32."""
         lightning_steps.hush()
+        process.use_tf32(self.tf32)
         if self.trainer.precision == "64-true":
             self.net.double()
 
@@ -137,8 +148,25 @@ class Classifier(pl.LightningModule):
         if self.learning_rate is not None:
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
+        self.engine = self._engine()
+        self.pace.start(self.trainer.world_size)
         if self._loader.validation is not None:
             lightning_steps.validate_after_this_chunk(self.trainer, False)
+
+    def _engine(self) -> Engine:
+        """The engine asked for, or the other one and a line that says why."""
+        optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
+
+        def step(rows: Tensor) -> Tensor:
+            return self._step(optimizer, self.pixels[rows], self.labels[rows])
+
+        asked, trainer = self.asked_engine, self.trainer
+        reason = why_not_graph(self.pixels.device, trainer.world_size, trainer.precision, optimizer)
+        if (asked == "graph" and reason) or (asked == "auto" and reason and self.pixels.is_cuda):
+            rank_zero_info(f"engine eager, not graph: {reason}")
+        if asked == "eager" or reason:
+            return Eager(step, self.draws)
+        return Graph(step, self.draws, optimizer, [*self.net.parameters(), *self.net.buffers()], self.pace.longest)
 
     @property
     def _loader(self) -> Any:
@@ -153,17 +181,17 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Chunk, batch_idx: int) -> dict[str, Tensor]:
         """Take the chunk's optimizer steps. Returns "losses", one per step, over the global batch."""
         assert batch.start == self.trainer.global_step, "the chunk is not the trainer's next one"
-        optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
-        index = batch.index[:, self.share]
-        losses = [self._step(optimizer, batch.start + k, self.pixels[i], self.labels[i]) for k, i in enumerate(index)]
-        lightning_steps.advance_global_step(self.trainer, len(index))
-        result = self._sum_over_ranks(torch.stack(losses))
+        start = time.perf_counter()
+        losses = self.engine.run(batch.start, batch.index[:, self.share])
+        lightning_steps.advance_global_step(self.trainer, len(losses))
+        result = self._sum_over_ranks(losses)
         self._log_losses(batch, result)
+        self.pace.took(len(losses), time.perf_counter() - start)
         return {"loss": result[-1], "losses": result}
 
-    def _step(self, optimizer: Optimizer, step: int, pixels: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, optimizer: Optimizer, pixels: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on this rank's share of the batch; its part of the batch's mean loss."""
-        self.draws.step = step
+        torch.clear_autocast_cache()  # type: ignore[no-untyped-call]  # it holds the weights of the step before
         optimizer.zero_grad()
         loss: Tensor = self.network.loss(self.net(pixels), labels).sum() / self.batch_size
         loss.backward()  # type: ignore[no-untyped-call]
@@ -282,34 +310,8 @@ class Classifier(pl.LightningModule):
         return self._trainer is not None and self.trainer.state.fn == "fit"
 
     def _refuse(self, checkpoint: dict[str, Any]) -> None:
-        """Another network's weights, and a continuation that would be another run.
-
-        Raises:
-            UserError: The checkpoint is not of this network, or not of mnistport, or was made with other options, or
-                its run had other batches.
-        """
-        found = dict(checkpoint.get("mnistport", {}))
-        network = found.pop("network", None)
-        if network is None:
-            raise UserError("the checkpoint was not written by mnistport: it does not say which network it holds")
-        if network != self.network.name:
-            raise UserError(
-                f"the checkpoint holds the network {network!r}, the model is {self.network.name!r}; "
-                f"use --config {network}, or a checkpoint of {self.network.name}"
-            )
-        for key, weight in self.state_dict().items():
-            held = checkpoint["state_dict"].get(key)
-            if held is None or held.shape != weight.shape:
-                has = "is missing" if held is None else f"has shape {list(held.shape)}"
-                raise UserError(
-                    f"the checkpoint was made with other --model.options: its {key} {has}, the model's has shape "
-                    f"{list(weight.shape)}; leave them out to use the checkpoint's"
-                )
-        if not self._fits:
-            return
-        now = self._run()
-        if changed := [f"--{key} {value} (now {now[key]})" for key, value in found.items() if now[key] != value]:
-            raise UserError(f"the checkpoint's run had {', '.join(changed)}; continue it with the same")
+        """See `checkpoints.refuse`."""
+        refuse(checkpoint, self.network.name, self.state_dict(), self._run() if self._fits else None)
 
 
 def _make(name: str, module: Any, options: dict[str, Any]) -> torch.nn.Module:

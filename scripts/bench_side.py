@@ -1,0 +1,147 @@
+"""One side of `bench_training.py`, in a process of its own: told a number of steps, takes them, tells the time.
+
+python scripts/bench_side.py tf1|bare|fit NAME; a number on each line of standard input, a line of JSON for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+SKIPPED = 0.2
+"""The share of the steps, from the first, that is not timed: allocators, thread pools, kernels chosen."""
+
+
+def tf1(name: str) -> Callable[[int], float]:
+    """The tutorial's loop: its own input program, `session.run(train_step)`, and what `fit` reports on the way."""
+    import numpy as np
+
+    from mnistport import networks
+    from mnistport.network import BatchAccuracy, SampledAccuracy, StageAccuracy
+    from parity import references
+    from parity.references import originals
+    from parity.runners import Theirs
+
+    originals._GlobalSeed = lambda seed: contextlib.nullcontext()  # type: ignore[assignment,misc]  # as the tutorials run
+    np.random.seed(0)
+    reference = references.get(name)
+    data = reference.data(0)
+    feeds, test = data.original(), data.evaluation  # type: ignore[misc]
+    theirs = Theirs(reference, "float32", 0)
+    theirs.initialise()
+    end, run = theirs.endpoints, theirs.session.run
+    reports, output = networks.get(name).recipe.reports, end.stages[reference.output]
+
+    def score(feeds: Any, size: int = 256) -> None:
+        for first in range(0, len(feeds["x"]), size):
+            part = {end.feeds[key]: value[first : first + size] for key, value in feeds.items()}
+            run(output, {**part, **end.evaluation})
+
+    def report(step: int, batch: Any) -> None:
+        for one in reports:
+            if isinstance(one, BatchAccuracy) and step % one.every == 0:
+                score(batch)
+            if isinstance(one, StageAccuracy) and step + 1 in one.stages:
+                score(test)
+            if isinstance(one, SampledAccuracy) and (step + 1) % data.steps_per_epoch == 0:
+                score({key: value[: one.num_images] for key, value in test.items()})
+                score(test)
+
+    def loop(steps: int) -> float:
+        skipped = int(steps * SKIPPED)
+        for step in range(steps):
+            if step == skipped:
+                start = time.perf_counter()
+            batch = next(feeds)
+            run(end.train_op, {**{end.feeds[key]: value for key, value in batch.items()}, **end.training})
+            report(step, batch)
+        return (time.perf_counter() - start) / (steps - skipped)
+
+    return loop
+
+
+def bare(name: str) -> Callable[[int], float]:
+    """The same step without Lightning: the engine's draws, the recipe's batches, nothing reported."""
+    import torch
+
+    from mnistport import networks, process
+    from mnistport.data.datamodule import MnistData
+    from mnistport.training.draws import KeyedDraws
+
+    process.tune()
+    torch.manual_seed(0)
+    network = networks.get(name)
+    data = MnistData(name)
+    data.setup()
+    (pixels, labels), size = data.train, network.recipe.batch_size
+    module = network.module()
+    optimizer = network.recipe.optimizer(module.parameters())
+    draws = KeyedDraws(module, 0, size, slice(None))
+
+    def loop(steps: int) -> float:
+        index = torch.from_numpy(data.stream.indices(0, steps))
+        skipped = int(steps * SKIPPED)
+        for draws.step, rows in enumerate(index):
+            if draws.step == skipped:
+                start = time.perf_counter()
+            optimizer.zero_grad()
+            loss = network.loss(module(pixels[rows]), labels[rows]).sum() / size
+            loss.backward()
+            optimizer.step()
+        return (time.perf_counter() - start) / (steps - skipped)
+
+    return loop
+
+
+def fit(name: str) -> Callable[[int], float]:
+    """`mnistport fit` with its defaults, logger and lines included; the time is taken at the ends of chunks."""
+    import tempfile
+
+    from pytorch_lightning.callbacks import Callback
+
+    from mnistport.cli import main
+    from mnistport.training.module import Classifier
+
+    marks: list[tuple[int, float]] = []
+
+    class Marks(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            marks.append((trainer.global_step, time.perf_counter()))
+
+    own = Classifier.configure_callbacks
+    Classifier.configure_callbacks = lambda self: [*own(self), Marks()]  # type: ignore[method-assign]
+
+    def loop(steps: int) -> float:
+        marks.clear()
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["fit", "--config", name, "--trainer.max_steps", str(steps), "--trainer.limit_test_batches", "0"]
+            assert main([*words, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", folder]) == 0
+        first = next(mark for mark in marks if mark[0] >= steps * SKIPPED)
+        (begin, start), (end, stop) = first, marks[-1]
+        return (stop - start) / (end - begin)
+
+    return loop
+
+
+def main() -> None:
+    """Answer until there is nothing more to be read."""
+    side, name = sys.argv[1:]
+    answers = os.fdopen(os.dup(1), "w")
+    loop = {"tf1": tf1, "bare": bare, "fit": fit}[side](name)
+    for line in sys.stdin:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            seconds = loop(int(line))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        answers.write(json.dumps({"seconds": seconds, "peak_mib": peak / 1024}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

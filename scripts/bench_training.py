@@ -1,0 +1,138 @@
+"""Steps per second on the CPU: a TF1 session loop, a bare torch loop, `mnistport fit`; in turn, several times, medians.
+
+python scripts/bench_training.py [NAME ...] [--rounds 5] [--seconds 3] [--json FILE]
+
+Ratios above 1 are in our favour. Each side lives in a process of its own and waits while another runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mnistport import networks
+from mnistport.environment import environment
+
+SIDES = ("tf1", "bare", "fit")
+
+
+class Side:
+    """A process that takes steps when told to."""
+
+    def __init__(self, side: str, name: str) -> None:
+        words = [sys.executable, str(Path(__file__).with_name("bench_side.py")), side, name]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.peak_mib = 0.0
+
+    def seconds(self, steps: int) -> float:
+        """Seconds a step, taking this many."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{shlex.join(map(str, self.process.args))} failed")  # type: ignore[arg-type]
+        told = json.loads(answer)
+        self.peak_mib = told["peak_mib"]
+        return float(told["seconds"])
+
+    def end(self) -> None:
+        """Let it go."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(name: str, rounds: int, seconds: float, peak: float) -> dict[str, Any]:
+    """A network's three sides. Ratios are taken round by round, so that what slows the machine slows both."""
+    sides = {side: Side(side, name) for side in SIDES}
+    each = {side: process.seconds(20) for side, process in sides.items()}
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    for turn in range(rounds):
+        for side in SIDES if turn % 2 else reversed(SIDES):
+            times[side].append(sides[side].seconds(max(50, round(seconds / min(each.values())))))
+    for process in sides.values():
+        process.end()
+    ratios = {f"fit_vs_{side}": [a / b for a, b in zip(times[side], times["fit"], strict=True)] for side in SIDES[:2]}
+    flops = flops_of(name)
+    return {
+        "network": name,
+        "fit_vs_tf1": median(ratios["fit_vs_tf1"]),
+        "fit_vs_tf1_spread": [min(ratios["fit_vs_tf1"]), max(ratios["fit_vs_tf1"])],
+        "fit_vs_bare_loop": median(ratios["fit_vs_bare"]),
+        "fit_vs_bare_loop_spread": [min(ratios["fit_vs_bare"]), max(ratios["fit_vs_bare"])],
+        "memory_vs_tf1": sides["fit"].peak_mib / sides["tf1"].peak_mib,
+        "milliseconds_per_step": {side: 1e3 * median(times[side]) for side in SIDES},
+        "peak_mib": {side: process.peak_mib for side, process in sides.items()},
+        "gflop_per_step": flops / 1e9,
+        "share_of_sgemm_peak": flops / median(times["fit"]) / peak,
+        "rounds": rounds,
+    }
+
+
+def flops_of(name: str) -> float:
+    """Floating-point operations of a step's convolutions and products, forward and backward."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mnistport import matmul
+
+    network = networks.get(name)
+    module, size = network.module(), network.recipe.batch_size
+    matmul.AVAILABLE, before = False, matmul.AVAILABLE  # the counter knows torch's own products
+    with FlopCounterMode(display=False) as counter:
+        network.loss(module(torch.rand(size, 784)), torch.zeros(size, dtype=torch.int64)).sum().backward()
+    matmul.AVAILABLE = before
+    return float(counter.get_total_flops())
+
+
+def sgemm_peak() -> float:
+    """The best of torch's and NumPy's products of two 2,048 x 2,048 float32 matrices, operations a second."""
+    import numpy as np
+    import torch
+
+    left = torch.rand(2048, 2048)
+    array = left.numpy()
+    best = float("inf")
+    for product in (lambda: left @ left, lambda: np.matmul(array, array)):
+        for _ in range(5):
+            start = time.perf_counter()
+            product()
+            best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best
+
+
+def main() -> None:
+    """Measure, print a line for each network, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each side in each round, about")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    peak = sgemm_peak()
+    print(f"sgemm: {peak / 1e9:.0f} GFLOP/s")
+    print(f"{'network':22} tf1 ms bare ms  fit ms  fit/tf1  spread       fit/bare  memory")
+    results = []
+    for name in args.networks or list(networks.BUILT_IN):
+        row = measure(name, args.rounds, args.seconds, peak)
+        results.append(row)
+        ms, (low, high) = row["milliseconds_per_step"], row["fit_vs_tf1_spread"]
+        shown = "".join(f"{ms[side]:8.2f}" for side in SIDES)
+        ratios = f"{row['fit_vs_tf1']:8.2f}  {low:.2f} - {high:.2f}{row['fit_vs_bare_loop']:11.2f}"
+        print(f"{name:22}{shown}{ratios}{row['memory_vs_tf1']:8.2f}", flush=True)
+    if args.json:
+        made_on = {**environment(), "sgemm_gflops": peak / 1e9, "command": shlex.join(["python", *sys.argv])}
+        args.json.write_text(json.dumps({"environment": made_on, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The graph engine on the CPU, where "replaying" is calling: its bookkeeping gives bit for bit what eager gives."""
+
+import pytest
+import torch
+
+from mnistport import networks
+from mnistport.optimizers import Adam
+from mnistport.training.draws import KeyedDraws
+from mnistport.training.engines import Eager, Graph, why_not_graph
+
+BATCH, STEPS = 6, 9
+
+
+class Run:
+    """A network, an optimizer and a step, on 40 invented images."""
+
+    def __init__(self, name: str) -> None:
+        torch.manual_seed(0)
+        network = networks.get(name)
+        self.net = network.module()
+        self.optimizer = network.recipe.optimizer(self.net.parameters())
+        self.draws = KeyedDraws(self.net, 3, BATCH, slice(None))
+        self.pixels, self.labels = torch.rand(40, 784), torch.randint(10, (40,))
+        self.loss = network.loss
+        self.calls = 0
+
+    def step(self, rows: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.optimizer.zero_grad()
+        loss = self.loss(self.net(self.pixels[rows]), self.labels[rows]).sum() / BATCH
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def state(self) -> list[torch.Tensor]:
+        slots = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [*self.net.parameters(), *slots]
+
+
+def graph(run: Run, longest: int = 4, captures: list[int] | None = None) -> Graph:
+    """Warms up for real, then "replays" by calling."""
+
+    def capture(one):
+        if captures is not None:
+            captures.append(run.calls)
+        for _ in range(3):
+            one()
+        return one
+
+    return Graph(run.step, run.draws, run.optimizer, list(run.net.parameters()), longest, capture)
+
+
+@pytest.mark.parametrize("name", ["softmax", "deep", "convnet"])
+def test_chunks_of_a_graph_are_the_steps_of_eager(name):
+    """Adam, RMSProp and gradient descent; none, one and four dropouts; warm-up steps leave no trace."""
+    index = torch.randint(40, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
+    one, other = Run(name), Run(name)
+    expected = Eager(one.step, one.draws).run(5, index)
+    engine = graph(other)
+    found = torch.cat([engine.run(5 + first, index[first : first + 4]) for first in range(0, STEPS, 4)])
+    assert torch.equal(found, expected)
+    for ours, theirs in zip(other.state(), one.state(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_losses_of_one_chunk_outlive_the_next():
+    run = Run("softmax")
+    engine, index = graph(run), torch.arange(BATCH)[None]
+    first = engine.run(0, index)
+    kept = first.clone()
+    engine.run(1, index)
+    assert torch.equal(first, kept)
+
+
+def test_a_changed_learning_rate_is_captured_anew_and_nothing_else_is():
+    run, captures = Run("softmax"), []
+    engine, index = graph(run, captures=captures), torch.arange(BATCH).repeat(2, 1)
+    engine.run(0, index)
+    engine.run(2, index)
+    assert len(captures) == 1
+    run.optimizer.param_groups[0]["lr"] = 0.0
+    before = [weight.clone() for weight in run.net.parameters()]
+    engine.run(4, index)
+    assert len(captures) == 2
+    for weight, was in zip(run.net.parameters(), before, strict=True):
+        assert torch.equal(weight, was)
+
+
+@pytest.mark.parametrize(
+    ("device", "world_size", "precision", "said"),
+    [
+        ("cpu", 1, "32-true", "the weights are on the cpu"),
+        ("cuda", 2, "32-true", "2 ranks"),
+        ("cuda", 1, "16-mixed", "16-mixed"),
+        ("cuda", 1, "32-true", ""),
+    ],
+)
+def test_what_keeps_a_run_from_being_a_graph_is_said(device, world_size, precision, said):
+    optimizer = Adam([torch.nn.Parameter(torch.zeros(1))])
+    found = why_not_graph(torch.device(device), world_size, precision, optimizer)
+    assert said in found and bool(said) == bool(found)
+
+
+def test_an_optimizer_that_does_not_offer_it_is_not_captured():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    assert "SGD does not say" in why_not_graph(torch.device("cuda"), 1, "32-true", optimizer)
