@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from mnistport import process
 
 FAULTS = """
 import resource
@@ -37,3 +40,13 @@ def test_freed_memory_is_used_again_and_the_switch_leaves_it_alone() -> None:
     assert said == "allocator keeps freed memory"
     assert said_alone == "allocator left alone (MNISTPORT_TUNE=0)"
     assert tuned * 4 < alone
+
+
+@pytest.mark.parametrize(("allowed", "matmul", "convolution"), [(False, "highest", "ieee"), (True, "high", "tf32")])
+def test_float32_is_float32_unless_tf32_is_asked_for(allowed, matmul, convolution) -> None:
+    try:
+        process.use_tf32(allowed)
+        assert torch.get_float32_matmul_precision() == matmul
+        assert torch.backends.cudnn.conv.fp32_precision == convolution
+    finally:
+        process.use_tf32(False)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mnistport.data.batches import NextBatch, RandomBatch, Sequential
-from mnistport.training.chunks import Chunk, Cut, Plan, chunks
+from mnistport.training.chunks import Chunk, Cut, Pace, Plan, chunks
 
 SEEDS = range(60)
 
@@ -136,3 +136,34 @@ def test_overfitting_sees_the_first_epochs_batches_again():
 
 def test_a_chunk_knows_where_it_stops():
     assert Chunk(7, torch.zeros(5, 2, dtype=torch.int64)).stop == 12
+
+
+def test_a_pace_that_was_asked_for_is_kept():
+    pace = Pace(7)
+    pace.start(world_size=1)
+    pace.took(7, 100.0)
+    assert pace.size() == pace.longest == 7
+
+
+@pytest.mark.parametrize(("seconds_per_step", "steps"), [(0.05, 10), (0.005, 100), (3.0, 1), (1e-6, 200)])
+def test_a_chunk_is_half_a_second_s_steps(seconds_per_step, steps):
+    pace = Pace(None)
+    pace.start(world_size=1)
+    first = pace.size()
+    assert first > 1
+    pace.took(first, first * seconds_per_step)
+    assert pace.size() == steps <= pace.longest
+
+
+def test_ranks_do_not_measure_as_they_have_to_agree():
+    pace = Pace(None)
+    pace.start(world_size=2)
+    before = pace.size()
+    pace.took(before, 100.0)
+    assert pace.size() == before
+
+
+def test_a_plan_asks_for_the_size_before_each_chunk():
+    sizes = iter([2, 5, 1, 9])
+    plan = Plan(size=lambda: next(sizes), steps_per_epoch=10)
+    assert list(plan.spans(0, 10)) == [(0, 2), (2, 7), (7, 8), (8, 10)]

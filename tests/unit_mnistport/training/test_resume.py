@@ -50,6 +50,14 @@ def test_the_length_of_chunks_changes_no_bit(train, whole, steps_per_execution):
     assert run.record.losses == whole.record.losses
 
 
+def test_the_length_of_chunks_changes_no_bit_in_mixed_precision(train):
+    """Autocast keeps the weights it has rounded; in a chunk of several steps they are not those of the next step."""
+    mixed = {"network": "softmax", "batch_size": 6, "max_steps": 8, "precision": "bf16-mixed"}
+    alone, chunked = (train(**mixed, steps_per_execution=length) for length in (1, 5))
+    assert chunked.record.losses == alone.record.losses
+    assert_same_end(chunked, alone)
+
+
 def test_dropout_is_on_in_these_runs(train, whole, monkeypatch):
     monkeypatch.setattr("mnistport.training.draws.KeyedDraws.uniform", lambda self, number, unit: torch.ones_like(unit))
     assert train(**NETWORK, max_steps=3).record.losses != whole.record.losses[:3]

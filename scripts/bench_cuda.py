@@ -1,0 +1,170 @@
+"""Everything there is to measure on a GPU, in one call of some minutes; needs neither TensorFlow nor jsonargparse.
+
+python scripts/bench_cuda.py [NAME ...] [--out DIR] [--steps 2000]
+
+1. Does a run by graph end where a run by eager ends, in float64 and float32, dropout on?
+2. Milliseconds a step: eager against graph; graph with TF32, and with bf16.
+3. Whole recipes with logging and final test: seconds of training, test accuracy.
+
+Writes bench_cuda.json and bench_cuda.md after each part; exit status 1 if graph and eager part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger
+
+from mnistport import networks
+from mnistport.data.datamodule import MnistData
+from mnistport.environment import environment
+from mnistport.reproduce.run import Job, train
+from mnistport.training.module import Classifier
+
+BOUNDS = {"64-true": 1e-12, "32-true": 1e-5}
+"""Graph against eager after 50 steps, largest |difference| of any weight; the same kernels, so most often 0."""
+
+WAYS = ("eager", "graph", "graph, TF32", "graph, bf16")
+
+
+class Clock(Callback):
+    """Seconds between the end of the first chunk, which captures, and the end of the last."""
+
+    def on_train_start(self, *_: Any) -> None:
+        """A run begins."""
+        self.marks: list[tuple[int, float]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """A chunk is through, its losses on the host."""
+        self.marks.append((trainer.global_step, time.perf_counter()))
+
+    @property
+    def milliseconds(self) -> float:
+        """Of a step."""
+        (begin, start), (end, stop) = self.marks[0], self.marks[-1]
+        return 1e3 * (stop - start) / (end - begin)
+
+
+def run(
+    name: str, engine: str, steps: int, precision: str = "32-true", *, tf32: bool = False
+) -> tuple[Classifier, Clock]:
+    """A run through the Trainer, with a logger."""
+    pl.seed_everything(0, verbose=False)
+    clock = Clock()
+    module = Classifier(name, engine=engine, tf32=tf32)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            accelerator="gpu",
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
+            max_steps=steps,
+            max_epochs=-1,
+            limit_val_batches=0,
+            log_every_n_steps=100,
+            logger=CSVLogger(folder),
+            callbacks=[clock],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(module, datamodule=MnistData(name))
+    return module, clock
+
+
+def parted(name: str, precision: str) -> dict[str, Any]:
+    """Eager against graph after 50 steps, with deterministic kernels."""
+    torch.backends.cudnn.deterministic = True
+    eager, graph = (run(name, engine, 50, precision)[0].net.state_dict() for engine in ("eager", "graph"))
+    torch.backends.cudnn.deterministic = False
+    far = max(float((eager[key] - graph[key]).abs().max()) for key in eager)
+    return {"network": name, "precision": precision, "max_abs": far, "holds": far <= BOUNDS[precision]}
+
+
+def speed(name: str, steps: int) -> dict[str, Any]:
+    """Milliseconds a step of each engine and option."""
+    made = (
+        run(name, "eager", max(200, steps // 4)),
+        run(name, "graph", steps),
+        run(name, "graph", steps, tf32=True),
+        run(name, "graph", steps, "bf16-mixed"),
+    )
+    times = {way: clock.milliseconds for way, (_, clock) in zip(WAYS, made, strict=True)}
+    return {"network": name, "milliseconds": times}
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The whole recipe as `mnistport reproduce` runs it."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(Job(network=name, seed=0, device="cuda:0"), Path(folder), progress=False)
+    whole = time.perf_counter() - start
+    accuracy = result["correct"] / result["total"]
+    kept = {key: result[key] for key in ("steps", "data", "seconds", "epoch_losses")}
+    return {"network": name, **kept, "seconds_with_start_up_and_test": whole, "test_accuracy": accuracy}
+
+
+def page(document: dict[str, Any]) -> str:
+    """The three parts as Markdown."""
+    made_on = document["environment"]
+    lines = [f"# On {made_on['gpu']}", "", f"`{made_on['command']}`, torch {made_on['torch']}", ""]
+    lines += ["| graph against eager, 50 steps | precision | largest difference | |", "|---|---|---|---|"]
+    for row in document["parted"]:
+        verdict = "ok" if row["holds"] else "PARTS"
+        lines.append(f"| {row['network']} | {row['precision']} | {row['max_abs']:.1e} | {verdict} |")
+    lines += ["", f"| ms a step | {' | '.join(WAYS)} |", f"|{'---|' * (len(WAYS) + 1)}"]
+    for row in document["speed"]:
+        times = [f"{row['milliseconds'][way]:.3f}" for way in WAYS]
+        lines.append(f"| {row['network']} | {' | '.join(times)} |")
+    lines += ["", "| whole recipe | steps | training | with start-up and test | test accuracy |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in document["recipes"]:
+        seconds = f"{row['seconds']:.1f} s | {row['seconds_with_start_up_and_test']:.1f} s"
+        lines.append(
+            f"| {row['network']} | {row['steps']:,} | {seconds} | {row['test_accuracy']:.4f} on {row['data']} |"
+        )
+    lines.append(f"\nAll of them: {sum(row['seconds'] for row in document['recipes']):.1f} s of training.")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", metavar="NAME")
+    parser.add_argument("--steps", type=int, default=2000, help="of a timed run")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench_cuda"))
+    args = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("bench_cuda: torch sees no CUDA device here", file=sys.stderr)
+        return 2
+    names = args.networks or list(networks.BUILT_IN)
+    command = shlex.join(["python", "scripts/bench_cuda.py", *sys.argv[1:]])
+    made_on = {**environment(), "gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "command": command}
+    document: dict[str, Any] = {"environment": made_on, "parted": [], "speed": [], "recipes": []}
+    parts = {
+        "parted": lambda name: [parted(name, precision) for precision in BOUNDS],
+        "speed": lambda name: [speed(name, args.steps)],
+        "recipes": lambda name: [recipe(name)],
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    for part, measure in parts.items():
+        for name in names:
+            rows = measure(name)
+            document[part] += rows
+            print(*rows, sep="\n", flush=True)
+            (args.out / "bench_cuda.json").write_text(json.dumps(document, indent=1) + "\n")
+            (args.out / "bench_cuda.md").write_text(page(document))
+    return 0 if all(row["holds"] for row in document["parted"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
