@@ -18,7 +18,8 @@ AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "
 def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`[N, F], [units, F], [units] -> [N, units]`; by oneDNN where float32 is trained on the CPU."""
     trains = torch.is_grad_enabled() and weight.requires_grad
-    if AVAILABLE and trains and value.device.type == "cpu" and value.dtype == weight.dtype == torch.float32:
+    plain = value.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if AVAILABLE and trains and plain and value.device.type == "cpu":
         return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return functional.linear(value, weight, bias)
 

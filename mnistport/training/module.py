@@ -191,7 +191,6 @@ class Classifier(pl.LightningModule):
 
     def _step(self, optimizer: Optimizer, pixels: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on this rank's share of the batch; its part of the batch's mean loss."""
-        torch.clear_autocast_cache()  # type: ignore[no-untyped-call]  # it holds the weights of the step before
         optimizer.zero_grad()
         loss: Tensor = self.network.loss(self.net(pixels), labels).sum() / self.batch_size
         loss.backward()  # type: ignore[no-untyped-call]

@@ -44,6 +44,11 @@ def test_float64_and_evaluation_are_left_to_torch(monkeypatch):
         Dense(3, 2)(torch.randn(4, 3))
 
 
+def test_mixed_precision_is_left_to_torch():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Dense(3, 2)(torch.randn(4, 3)).dtype == torch.bfloat16
+
+
 def test_gradients_of_gradients_are_those_of_torchs_own():
     torch.manual_seed(0)
     layer, value = Dense(3, 2), torch.randn(4, 3, requires_grad=True)

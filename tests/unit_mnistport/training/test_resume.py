@@ -51,7 +51,7 @@ def test_the_length_of_chunks_changes_no_bit(train, whole, steps_per_execution):
 
 
 def test_the_length_of_chunks_changes_no_bit_in_mixed_precision(train):
-    """Autocast keeps the weights it has rounded; in a chunk of several steps they are not those of the next step."""
+    """Autocast could keep the weights it has rounded, which are not those of a chunk's next step; Lightning says not to."""
     mixed = {"network": "softmax", "batch_size": 6, "max_steps": 8, "precision": "bf16-mixed"}
     alone, chunked = (train(**mixed, steps_per_execution=length) for length in (1, 5))
     assert chunked.record.losses == alone.record.losses
