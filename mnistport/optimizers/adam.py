@@ -118,7 +118,8 @@ def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float | Tensor:
     """
     if group["beta1_power"].is_cuda:
         correction: Tensor = torch.sqrt(1 - group["beta2_power"].to(dtype)) * group["lr"]
-        return correction / (1 - group["beta1_power"].to(dtype))
+        correction /= 1 - group["beta1_power"].to(dtype)
+        return correction
     real = np.float64 if dtype == torch.float64 else np.float32
     rate, power1, power2 = real(group["lr"]), real(group["beta1_power"].item()), real(group["beta2_power"].item())
     return float(rate * np.sqrt(real(1) - power2) / (real(1) - power1))

@@ -51,7 +51,7 @@ def test_the_length_of_chunks_changes_no_bit(train, whole, steps_per_execution):
 
 
 def test_the_length_of_chunks_changes_no_bit_in_mixed_precision(train):
-    """Autocast could keep the weights it has rounded, which are not those of a chunk's next step; Lightning says not to."""
+    """Autocast could keep the weights it has rounded, and a chunk's next step has others; Lightning says not to."""
     mixed = {"network": "softmax", "batch_size": 6, "max_steps": 8, "precision": "bf16-mixed"}
     alone, chunked = (train(**mixed, steps_per_execution=length) for length in (1, 5))
     assert chunked.record.losses == alone.record.losses
