@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -68,7 +69,8 @@ def furthest(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor
     """Largest |difference| of any weight or slot; infinite if the names or the predicted classes differ."""
     if ours.keys() != theirs.keys() or not torch.equal(ours["classes"], theirs["classes"]):
         return float("inf")
-    return max(float((ours[name] - theirs[name]).abs().max()) for name in theirs if name != "classes")
+    furthest = [(ours[name] - theirs[name]).abs().max().double() for name in theirs if name != "classes"]
+    return float(torch.stack(furthest).max())  # of a NaN, NaN
 
 
 def compared(network: str, steps: int, ranks: Sequence[int], flags: Sequence[object]) -> Iterator[dict[str, Any]]:
@@ -102,7 +104,7 @@ def row(
 ) -> dict[str, Any]:
     """A line of the result; with more than one rank, the bound is of rounding."""
     far = furthest(ours, theirs)
-    finite = far if far != float("inf") else None
+    finite = far if math.isfinite(far) else None
     return {"network": network, "steps": steps, "how": how, "max_abs": finite, "bound": bound, "holds": far <= bound}
 
 
@@ -120,7 +122,7 @@ def main() -> int:
         for line in compared(
             network, args.steps, [int(n) for n in args.ranks.split(",")], ["--data.source", args.source]
         ):
-            found = "classes differ" if line["max_abs"] is None else f"{line['max_abs']:.1e}"
+            found = "not equal" if line["max_abs"] is None else f"{line['max_abs']:.1e}"
             verdict = "ok" if line["holds"] else "DIFFERS"
             print(f"{network:22}{line['how']:32}{found:>10}  of {line['bound']:.0e}  {verdict}", flush=True)
             rows.append(line)
