@@ -64,6 +64,7 @@ def _curve(summary: Summary) -> list[str]:
         "published": [f"{summary.published_losses[epoch]:.4f}" for epoch in epochs],
         "ours": [f"{fmean(losses):.4f}" for losses in ours],
         "deviation": [f"{stdev(losses):.4f}" if len(losses) > 1 else "" for losses in ours],
+        "ours / published": [f"{fmean(ours[epoch]) / summary.published_losses[epoch]:.2f}" for epoch in epochs],
     }
     head = f"| epoch | {' | '.join(str(epoch + 1) for epoch in epochs)} |"
     return [head, f"|{'---|' * (len(epochs) + 1)}", *(f"| {name} | {' | '.join(row)} |" for name, row in rows.items())]

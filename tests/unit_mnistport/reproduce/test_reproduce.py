@@ -146,6 +146,7 @@ def test_a_curve_stands_beside_the_published_one(tmp_path):
     page = markdown([summary], {"command": "mnistport reproduce"})
     assert "| published | 0.3480 | 0.1090 |" in page
     assert "| ours | 0.3050 | 0.3050 |" in page
+    assert "| ours / published | 0.88 | 2.80 |" in page
     plot([summary], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
