@@ -35,7 +35,8 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
     """
     refuse_unwritable_folder("--out", args.out)
     names = list(dict.fromkeys(args.networks or networks.names()))
-    found = [networks.get(name) for name in names]
+    for name in names:
+        networks.get(name)  # or say which there are
     devices = _devices(args.device)
     source = load(args.source, args.directory).name  # what "auto" comes to, settled once for all runs
     jobs = [
@@ -46,8 +47,10 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
     runs = _all_runs(jobs, args.out, devices)
     if runs is None:
         return 130
+    runs += _earlier(args.out, jobs)
+    names = [name for name in networks.names() if any(run["settings"]["network"] == name for run in runs)]
     summaries = [
-        summarise(network, [run for run in runs if run["settings"]["network"] == network.name]) for network in found
+        summarise(networks.get(name), [run for run in runs if run["settings"]["network"] == name]) for name in names
     ]
     _write(summaries, runs, args.out, words)
     print("\n" + "\n".join(table(summaries)))
@@ -97,6 +100,14 @@ def _kept(job: Job, out: Path) -> dict[str, Any] | None:
         )
         raise UserError(f"{marker.parent}: holds a run with {changed}; give another --out, or delete it")
     return finished(job, out)
+
+
+def _earlier(out: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """What earlier commands put into the folder, of the same data set and length: it belongs into the table, too."""
+    files = sorted(file for file in out.glob("*/result.json") if file.parent.name not in {job.name for job in jobs})
+    runs = [json.loads(file.read_text()) for file in files]
+    alike = ("source", "max_steps")
+    return [run for run in runs if all(run["settings"][key] == jobs[0].settings[key] for key in alike)]
 
 
 def _made(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> Iterator[tuple[Job, dict[str, Any]]]:

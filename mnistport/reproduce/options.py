@@ -20,7 +20,8 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(
         prog="mnistport reproduce",
         description="Train whole recipes and lay the final test accuracy and the loss of each epoch beside what was "
-        "published. Can be interrupted: the same command goes on, and finished runs are not repeated.",
+        "published. Can be interrupted: the same command goes on, and finished runs are not repeated. The table "
+        "is of every run in DIR, earlier commands' included.",
         epilog="Exit status: 0 done, 1 a whole recipe on MNIST stays more than three standard errors below the "
         "published accuracy, 2 the command could not be carried out.",
     )

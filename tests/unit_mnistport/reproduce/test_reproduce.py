@@ -66,6 +66,17 @@ def test_finished_runs_are_not_repeated(words, monkeypatch, capsys):
     assert "2 of 2 runs are there already" in capsys.readouterr().out
 
 
+def test_the_table_is_of_every_run_in_the_folder(words, tmp_path, capsys):
+    assert main([*words("softmax"), "--seeds", "2"]) == 0
+    assert main(words("softmax_beginners")) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| softmax")]
+    assert [row.split(" | ")[:4] for row in rows[-2:]] == [
+        ["| softmax_beginners", "digits", "30", "1"],
+        ["| softmax", "digits", "30", "2"],
+    ]
+    assert len(json.loads((tmp_path / "reproduce.json").read_text())["runs"]) == 3
+
+
 def test_page_document_and_picture_are_written(words, tmp_path, capsys):
     assert main([*words("softmax"), "--seeds", "2"]) == 0
     document = json.loads((tmp_path / "reproduce.json").read_text())
