@@ -19,7 +19,7 @@ def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`[N, F], [units, F], [units] -> [N, units]`; by oneDNN where float32 is trained on the CPU."""
     trains = torch.is_grad_enabled() and weight.requires_grad
     plain = value.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if AVAILABLE and trains and plain and value.device.type == "cpu":
+    if AVAILABLE and trains and plain and value.device.type == "cpu" and len(value):  # oneDNN has no empty products
         return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return functional.linear(value, weight, bias)
 

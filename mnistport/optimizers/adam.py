@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from mnistport.layers import float32
 from mnistport.network import Parameters
 
+_LARGEST_DENORMAL = float(np.nextafter(np.finfo(np.float32).tiny, np.float32(0)))
+
 
 class Adam(Optimizer):
     """TF1's Adam: epsilon outside the bias correction, float32 hyper-parameters and beta powers.
@@ -23,8 +25,8 @@ class Adam(Optimizer):
         w -= rate * sqrt(1 - beta2_power) / (1 - beta1_power) * m / (sqrt(v) + epsilon)
 
     `beta1_power` and `beta2_power` start at beta1 and beta2 and are multiplied up after each step, in float32 whatever
-    the weights are. `torch.optim.Adam` divides v by its correction first, so its epsilon acts differently at each
-    step; no constant epsilon repairs that.
+    the weights are. TF1's threads flush denormal numbers, so beta1_power ends at exactly 0. `torch.optim.Adam` divides
+    v by its correction first, so its epsilon acts differently at each step; no constant epsilon repairs that.
 
     Args:
         params: What to train.
@@ -77,23 +79,26 @@ class Adam(Optimizer):
             if weights:
                 self._update(group, weights)
             for beta in ("beta1", "beta2"):
-                group[f"{beta}_power"].mul_(group[beta])  # in place: a CUDA graph holds its address
+                power = group[f"{beta}_power"].mul_(group[beta])  # in place: a CUDA graph holds its address
+                torch.threshold_(power, _LARGEST_DENORMAL, 0.0)
         return loss
 
     def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        """One fused pass over the weights.
+        """One pass over the weights, fused on the CPU.
 
         torch's fused kernel applies its own bias correction, 1 - beta ** step. With the step at infinity that is
         exactly 1, and TF1's correction goes in through the rate.
         """
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        m, v = ([self.state[weight][slot] for weight in weights] for slot in ("m", "v"))
         if weights[0].is_cuda:
-            for power in ("beta1_power", "beta2_power"):
-                group[power] = group[power].to(weights[0].device)
+            _update_on_device(group, weights, gradients, m, v)
+            return
         torch._fused_adam_(
             weights,
-            [weight.grad for weight in weights if weight.grad is not None],
-            [self.state[weight]["m"] for weight in weights],
-            [self.state[weight]["v"] for weight in weights],
+            gradients,
+            m,
+            v,
             [],
             [_endless(weights[0].device)] * len(weights),
             lr=corrected_rate(group, weights[0].dtype),
@@ -108,18 +113,31 @@ class Adam(Optimizer):
 
 @cache
 def _endless(device: torch.device) -> Tensor:
-    return torch.full((), torch.inf, device=device)
+    return torch.full((), torch.inf, dtype=torch.float32, device=device)
 
 
-def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float | Tensor:
-    """rate * sqrt(1 - beta2_power) / (1 - beta1_power), computed in the weights' own precision as the kernel does.
-
-    On a GPU it stays there, a tensor.
-    """
-    if group["beta1_power"].is_cuda:
-        correction: Tensor = torch.sqrt(1 - group["beta2_power"].to(dtype)) * group["lr"]
-        correction /= 1 - group["beta1_power"].to(dtype)
-        return correction
+def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float:
+    """rate * sqrt(1 - beta2_power) / (1 - beta1_power), computed in the weights' own precision as the kernel does."""
     real = np.float64 if dtype == torch.float64 else np.float32
     rate, power1, power2 = real(group["lr"]), real(group["beta1_power"].item()), real(group["beta2_power"].item())
     return float(rate * np.sqrt(real(1) - power2) / (real(1) - power1))
+
+
+def _update_on_device(
+    group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor], m: list[Tensor], v: list[Tensor]
+) -> None:
+    """The same on a GPU, where the rate stays: nothing waits for the host, and a CUDA graph can hold it.
+
+    Not by torch's fused kernel, which takes such a rate in float32 only.
+    """
+    for name in ("beta1_power", "beta2_power"):
+        group[name] = group[name].to(weights[0].device)
+    exact = torch.promote_types(weights[0].dtype, torch.float32)
+    rate = torch.sqrt(1 - group["beta2_power"].to(exact)) * group["lr"] / (1 - group["beta1_power"].to(exact))
+    torch._foreach_lerp_(m, gradients, 1.0 - group["beta1"])
+    torch._foreach_lerp_(v, torch._foreach_mul(gradients, gradients), 1.0 - group["beta2"])
+    root = torch._foreach_sqrt(v)
+    torch._foreach_add_(root, group["epsilon"])
+    change = torch._foreach_div(m, root)
+    torch._foreach_mul_(change, rate.to(weights[0].dtype))
+    torch._foreach_sub_(weights, change)

@@ -8,7 +8,7 @@ import multiprocessing
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
@@ -38,9 +38,11 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
     for name in names:
         networks.get(name)  # or say which there are
     devices = _devices(args.device)
-    source = load(args.source, args.directory).name  # what "auto" comes to, settled once for all runs
+    found = load(args.source, args.directory)  # what "auto" comes to, settled once for all runs
+    place = None if found.name == "digits" else found.origin
+    kind, _, _ = devices[0].partition(":")
     jobs = [
-        Job(network=name, seed=seed, source=source, directory=args.directory, max_steps=args.max_steps)
+        Job(network=name, seed=seed, source=found.name, directory=place, max_steps=args.max_steps, device=kind)
         for name in names
         for seed in range(args.seeds)
     ]
@@ -64,7 +66,7 @@ def _devices(asked: str) -> list[str]:
     kind, _, number = asked.partition(":")
     if asked == "cpu" or (asked == "auto" and not count):
         return ["cpu"]
-    if kind not in ("cuda", "auto") or (number and not number.isdigit()):
+    if asked not in ("cuda", "auto") and not (kind == "cuda" and number.isdecimal()):
         raise UserError(f"--device {asked}: is none; use cpu, cuda, cuda:N or auto")
     if int(number or 0) >= count:
         raise UserError(f"--device {asked}: torch sees {count} CUDA devices here; use --device cpu")
@@ -95,9 +97,8 @@ def _kept(job: Job, out: Path) -> dict[str, Any] | None:
     """The result that is there already. What was begun with other settings is not gone on with."""
     marker = out / job.name / "settings.json"
     if marker.is_file() and (was := json.loads(marker.read_text())) != job.settings:
-        changed = ", ".join(
-            f"{key} {was.get(key)} (now {job.settings[key]})" for key in was if was[key] != job.settings[key]
-        )
+        now = job.settings
+        changed = ", ".join(f"{key} {was.get(key)} (now {now[key]})" for key in now if was.get(key) != now[key])
         raise UserError(f"{marker.parent}: holds a run with {changed}; give another --out, or delete it")
     return finished(job, out)
 
@@ -112,44 +113,38 @@ def _earlier(out: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
 
 def _made(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Make the runs: here, one after the other; or, on several devices, in a process for each."""
-    for job in jobs:
-        write_whole(out / job.name / "settings.json", json.dumps(job.settings) + "\n")
     if len(devices) == 1 or len(jobs) < 2:
         for job in jobs:
             print(f"\n{job.name}", flush=True)
             yield job, train(replace(job, device=devices[0]), out, progress=sys.stdout.isatty())
         return
-    context = multiprocessing.get_context("spawn")
-    free = context.Manager().Queue()
-    for device in devices:
-        free.put(device)
-    with ProcessPoolExecutor(min(len(devices), len(jobs)), context) as pool:
-        waiting = {pool.submit(_on_a_free_device, job, out, free): job for job in jobs}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    left, running = list(reversed(jobs)), dict[Future[dict[str, Any]], tuple[Job, str]]()
+    with ProcessPoolExecutor(min(len(devices), len(jobs)), multiprocessing.get_context("spawn")) as pool:
+        free = list(devices)
+        while left or running:
+            while left and free:  # no more than run at once: what a pool has taken it cannot be made to drop
+                job, device = left.pop(), free.pop()
+                running[pool.submit(_silently, replace(job, device=device), out)] = job, device
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for one in done:
+                job, device = running.pop(one)
+                free.append(device)
+                yield job, one.result()
 
 
-def _on_a_free_device(job: Job, out: Path, free: Any) -> dict[str, Any]:
-    """In a process of the pool, silently."""
-    device = free.get()
-    try:
-        with redirect_stdout(StringIO()):
-            return train(replace(job, device=device), out, progress=False)
-    finally:
-        free.put(device)
+def _silently(job: Job, out: Path) -> dict[str, Any]:
+    """In a process of the pool."""
+    with redirect_stdout(StringIO()):
+        return train(job, out, progress=False)
 
 
 def _write(summaries: Sequence[Summary], runs: Sequence[dict[str, Any]], out: Path, words: Sequence[str]) -> None:
     """Page, document and picture."""
-    made_on = {
-        **environment(),
-        "device": ", ".join(sorted({run["device"] for run in runs})),
-        "command": shlex.join(words),
-    }
+    made_on: dict[str, Any] = {"command": shlex.join(words)}
+    for fact in ("device", "threads"):
+        made_on[fact] = ", ".join(sorted({str(run[fact]) for run in runs}))
+    for fact in environment():  # of the runs, not of this process; earlier ones may have had others
+        made_on[fact] = ", ".join(sorted({str(run["environment"].get(fact)) for run in runs}))
     write_whole(out / "reproduce.json", json.dumps(document(summaries, runs, made_on), indent=1) + "\n")
     write_whole(out / "reproduce.md", markdown(summaries, made_on))
     plot(summaries, out / "reproduce.png")

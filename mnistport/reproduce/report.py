@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -77,6 +78,9 @@ def document(
     results = [
         {
             **asdict(summary),
+            "epoch_losses": [
+                [loss if math.isfinite(loss) else None for loss in losses] for losses in summary.epoch_losses
+            ],
             "mean": summary.mean,
             "deviation": summary.deviation,
             "interval_95": summary.interval,
@@ -119,6 +123,7 @@ def _heights(networks: int, rows: int) -> list[float]:
 
 def _accuracies(axes: Any, summaries: Sequence[Summary]) -> None:
     """A row a network: a dot a seed; the published figure with three standard errors either side."""
+    known = [summary for summary in summaries if summary.published is not None]
     for row, summary in enumerate(summaries):
         wrong = [100.0 * (1.0 - accuracy) for accuracy in summary.accuracies]
         axes.plot(
@@ -127,7 +132,7 @@ def _accuracies(axes: Any, summaries: Sequence[Summary]) -> None:
         if summary.published is not None:
             spread = 100.0 * ALLOWED_STANDARD_ERRORS * summary.published_standard_error
             style = {"fmt": "x", "color": "black", "markersize": 5, "linewidth": 0.8, "capsize": 2}
-            label = None if row else "published, and three standard errors"
+            label = "published, and three standard errors" if summary is known[0] else None
             axes.errorbar(100.0 * (1.0 - summary.published), row + 0.25, xerr=spread, label=label, **style)
     axes.set_yticks(range(len(summaries)), [summary.network for summary in summaries], fontsize=8)
     axes.set(xscale="log", ylim=(len(summaries) - 0.4, -0.6))

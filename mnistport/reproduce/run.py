@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import signal
 import warnings
 from dataclasses import asdict, dataclass
@@ -14,8 +16,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from mnistport import process
 from mnistport.data.datamodule import MnistData
+from mnistport.environment import environment
+from mnistport.errors import UserError
 from mnistport.files import write_whole
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
@@ -52,7 +58,8 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """What makes a run another run; where the data lies does not."""
         kept = asdict(self)
-        return {name: kept[name] for name in ("network", "seed", "source", "max_steps")}
+        device, _, _ = self.device.partition(":")
+        return {**{name: kept[name] for name in ("network", "seed", "source", "max_steps")}, "device": device}
 
 
 class History(Logger):
@@ -66,9 +73,9 @@ class History(Logger):
     def __init__(self, file: Path, until: int) -> None:
         super().__init__()
         self.file = file
-        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        lines = _lines(file.read_text()) if file.is_file() else []
         self.lines = [line for line in lines if line["step"] <= until]
-        file.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        write_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     @property
     def name(self) -> str:
@@ -94,6 +101,22 @@ class History(Logger):
         return {line["step"]: line[name] for line in self.lines if name in line}
 
 
+def _lines(text: str) -> list[dict[str, Any]]:
+    """Every line that was written to its end."""
+    whole, _, _ = text.rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Written beside and renamed: what a kill leaves is the checkpoint before, or this one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """As Lightning's, which moves a file from the system's temporary folder, perhaps of another disk."""
+        partial = Path(f"{path}.partial")
+        torch.save(checkpoint, partial)
+        os.replace(partial, path)
+
+
 def finished(job: Job, folder: Path) -> dict[str, Any] | None:
     """The result of a run that came to its end."""
     file = folder / job.name / "result.json"
@@ -105,17 +128,19 @@ def train(job: Job, folder: Path, *, progress: bool) -> dict[str, Any]:
 
     The result: `settings`, `data`, `device`, `steps`, `batch_size`, `epoch_losses` (mean of each whole epoch, nats),
     `test_accuracies` (by step, where the tutorial scores the test set on the way), `correct`, `total`, `seconds` (of
-    training, reports included), `resumed`.
+    training, reports included), `resumed`, `environment`, `threads`.
 
     Raises:
         KeyboardInterrupt: It was interrupted; what was trained up to the last checkpoint is kept.
+        UserError: The last checkpoint cannot be read.
     """
+    process.flush_denormals()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     place = folder / job.name
-    place.mkdir(parents=True, exist_ok=True)
+    write_whole(place / "settings.json", json.dumps(job.settings) + "\n")
     checkpoint = place / "last.ckpt"
     resumed = checkpoint.is_file()
-    step = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]) if resumed else 0
+    step = _step_of(checkpoint) if resumed else 0
     pl.seed_everything(job.seed, verbose=False)
     data = MnistData(network=job.network, source=job.source, dir=job.directory, seed=job.seed)  # type: ignore[arg-type]
     module = Classifier(network=job.network, seed=job.seed)
@@ -124,10 +149,10 @@ def train(job: Job, folder: Path, *, progress: bool) -> dict[str, Any]:
     before = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
+        trainer.test(module, datamodule=data, verbose=False)
     except SystemExit:
         signal.signal(signal.SIGINT, before)  # Lightning has stopped in good order, and ignores the signal from now on
         raise KeyboardInterrupt from None
-    trainer.test(module, datamodule=data, verbose=False)
     assert module.last_score is not None
     result = {
         "settings": job.settings,
@@ -135,17 +160,26 @@ def train(job: Job, folder: Path, *, progress: bool) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(job.device) if job.device.startswith("cuda") else "cpu",
         "steps": trainer.global_step,
         "batch_size": data.batch_size,
-        "epoch_losses": list(history.curve("train/epoch_loss").values()),
+        "epoch_losses": [loss if math.isfinite(loss) else None for loss in history.curve("train/epoch_loss").values()],
         "test_accuracies": {
             step: value for step, value in history.curve("test/accuracy").items() if step < trainer.global_step
         },
         **module.last_score._asdict(),
         "seconds": round(timer.time_elapsed("train"), 2),
         "resumed": resumed,
+        "environment": environment(),
+        "threads": torch.get_num_threads(),
     }
-    write_whole(place / "result.json", json.dumps(result, indent=1) + "\n")
+    write_whole(place / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _step_of(checkpoint: Path) -> int:
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:
+        raise UserError(f"{checkpoint}: cannot be read; delete it, and the run begins anew ({error})") from error
 
 
 def _trainer(
@@ -154,7 +188,7 @@ def _trainer(
     """As `mnistport fit` makes it, with a checkpoint to go on from."""
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty")
     recipe = module.network.recipe
-    steps = recipe.steps if job.max_steps is None else job.max_steps
+    steps = [steps for steps in (recipe.steps, job.max_steps) if steps is not None]
     save = ModelCheckpoint(
         dirpath=place, filename="last", every_n_train_steps=SAVE_STEPS, enable_version_counter=False, save_top_k=1
     )
@@ -162,8 +196,9 @@ def _trainer(
     return pl.Trainer(
         accelerator="cpu" if kind == "cpu" else "gpu",
         devices=1 if kind == "cpu" else [int(number)],
-        max_steps=-1 if steps is None else steps,
-        max_epochs=recipe.epochs if steps is None else -1,
+        max_steps=min(steps, default=-1),
+        max_epochs=-1 if recipe.epochs is None else recipe.epochs,
+        plugins=[WholeCheckpoints()],
         limit_val_batches=0,
         log_every_n_steps=100,
         logger=history,

@@ -109,7 +109,7 @@ def summarise(network: Network, runs: Sequence[dict[str, Any]]) -> Summary:
         total=first["total"],
         published=float(accuracy.value) if accuracy is not None else None,  # type: ignore[arg-type]
         quote=accuracy.quote if accuracy is not None else "",
-        epoch_losses=[run["epoch_losses"] for run in runs],
+        epoch_losses=[[math.nan if loss is None else loss for loss in run["epoch_losses"]] for run in runs],
         published_losses=losses.value if losses is not None else (),  # type: ignore[arg-type]
         seconds=[run["seconds"] for run in runs],
     )

@@ -168,6 +168,8 @@ def why_not_graph(device: torch.device, world_size: int, precision: str, optimiz
         return f"{world_size} ranks add up their gradients between backward and optimizer"
     if precision not in ("32-true", "64-true", "bf16-true", "bf16-mixed"):
         return f"precision {precision} needs a decision on the host in each step"
+    if torch.is_anomaly_enabled():
+        return "looking for anomalies waits for the device in each step"
     if not getattr(optimizer, "capturable", False):
         return f"{type(optimizer).__name__} does not say that its step can be captured (capturable = True)"
     return ""

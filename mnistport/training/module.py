@@ -80,6 +80,7 @@ class Classifier(pl.LightningModule):
         self._counts = torch.zeros(2, dtype=torch.int64)
         self._loss = torch.zeros((), dtype=torch.float64)
         self.last_score: Score | None = None
+        self.engine: Engine | None = None
 
     @property
     def cuts(self) -> list[Cut]:
@@ -141,6 +142,7 @@ class Classifier(pl.LightningModule):
         """Let go of the training images, and give back what was taken from the trainer."""
         self.trainer.limit_train_batches = self.limit_train_batches
         self.draws.release()
+        self.engine = None
         del self.pixels, self.labels, self.draws
 
     def on_train_start(self) -> None:
@@ -182,6 +184,7 @@ class Classifier(pl.LightningModule):
         """Take the chunk's optimizer steps. Returns "losses", one per step, over the global batch."""
         assert batch.start == self.trainer.global_step, "the chunk is not the trainer's next one"
         start = time.perf_counter()
+        assert self.engine is not None, "on_train_start was not called"
         losses = self.engine.run(batch.start, batch.index[:, self.share])
         lightning_steps.advance_global_step(self.trainer, len(losses))
         result = self._sum_over_ranks(losses)

@@ -50,7 +50,8 @@ class TutorialLines(Callback):
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Chunk, batch_idx: int
     ) -> None:
         """Score the batch a step was just taken on, and the test set where a stage ends."""
-        self.loss_sum += float(outputs["losses"].double().sum())
+        for loss in outputs["losses"].tolist():  # one after the other: the same sum however the chunks are cut
+            self.loss_sum += loss
         self.loss_count += len(batch.index)
         for report in self.recipe.reports:
             if isinstance(report, BatchAccuracy) and report.when == "after" and (batch.stop - 1) % report.every == 0:

@@ -236,3 +236,19 @@ def test_float32_weights_take_the_float32_correction_of_the_kernel():
         expected = expected - rate * m / (np.sqrt(v) + f32(1e-8))
         power1, power2 = power1 * f32(0.9), power2 * f32(0.999)
     assert weight.item() == pytest.approx(float(expected), rel=5e-7)
+
+
+def test_adams_powers_end_at_zero_not_among_the_denormals():
+    """As TF1's threads flush them: found by 20,000 steps of lock-step."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = Adam([weight])
+    weight.grad = torch.ones(1)
+    group = optimizer.param_groups[0]
+    seen = []
+    for _ in range(1_000):
+        optimizer.step()
+        seen.append(group["beta1_power"].item())
+    tiny = torch.finfo(torch.float32).tiny
+    assert seen[-1] == 0.0
+    assert all(power == 0.0 or power >= tiny for power in seen)
+    assert min(power for power in seen if power) < 1.2 * tiny
