@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,20 +70,25 @@ class Lockstep:
 
     def run(self, steps: int, after: Callable[[Lockstep], None]) -> None:
         """Go on to `steps` steps, calling `after` behind each. A difference that is not finite stays in the record."""
-        while self.step < steps:
-            number = self.step
-            recorded = number + 1 == steps or number == 0 or (number + 1) % self.every == 0
-            before = self.theirs.state() if recorded else {}
-            feeds, draws = self.case.step_feeds(number)
-            theirs, ours = float(self.theirs.step(feeds, draws)), float(self.ours.step(feeds, draws))
-            if self.again is not None and number < self.floor_steps:
-                self.again.step(feeds, draws)
-            self.step += 1
-            if recorded:
-                self.local.load(before)
-                self.local.step(feeds, draws)
-                self.records.append(self._record(ours, theirs))
-            after(self)
+        with _interrupted_between_steps() as check:
+            while self.step < steps:
+                self._one(steps)
+                after(self)
+                check()
+
+    def _one(self, steps: int) -> None:
+        number = self.step
+        recorded = number + 1 == steps or number == 0 or (number + 1) % self.every == 0
+        before = self.theirs.state() if recorded else {}
+        feeds, draws = self.case.step_feeds(number)
+        theirs, ours = float(self.theirs.step(feeds, draws)), float(self.ours.step(feeds, draws))
+        if self.again is not None and number < self.floor_steps:
+            self.again.step(feeds, draws)
+        self.step += 1
+        if recorded:
+            self.local.load(before)
+            self.local.step(feeds, draws)
+            self.records.append(self._record(ours, theirs))
 
     def _record(self, ours: float, theirs: float) -> Record:
         state, weights = self.theirs.state(), set(self.theirs.shapes)
@@ -117,12 +125,30 @@ class Lockstep:
 
     def restore(self, file: Path) -> None:
         """Go on where `save` left off."""
-        with np.load(file) as saved:
+        with file.open("rb") as opened, np.load(opened) as saved:
             self.step = int(saved["step"])
             self.records = [Record(**record) for record in json.loads(saved["records"].tobytes())]
             for side, runner in self._sides().items():
                 prefix = f"{side}:"
                 runner.load({key.removeprefix(prefix): saved[key] for key in saved.files if key.startswith(prefix)})
+
+
+@contextmanager
+def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until `check` is called: a state in which one side is a step ahead must not be saved."""
+    asked: list[int] = []
+    here = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number)) if here else None
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    try:
+        yield check
+    finally:
+        if here:
+            signal.signal(signal.SIGINT, before)
 
 
 def _errors(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from mnistport.environment import environment
 from mnistport.errors import UserError
+from mnistport.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
 from parity import references, tf1, tolerances
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.lockstep import Lockstep, Progress, Record, plot, predictions
-from parity.verify import data_of
+from parity.verify import data_of, refuse_device
 
 
 def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
@@ -28,12 +31,16 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     Raises:
         UserError: Unknown network, no such recipe length, a started run with other settings.
     """
+    refuse_device(args.device)
+    out = args.out or Path("runs", "lockstep", f"{args.target}-{args.dtype}".replace(os.sep, "-"))
+    refuse_unwritable_folder("--out", out)
+    if args.json is not None:
+        refuse_unwritable_file("--json", args.json)
     reference = references.get(args.target)
     tf1.load()
     data, asked = data_of(reference, args)
     steps = _steps(args.steps, data.recipe_steps, reference.name)
     case = Case(reference=reference, data=data, data_set=asked, dtype=args.dtype, device=args.device, seed=args.seed)
-    out = args.out or Path("runs", "lockstep", f"{reference.name}-{args.dtype}")
     out.mkdir(parents=True, exist_ok=True)
     every = args.every or max(1, steps // 200)
     run = Lockstep(case, every, sys.maxsize if args.floor_steps is None else args.floor_steps)
@@ -60,7 +67,7 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     }
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     for file in (out / "lockstep.json", *([args.json] if args.json else [])):
-        file.write_text(text)
+        write_whole(file, text)
     plot(run.records, f"{reference.name}, {args.dtype}, {data.name}", out / "lockstep.png")
     return _told(run, comparisons, out)
 
@@ -78,7 +85,9 @@ def _steps(asked: str, recipe: int, name: str) -> int:
 def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *, fresh: bool) -> None:
     """Take up a run that was stopped, if it is the same one."""
     marker, state = out / "settings.json", out / "state.npz"
-    if state.is_file() and marker.is_file() and not fresh:
+    if fresh:
+        state.unlink(missing_ok=True)  # before the new settings are there, whose run it is not
+    if state.is_file() and marker.is_file():
         found = json.loads(marker.read_text())
         if found != settings:
             changed = [
@@ -89,11 +98,14 @@ def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *,
             raise UserError(
                 f"{out}: holds a run with {', '.join(changed)}; go on with the same, or add --fresh, or --out"
             )
-        run.restore(state)
+        try:
+            run.restore(state)
+        except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
+            raise UserError(f"{state}: cannot be read; add --fresh to begin anew ({error})") from error
         if run.step > steps:
             raise UserError(f"{out}: that run is at step {run.step:,} already, past {steps:,}; add --fresh, or --out")
         print(f"going on after step {run.step:,}")
-    marker.write_text(json.dumps(settings))
+    write_whole(marker, json.dumps(settings))
 
 
 def _judged(run: Lockstep, case: Case) -> list[Comparison]:
@@ -120,11 +132,11 @@ def _plain(record: Record) -> dict[str, Any]:
 
 def _told(run: Lockstep, comparisons: Sequence[Comparison], out: Path) -> int:
     """The three errors, the verdict, where the files are."""
-    largest = {
-        name: max((value for record in run.records if (value := getattr(record, name)) is not None), default=None)
+    known = {
+        name: [value for record in run.records if (value := getattr(record, name)) is not None]
         for name in ("local", "accumulated", "floor")
     }
-    shown = ", ".join(f"{name} {value:.1e}" for name, value in largest.items() if value is not None)
+    shown = ", ".join(f"{name} {np.max(values):.1e}" for name, values in known.items() if values)  # of a NaN, nan
     print(f"largest difference of any weight: {shown}; at the end {run.records[-1].accumulated:.1e}")
     print(f"written: {out / 'lockstep.json'}, {out / 'lockstep.png'}")
     failed = [comparison for comparison in comparisons if not comparison.passed]

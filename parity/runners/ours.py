@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mnistport import process
 from mnistport.errors import UserError
 from parity.reference import Array, Draw, Feeds, Reference, Stage
 from parity.runners.runner import LOSS, Answer, returned
@@ -34,6 +35,8 @@ class Ours:
     def __init__(self, reference: Reference, dtype: str, device: str = "cpu") -> None:
         self.reference, self.dtype = reference, dtype
         self.device, self.torch_dtype = torch.device(device), getattr(torch, dtype)
+        if self.device.type == "cuda":
+            process.use_tf32(False)
         self.module = reference.port.module().to(device=self.device, dtype=self.torch_dtype)
         self.optimizer = reference.port.optimizer(self.module.parameters())
         self.rows = {row.theirs: row for row in reference.weights.weights}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mnistport.errors import UserError
 from parity import cli, references
@@ -110,3 +111,78 @@ def test_the_command_line(tf: Any, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "holds 'hvass', not 'deep'" in capsys.readouterr().err
     assert cli.main(["convert", str(tmp_path / "nothing"), target]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def sound(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with hvass' state as safetensors and as a Lightning checkpoint."""
+    folder = tmp_path_factory.mktemp("sound")
+    saved_program(tf, folder / "model")
+    for name in ("state.safetensors", "state.ckpt"):
+        convert(folder / "model-3", folder / name, reference=references.get("hvass"))
+    return folder
+
+
+def another_shape(tensors: dict[str, Any]) -> None:
+    tensors["fc1.bias"] = tensors["fc1.bias"][:64]
+
+
+def without_slots(tensors: dict[str, Any]) -> None:
+    for name in [name for name in tensors if "optimizer." in name]:
+        del tensors[name]
+
+
+def a_name_too_many(tensors: dict[str, Any]) -> None:
+    tensors["spare"] = tensors["fc1.bias"]
+
+
+@pytest.mark.parametrize("change", [another_shape, without_slots, a_name_too_many])
+@pytest.mark.parametrize("to", ["tf1", "lightning"])
+def test_safetensors_that_are_not_the_whole_state_are_refused(
+    sound: Path, tmp_path: Path, change: Any, to: Any
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(sound / "state.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "in.safetensors", {"network": "hvass", "step": "3"})
+    with pytest.raises(UserError, match=r"Expected: conv1.bias \[16\], .* Stored: conv1.bias \[16\], "):
+        convert(tmp_path / "in.safetensors", tmp_path / "out", to=to)
+    assert [file.name for file in tmp_path.iterdir()] == ["in.safetensors"]
+
+
+@pytest.mark.parametrize("lost", ["optimizer_states", "a weight", "a shape"])
+def test_a_lightning_checkpoint_that_is_not_the_whole_state_is_refused(sound: Path, tmp_path: Path, lost: str) -> None:
+    checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
+    if lost == "optimizer_states":
+        del checkpoint["optimizer_states"]
+    elif lost == "a weight":
+        del checkpoint["state_dict"]["net.fc1.weight"]
+    else:
+        checkpoint["state_dict"]["net.fc1.bias"] = torch.zeros(64)
+    torch.save(checkpoint, tmp_path / "in.ckpt")
+    with pytest.raises(UserError, match=r"Expected: .* Stored: "):
+        convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("in.ckpt", b"PK nothing more"), ("in.safetensors", b"garbage"), ("in.index", b"garbage")],
+)
+def test_what_cannot_be_read_is_told_in_a_line(
+    tmp_path: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    source = tmp_path / name.removesuffix(".index")
+    assert cli.main(["convert", str(source), str(tmp_path / "out"), "--to", "lightning", "--network", "hvass"]) == 2
+    err = capsys.readouterr().err
+    assert "that can be read" in err and err.count("\n") == 1
+
+
+def test_a_step_that_the_state_contradicts_is_refused(tf: Any, tmp_path: Path) -> None:
+    saved_program(tf, tmp_path / "model")
+    for part in tmp_path.glob("model-3*"):
+        part.rename(tmp_path / part.name.replace("model-3", "model-5"))
+    with pytest.raises(UserError, match="the name says step 5, the state 3"):
+        read_tf1(tmp_path / "model-5", references.get("hvass"), None)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import torch
 from parity import cli, references
 from parity.case import Case
 from parity.lockstep import Lockstep
+from parity.runners import Ours
 
 pytestmark = pytest.mark.tf
 
@@ -102,3 +106,62 @@ def test_another_run_is_not_mixed_in(
     assert cli.main([*ARGUMENTS, "--steps", "5", *out]) == 0
     assert cli.main([*ARGUMENTS, *more, *out]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_interruption_waits_for_the_step_to_be_whole(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C lands when TF1 has taken the step and ours has not: what is saved then would take TF1's step twice."""
+    whole = run(case, 8)
+    made, take = Lockstep(case, every=5, floor_steps=8), Ours.step
+
+    def interrupted(self: Ours, *fed: Any) -> Any:
+        if made.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return take(self, *fed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ours, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made.run(8, lambda _: None)
+    assert made.step == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    made.run(8, lambda _: None)
+    assert made.records[-1].accumulated == whole.records[-1].accumulated < 1e-12
+
+
+def test_a_fresh_run_leaves_nothing_of_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Begun anew with another seed and killed at once: the old state must not be taken for the new run's."""
+    words = ["lockstep", "softmax", "--data.source", "digits", "--out", str(tmp_path), "--steps", "3"]
+    assert cli.main(words) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lockstep, "run", lambda *_: (_ for _ in ()).throw(SystemExit(137)))
+        with pytest.raises(SystemExit):
+            cli.main([*words, "--fresh", "--seed", "1"])
+    capsys.readouterr()
+    assert cli.main([*words, "--seed", "1"]) == 0
+    assert "going on" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--device", "nonsense"], "use cpu, cuda"),
+        (["--device", "cuda:99"], "CUDA devices here"),
+        (["--json", "/nowhere/x.json"], "its folder does not exist"),
+    ],
+)
+def test_mistakes_are_told_in_a_line_before_any_work(
+    wrong: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["lockstep", "softmax", "--steps", "3", "--out", str(tmp_path / "out"), *wrong]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_state_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["lockstep", "softmax", "--data.source", "digits", "--out", str(tmp_path), "--steps"]
+    assert cli.main([*words, "2", "--every", "1"]) == 0
+    state = tmp_path / "state.npz"
+    state.write_bytes(state.read_bytes()[:100])
+    assert cli.main([*words, "3", "--every", "1"]) == 2
+    assert "cannot be read; add --fresh" in capsys.readouterr().err
