@@ -102,3 +102,9 @@ def random_ancestors(*goals: Any) -> set[str]:
         if op.type not in ("VarHandleOp", "VariableV2"):
             queue.extend([*(source.op for source in op.inputs), *op.control_inputs])
     return found
+
+
+def stateless_seeds(graph: Any) -> list[Any]:
+    """The seeds of a graph's stateless random operations, as tensors that can be fed."""
+    operations = graph.get_operations()
+    return [op.inputs[0] for op in operations if op.type == "StatelessRandomGetKeyCounter"]

@@ -41,6 +41,14 @@ class Theirs:
             self.initializer = tf.global_variables_initializer()
             self._check(tf)
         self.session = tf1.session(self.graph)
+        self._seeds, self._random = tf1.stateless_seeds(self.graph), np.random.default_rng(seed)
+
+    def _new_seeds(self) -> dict[Any, Array]:
+        """Keras' initializers draw statelessly, from a seed written into the graph, another in each process."""
+        return {
+            tensor: self._random.integers(0, 2**31, tensor.shape.as_list()).astype(tensor.dtype.as_numpy_dtype)
+            for tensor in self._seeds
+        }
 
     def _check(self, tf: Any) -> None:
         """Nothing in the graph is left unnamed: variables, slots, draws, gradients, stages."""
@@ -116,19 +124,20 @@ class Theirs:
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Initialise everything, then take these weights."""
-        self.session.run(self.initializer)
+        self.session.run(self.initializer, self._new_seeds())
         self.load(weights)
 
     def initialise(self) -> Answer:
         """Fresh weights from TF's own initial distributions, and the whole state."""
-        self.session.run(self.initializer)
+        self.session.run(self.initializer, self._new_seeds())
         return self.state()
 
     def initial_weights(self) -> Answer:
         """Fresh weights alone, drawn from the initializers' own outputs; no variable is changed."""
         mapped = {row.theirs for row in self.reference.weights.weights}
         variables = {name: v for name, v in self.endpoints.variables.items() if name in mapped}
-        return dict(self.session.run({name: v.initializer.inputs[1] for name, v in variables.items()}))
+        values = {name: v.initializer.inputs[1] for name, v in variables.items()}
+        return dict(self.session.run(values, self._new_seeds()))
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Take these weights, slots and scalars, through the inputs of their initializers."""

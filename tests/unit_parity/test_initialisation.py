@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from mnistport.layers import glorot_uniform_, truncated_normal_
+from parity import references
 from parity.checks.initialisation import SAMPLES, Ends, distribution_distance, judge
+from parity.runners import Theirs
 
 Fill = Callable[[Tensor], object]
 NORMAL: Fill = lambda w: torch.nn.init.normal_(w, std=0.1)  # noqa: E731
@@ -80,3 +82,15 @@ def test_only_a_bounded_distribution_seems_bounded() -> None:
     assert not Ends.of(sample(NORMAL, 0)).bounded
     assert Ends.of(sample(TRUNCATED, 0)).bounded
     assert Ends.of(sample(glorot_uniform_, 0)).bounded
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("name", ["three_minute_layers", "deep"])
+def test_tf_s_own_draws_differ_from_call_to_call_and_follow_the_seed(name: str) -> None:
+    """Keras' initializers, under `tf.layers`, have their seed in the graph: unfed, each call gives the same values."""
+    kernel, *_ = Theirs(references.get(name), "float32", 0).shapes
+    runs = [Theirs(references.get(name), "float32", seed) for seed in (0, 0, 1)]
+    first, again, other = ([run.initial_weights()[kernel], run.initialise()[kernel]] for run in runs)
+    assert (first[0] != first[1]).any()
+    assert (first[0] != other[0]).any()
+    np.testing.assert_array_equal(first, again)
