@@ -34,6 +34,10 @@ CHECKS: Mapping[str, Check] = {
 }
 """By name, in the order they are asked: a later one assumes the earlier ones hold."""
 
+FREE_RUNNING = ("lockstep", "trainer")
+"""Asked in float64 only. In float32 rounding at a ReLU sends a unit one way or the other and parts two sound runs,
+TF1's own two included: what is left after 50 steps says nothing. `step` asks float32 one step at a time."""
+
 NEEDS: Mapping[str, tuple[str, Callable[[Case], bool]]] = {
     "data": ("Data(original=...)", lambda case: case.data.original is not None),
     "trainer": ("Reference(train=...)", lambda case: case.reference.train is not None),
