@@ -184,7 +184,7 @@ def plot(records: list[Record], title: str, file: Path) -> None:
         if known:
             x, y = zip(*known, strict=True)
             label = {"floor": "noise floor: TF1 against TF1"}.get(name, f"{name}: ours against TF1")
-            label += "" if any(y) else " (exactly 0 throughout)"
+            label += "" if any(y) else f" (exactly 0 in {known[-1][0]:,} steps)"
             axes.plot(x, np.where(np.asarray(y) > 0, y, np.nan), style, label=label, linewidth=1.2)
     axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)
     axes.grid(alpha=0.3)

@@ -3,7 +3,7 @@
 python scripts/bench_training.py [NAME ...] [--rounds 5] [--seconds 3] [--json FILE]
 
 `fit/tf1` and `fit/bare` are of speeds: above 1 is in our favour. `memory` is our peak in TF1's. Each side lives in a
-process of its own and waits while another runs. TF1 keeps its own settings; MNISTPORT_TUNE=0 lets ours have none, either.
+process of its own and waits while another runs. TF1 keeps its own settings; MNISTPORT_TUNE=0 takes ours away, too.
 """
 
 from __future__ import annotations
