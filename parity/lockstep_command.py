@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from parity import references, tf1, tolerances
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.lockstep import Lockstep, Progress, Record, plot, predictions
+from parity.reference import Array
 from parity.verify import data_of, refuse_device
 
 
@@ -55,13 +56,15 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
         print(f"\nstopped after step {run.step:,}; the same command goes on from there")
         return 130
     run.save(out / "state.npz")
-    comparisons = _judged(run, case)
+    outputs = {"ours": predictions(case, run.ours), "theirs": predictions(case, run.theirs)}
+    comparisons = _judged(run, case, outputs)
     document = {
         "schema": 1,
         "environment": {**environment(), "command": shlex.join(words)},
         **settings,
         "steps": steps,
         "passed": all(comparison.passed for comparison in comparisons),
+        "accuracy": _accuracies(case, outputs),
         "comparisons": [comparison.to_json() for comparison in comparisons],
         "records": [_plain(record) for record in run.records],
     }
@@ -69,6 +72,8 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     for file in (out / "lockstep.json", *([args.json] if args.json else [])):
         write_whole(file, text)
     plot(run.records, f"{reference.name}, {args.dtype}, {data.name}", out / "lockstep.png")
+    if accuracies := document["accuracy"]:
+        print(f"evaluation accuracy: {', '.join(f'{side} {share:.4f}' for side, share in accuracies.items())}")
     return _told(run, comparisons, out)
 
 
@@ -108,13 +113,21 @@ def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *,
     write_whole(marker, json.dumps(settings))
 
 
-def _judged(run: Lockstep, case: Case) -> list[Comparison]:
+def _accuracies(case: Case, outputs: Mapping[str, Array]) -> dict[str, float] | None:
+    """The share of the evaluation examples that each side classifies right; None where there are no classes."""
+    labels = case.data.labels
+    if labels is None:
+        return None
+    return {side: float((output.argmax(-1) == labels).mean()) for side, output in outputs.items()}
+
+
+def _judged(run: Lockstep, case: Case, outputs: Mapping[str, Array]) -> list[Comparison]:
     """float64: the final state within the lock-step bound, the final predictions equal. float32 is recorded only."""
     if case.dtype != "float64":
         return []
     rule = tolerances.by_scale(tolerances.lockstep)
     comparisons = compare_all(run.ours.state(), run.theirs.state(), rule)
-    ours, theirs = predictions(case, run.ours), predictions(case, run.theirs)
+    ours, theirs = outputs["ours"], outputs["theirs"]
     comparisons += compare_all({"final output": ours}, {"final output": theirs}, rule)
     if case.data.labels is not None:
         name = f"class, {len(theirs):,} images"

@@ -161,6 +161,10 @@ def test_mistakes_are_told_in_a_line_before_any_work(
 def test_a_damaged_state_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["lockstep", "softmax", "--data.source", "digits", "--out", str(tmp_path), "--steps"]
     assert cli.main([*words, "2", "--every", "1"]) == 0
+    told = capsys.readouterr().out
+    accuracy = json.loads((tmp_path / "lockstep.json").read_text())["accuracy"]
+    assert accuracy["ours"] == accuracy["theirs"] > 0.3
+    assert f"evaluation accuracy: ours {accuracy['ours']:.4f}, theirs {accuracy['theirs']:.4f}" in told
     state = tmp_path / "state.npz"
     state.write_bytes(state.read_bytes()[:100])
     assert cli.main([*words, "3", "--every", "1"]) == 2
