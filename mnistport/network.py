@@ -33,11 +33,13 @@ class Published:
         what: What was measured, in field terms.
         value: The figure: a fraction in 0..1 for accuracies, nats for losses (one per epoch).
         quote: The authors' words, where they are words.
+        decimals: Of an accuracy as a fraction: how many the authors give. "About 99 %" has two.
     """
 
     what: Literal["test accuracy", "loss per epoch"]
     value: float | tuple[float, ...]
     quote: str = ""
+    decimals: int = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,5 +65,5 @@ NETWORK = Network(
     source=Source(
         title="TensorFlow-Tutorials 05, ConvNet", where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py"
     ),
-    published=(Published(what="test accuracy", value=0.99, quote="MNIST 99%"),),
+    published=(Published(what="test accuracy", value=0.99, quote="MNIST 99%", decimals=2),),
 )

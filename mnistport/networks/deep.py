@@ -68,5 +68,5 @@ NETWORK = Network(
     source=Source(
         title="Deep MNIST for Experts, part 2", where="tensorflow/examples/tutorials/mnist/mnist_deep.py, deepnn()"
     ),
-    published=(Published(what="test accuracy", value=0.992, quote="about 99.2 %"),),
+    published=(Published(what="test accuracy", value=0.992, quote="about 99.2 %", decimals=3),),
 )

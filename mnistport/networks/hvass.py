@@ -143,5 +143,5 @@ NETWORK = Network(
         title="TensorFlow Tutorial #02, Convolutional Neural Network",
         where="Hvass-Labs/TensorFlow-Tutorials, 02_Convolutional_Neural_Network.ipynb",
     ),
-    published=(Published(what="test accuracy", value=0.99, quote="about 99 % after 10,000 iterations"),),
+    published=(Published(what="test accuracy", value=0.99, quote="about 99 % after 10,000 iterations", decimals=2),),
 )

@@ -47,5 +47,5 @@ NETWORK = Network(
         test_line="{accuracy:g}",
     ),
     source=Source(title="MNIST for ML Beginners", where="TensorFlow r1 tutorials, mnist/beginners"),
-    published=(Published(what="test accuracy", value=0.92, quote="about 92 %"),),
+    published=(Published(what="test accuracy", value=0.92, quote="about 92 %", decimals=2),),
 )

@@ -15,8 +15,9 @@ COLUMNS = ("data", "steps", "seeds", "test accuracy", "deviation", "95 % interva
 NOTES = (
     "Test accuracy is the mean over the seeds, deviation their standard deviation (n - 1). The interval is the 95 %",
     "binomial one (Wilson) for a test set of this size. Apart: mean minus published, in standard errors of the",
-    "published figure on that many images; down to -3 counts as reached. Time: training with the tutorial's own",
-    "reports, median.",
+    "published figure on that many images; down to -3 counts as reached. Rounds to it: further below, but the authors",
+    "give so few digits that they would have given this mean as the same figure. Time: training with the tutorial's",
+    "own reports, median.",
 )
 
 

@@ -28,6 +28,7 @@ class Summary:
         total: Test images.
         published: The published accuracy; None where there is none, or not on this data set.
         quote: The authors' words for it.
+        decimals: How many of it they give.
         epoch_losses: Mean loss of each epoch, one list a seed, in nats.
         published_losses: The published ones; empty where there are none, or not on this data set.
         seconds: Training time of each run.
@@ -41,6 +42,7 @@ class Summary:
     total: int
     published: float | None
     quote: str
+    decimals: int
     epoch_losses: Sequence[Sequence[float]]
     published_losses: Sequence[float]
     seconds: Sequence[float]
@@ -75,13 +77,15 @@ class Summary:
 
     @property
     def verdict(self) -> str:
-        """Whether the published accuracy is reached."""
+        """Whether the published accuracy is reached; or, where it is given in few digits, is what ours rounds to."""
         if not self.whole:
             return "cut short"
         errors = self.standard_errors
         if errors is None:
             return "nothing to compare with"
-        return "reached" if errors >= -ALLOWED_STANDARD_ERRORS else "NOT REACHED"
+        if errors >= -ALLOWED_STANDARD_ERRORS:
+            return "reached"
+        return "rounds to it" if round(self.mean, self.decimals) == self.published else "NOT REACHED"
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -109,6 +113,7 @@ def summarise(network: Network, runs: Sequence[dict[str, Any]]) -> Summary:
         total=first["total"],
         published=float(accuracy.value) if accuracy is not None else None,  # type: ignore[arg-type]
         quote=accuracy.quote if accuracy is not None else "",
+        decimals=accuracy.decimals if accuracy is not None else 4,
         epoch_losses=[[math.nan if loss is None else loss for loss in run["epoch_losses"]] for run in runs],
         published_losses=losses.value if losses is not None else (),  # type: ignore[arg-type]
         seconds=[run["seconds"] for run in runs],

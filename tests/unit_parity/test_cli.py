@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from mnistport import networks
-from parity import cli, files, references, tf1
+from mnistport import files, networks
+from parity import cli, references, tf1
 from parity.checks import CHECKS
 from parity.cli import main
 from parity.compare import Comparison

@@ -144,6 +144,15 @@ def test_the_verdict_is_three_standard_errors_of_the_published_accuracy():
     )
 
 
+def test_a_figure_given_in_two_digits_is_what_rounds_to_it():
+    """ "About 99 %" on 10,000 images: one standard error is 0.000995."""
+    network = networks.get("hvass")
+    verdicts = {
+        correct: summarise(network, [invented("hvass", correct)]).verdict for correct in (9871, 9869, 9850, 9849)
+    }
+    assert verdicts == {9871: "reached", 9869: "rounds to it", 9850: "NOT REACHED", 9849: "NOT REACHED"}
+
+
 def test_published_figures_are_compared_on_mnist_only():
     summary = summarise(networks.get("softmax"), [invented("softmax", 10, data="fashion")])
     assert summary.published is None and summary.standard_errors is None
