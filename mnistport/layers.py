@@ -156,7 +156,10 @@ class Dropout(nn.Module):
     def forward(self, unit: Tensor) -> Tensor:
         if not self.training:
             return unit
-        kept = torch.ge(self.draw(unit), 1.0 - self.keep_prob, out=torch.empty_like(unit, requires_grad=False))
+        draw = self.draw(unit)
+        if draw.shape != unit.shape:
+            raise RuntimeError(f"dropout was given {list(draw.shape)} numbers for a unit of shape {list(unit.shape)}")
+        kept = torch.ge(draw, 1.0 - self.keep_prob, out=torch.empty_like(unit, requires_grad=False))
         return unit * kept / self.keep_prob  # a product with 0 and 1 takes a fifth of the time of torch.where
 
     def extra_repr(self) -> str:

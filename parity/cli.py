@@ -127,11 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.command == "lockstep":
             from parity.lockstep_command import lockstep
 
-            process.flush_denormals()
             return lockstep(args, ["parity", *words])
         from parity.verify import verify
 
-        process.flush_denormals()
         return verify(args, ["parity", *words])
     except UserError as error:
         print(f"parity: {error}", file=sys.stderr)

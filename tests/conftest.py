@@ -1,12 +1,21 @@
 """Fixtures of both halves."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 if os.environ.get("MNISTPORT_DATA"):  # a test may change the folder it runs in
     os.environ["MNISTPORT_DATA"] = str(Path(os.environ["MNISTPORT_DATA"]).resolve())
+
+
+@pytest.fixture(autouse=True)
+def no_process_settings():
+    """A command that trains, called in this process, lets denormal numbers be flushed; nobody else may see that."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

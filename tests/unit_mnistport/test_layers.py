@@ -234,3 +234,10 @@ def test_relu_max_pool_is_not_merely_max_pool():
     image = -torch.ones(1, 1, 2, 2)
     assert ReluMaxPool()(image).item() == 0.0
     assert functional.max_pool2d(image, 2).item() == -1.0
+
+
+def test_draws_of_another_shape_are_refused():
+    dropout = Dropout(0.5)
+    dropout.draw = lambda unit: torch.rand(3, 5)
+    with pytest.raises(RuntimeError, match=r"\[3, 5\] numbers for a unit of shape \[3, 4\]"):
+        dropout(torch.ones(3, 4))
