@@ -17,8 +17,8 @@ KEEP_BYTES = 1 << 30
 def flush_denormals() -> None:
     """Let numbers too small to be normal become 0, as TF1's threads do; slots of dead weights would end up there.
 
-    Threads take it over from the one that starts them: to be called before torch has any. Not for a process that compares
-    numbers: to such a thread a denormal number is equal to 0.
+    Threads take it over from the one that starts them: to be called before torch has any. Not for a process that
+    compares numbers: to such a thread a denormal number is equal to 0.
     """
     if os.environ.get("MNISTPORT_TUNE") != "0":
         import torch
