@@ -154,6 +154,7 @@ def _losses(axes: Any, summary: Summary) -> None:
         epochs = range(1, len(summary.published_losses) + 1)
         axes.plot(epochs, summary.published_losses, "x", color="black", markersize=4, label="published")
     axes.set(yscale="log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=7, which="both")
     axes.grid(alpha=0.3)
     axes.set_title(summary.network, fontsize=9)
