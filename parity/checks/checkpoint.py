@@ -20,7 +20,8 @@ BEFORE, AFTER = 10, 20
 def checkpoint(case: Case) -> list[Comparison]:
     """A Saver checkpoint after some steps -> our formats -> a Saver checkpoint: every variable, slot and scalar exact.
 
-    Where the port has a trainer: begun in TF1 and gone on with here, and the reverse, against TF1 all the way.
+    Where the port has a trainer, in float64: begun in TF1 and gone on with here, and the reverse, against TF1 all the
+    way. Not in float32, whose rounding parts free runs (`FREE_RUNNING`); nothing is rounded where files change hands.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -32,7 +33,8 @@ def checkpoint(case: Case) -> list[Comparison]:
         convert.save(theirs, saved)
         formats = ["safetensors", *(["ckpt"] if case.reference.train else [])]
         comparisons = [one for suffix in formats for one in _there_and_back(case, saved, folder, suffix)]
-        return comparisons + (_changing_sides(case, folder) if case.reference.train else [])
+        continues = case.reference.train is not None and case.dtype == "float64"
+        return comparisons + (_changing_sides(case, folder) if continues else [])
 
 
 def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[Comparison]:
@@ -74,10 +76,7 @@ def _changing_sides(case: Case, folder: Path) -> list[Comparison]:
 
     found = {**_named(ours, "begun in TF1"), **_named(went_on_there, "begun here")}
     told = {**_named(straight, "begun in TF1"), **_named(straight, "begun here")}
-    if case.dtype == "float64":
-        return case.judge(found, told, told)
-    with_draws, _ = _theirs(case, case.theirs("float64"), begun_here, BEFORE, AFTER)
-    return case.judge(found, told, {**_named(with_draws, "begun in TF1"), **_named(with_draws, "begun here")})
+    return case.judge(found, told, told)
 
 
 def _theirs(case: Case, runner: Theirs, run: Trained, midway: int, steps: int) -> tuple[Answer, Answer]:
