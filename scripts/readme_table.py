@@ -1,4 +1,4 @@
-"""Put the table of a `parity verify --out` result into the README, between its two marks."""
+"""Put the quick checks' table of a `parity verify --out` result into the README, between its two marks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from parity.cli import QUICK
 from parity.markdown import table
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -20,4 +21,5 @@ def with_table(readme: str, results: list[dict[str, object]]) -> str:
 
 if __name__ == "__main__":
     page = Path("README.md")
-    page.write_text(with_table(page.read_text(), json.loads(Path(sys.argv[1]).read_text())["results"]))
+    results = json.loads(Path(sys.argv[1]).read_text())["results"]
+    page.write_text(with_table(page.read_text(), [result for result in results if result["check"] in QUICK]))
