@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnistport.matmul import linear
+from mnistport import onednn
 
 
 def float32(value: float) -> float:
@@ -62,14 +62,14 @@ class Conv2d(nn.Conv2d):
             rows = same_padding(image.shape[2], self.kernel_size[0], self.stride[0])
             columns = same_padding(image.shape[3], self.kernel_size[1], self.stride[1])
             image = functional.pad(image, (*columns, *rows))
-        return super().forward(image)
+        return onednn.convolution(image, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
 
 
 class Dense(nn.Linear):
     """Matrix product and bias, `[N, F] -> [N, units]`. The kernel is TF's [F, units], transposed."""
 
     def forward(self, value: Tensor) -> Tensor:
-        return linear(value, self.weight, self.bias)
+        return onednn.linear(value, self.weight, self.bias)
 
 
 class MaxPool(nn.Module):

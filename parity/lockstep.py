@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -194,10 +195,11 @@ def plot(records: list[Record], title: str, file: Path) -> None:
 
 
 class Progress:
-    """One line on a terminal: steps, error, time left. Saves the state every so often."""
+    """Steps, error, time left: one line on a terminal, a line a minute in a file. Saves the state every so often."""
 
     def __init__(self, steps: int, file: Path, save_seconds: float = 60.0) -> None:
         self.steps, self.file, self.save_seconds = steps, file, save_seconds
+        self.rewrites = sys.stdout.isatty()
         self.start = self.saved = time.monotonic()
         self.first: int | None = None
         self.shown = 0.0
@@ -206,12 +208,15 @@ class Progress:
         now = time.monotonic()
         if self.first is None:
             self.first = run.step - 1
-        if now - self.shown > 1.0 or run.step == self.steps:
+        if now - self.shown > (1.0 if self.rewrites else 60.0) or run.step == self.steps:
             self.shown = now
             left = (now - self.start) / (run.step - self.first) * (self.steps - run.step)
             error = run.records[-1].accumulated if run.records else 0.0
             text = f"  step {run.step:,} of {self.steps:,}, accumulated {error:.1e}, {_clock(left)} left"
-            print(f"\r{text:<72}", end="\n" if run.step == self.steps else "", flush=True)
+            if self.rewrites:
+                print(f"\r{text:<72}", end="\n" if run.step == self.steps else "", flush=True)
+            else:
+                print(text, flush=True)
         if now - self.saved > self.save_seconds:
             run.save(self.file)
             self.saved = now

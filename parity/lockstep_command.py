@@ -43,7 +43,7 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     steps = _steps(args.steps, data.recipe_steps, reference.name)
     case = Case(reference=reference, data=data, data_set=asked, dtype=args.dtype, device=args.device, seed=args.seed)
     out.mkdir(parents=True, exist_ok=True)
-    every = args.every or max(1, steps // 200)
+    every = args.every or (not args.fresh and _every_of(out)) or max(1, steps // 200)
     run = Lockstep(case, every, sys.maxsize if args.floor_steps is None else args.floor_steps)
     settings = {"network": reference.name, "dtype": args.dtype, "seed": args.seed, "every": every, "data": data.name}
     settings["floor_steps"] = args.floor_steps
@@ -85,6 +85,12 @@ def _steps(asked: str, recipe: int, name: str) -> int:
     if not asked.isdigit() or int(asked) < 1:
         raise UserError(f"--steps {asked}: give a number of optimizer steps, or full")
     return int(asked)
+
+
+def _every_of(out: Path) -> int | None:
+    """The cadence of the run that is there: made longer, it keeps it."""
+    marker = out / "settings.json"
+    return json.loads(marker.read_text())["every"] if marker.is_file() and (out / "state.npz").is_file() else None
 
 
 def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *, fresh: bool) -> None:

@@ -93,6 +93,7 @@ def bare(name: str) -> Callable[[int], float]:
     from mnistport.training.draws import KeyedDraws
 
     process.tune()
+    process.flush_denormals()
     torch.manual_seed(0)
     network = networks.get(name)
     data = MnistData(name)

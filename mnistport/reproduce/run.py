@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -135,6 +136,7 @@ def train(job: Job, folder: Path, *, progress: bool) -> dict[str, Any]:
         UserError: The last checkpoint cannot be read.
     """
     process.flush_denormals()
+    gc.collect()  # a trainer and its module hold each other, and the run before its images
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     place = folder / job.name
     write_whole(place / "settings.json", json.dumps(job.settings) + "\n")

@@ -113,7 +113,7 @@ class Pace:
 
     def __init__(self, asked: int | None) -> None:
         self.asked = self.now = asked
-        self.longest = asked or 200
+        self.longest = asked or 1000
 
     def start(self, world_size: int) -> None:
         """Begin to measure; not where several ranks have to agree on each chunk."""

@@ -91,6 +91,17 @@ def test_the_command_writes_what_it_found(tmp_path: Path, capsys: pytest.Capture
     assert json.loads((out / "lockstep.json").read_text())["records"][-1]["step"] == 15
 
 
+def test_a_run_made_longer_keeps_its_cadence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By default the cadence follows from the length; asked for twice it must not be another run."""
+    words = ["lockstep", "softmax", "--data.source", "digits", "--out", str(tmp_path), "--steps"]
+    assert cli.main([*words, "3"]) == 0
+    assert cli.main([*words, "401"]) == 0
+    out = capsys.readouterr().out
+    assert "401 steps, recorded every 1\n" in out
+    assert "going on after step 3" in out
+    assert "\r" not in out, "in a file, a line is a line"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

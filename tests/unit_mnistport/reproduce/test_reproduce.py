@@ -1,5 +1,6 @@
 """`mnistport reproduce`: whole runs, interrupted ones, and what is made of them."""
 
+import gc
 import json
 import math
 
@@ -8,6 +9,7 @@ import torch
 
 from mnistport import networks
 from mnistport.cli import main
+from mnistport.data.datamodule import MnistData
 from mnistport.reproduce import command, run
 from mnistport.reproduce.report import clock, markdown, plot
 from mnistport.reproduce.run import Job, train
@@ -30,6 +32,19 @@ def invented(network: str, correct: int, seed: int = 0, **changes) -> dict:
 def words(tmp_path):
     """`words("softmax")` is a short `reproduce` command line, into a folder of its own."""
     return lambda *names: ["reproduce", *names, "--data.source", "digits", "--max-steps", "30", "--out", str(tmp_path)]
+
+
+def test_runs_do_not_pile_up_in_memory(tmp_path):
+    """A run's images are let go before the next one reads its own."""
+    gc.collect()
+    gc.disable()  # nothing but the run itself may tidy up
+    try:
+        for seed in range(3):
+            train(job(seed=seed, max_steps=5), tmp_path, progress=False)
+        alive = sum(isinstance(thing, MnistData) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive <= 1
 
 
 def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):

@@ -1,0 +1,84 @@
+"""Where float32 is trained on the CPU, oneDNN is asked otherwise than torch asks it. Same functions, other rounding.
+
+- Dense layers: torch sends their products to MKL, which leaves half of an AMD processor's speed unused.
+- A convolution's bias gradient: oneDNN sums it value by value, a tenth of a small network's step; torch's own sum takes
+  a tenth of that, in pairs, and is nearer the truth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+
+
+def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`[N, F], [units, F], [units] -> [N, units]`."""
+    if _trains(value, weight) and len(value):  # oneDNN has no empty products
+        return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
+    return functional.linear(value, weight, bias)
+
+
+def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+    """`[N, C, H, W], [filters, C, rows, columns], [filters] -> [N, filters, H', W']`."""
+    if _trains(image, weight) and bias is not None:
+        return _Convolution.apply(image, weight, bias, stride, padding)  # type: ignore[no-any-return, no-untyped-call]
+    return functional.conv2d(image, weight, bias, stride, padding)
+
+
+Pair = tuple[int, int]
+
+
+def _trains(value: Tensor, weight: Tensor) -> bool:
+    """Whether a step of training is under way, in float32, on the CPU."""
+    plain = value.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return AVAILABLE and plain and value.device.type == "cpu" and torch.is_grad_enabled() and weight.requires_grad
+
+
+def _times_transposed(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`[A, K], [B, K] -> [A, B]`, whatever the strides."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+    return product
+
+
+def _differentiable(left: Tensor, right: Tensor) -> Tensor:
+    return left @ right.t()
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(value, weight)
+        return _times_transposed(value, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        value, weight = ctx.saved_tensors
+        to_value, to_weight, to_bias = ctx.needs_input_grad
+        product = _differentiable if torch.is_grad_enabled() else _times_transposed  # asked for with create_graph
+        return (
+            product(gradient, weight.t()) if to_value else None,
+            product(gradient.t(), value.t()) if to_weight else None,
+            gradient.sum(0) if to_bias else None,
+        )
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair) -> Tensor:
+        ctx.save_for_backward(image, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return functional.conv2d(image, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        image, weight = ctx.saved_tensors
+        to_image, to_weight, to_bias, *_ = ctx.needs_input_grad
+        dilation, transposed, output_padding, groups = (1, 1), False, (0, 0), 1
+        rest = (ctx.stride, ctx.padding, dilation, transposed, output_padding, groups, (to_image, to_weight, False))
+        of_image, of_weight, _ = torch.ops.aten.convolution_backward(gradient, image, weight, None, *rest)
+        return of_image, of_weight, gradient.sum((2, 3)).sum(0) if to_bias else None, None, None
