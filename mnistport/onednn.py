@@ -15,10 +15,13 @@ from torch.nn import functional
 
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
+WORTH_IT = 1 << 22
+"""Multiplications in a product; a smaller one is over before Python has asked oneDNN for it."""
+
 
 def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`[N, F], [units, F], [units] -> [N, units]`."""
-    if _trains(value, weight) and len(value):  # oneDNN has no empty products
+    if value.numel() * len(weight) >= WORTH_IT and _trains(value, weight):
         return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return functional.linear(value, weight, bias)
 

@@ -110,7 +110,7 @@ def bare(name: str) -> Callable[[int], float]:
             if draws.step == skipped:
                 start = time.perf_counter()
             optimizer.zero_grad()
-            loss = network.loss(module(pixels[rows]), labels[rows]).sum() / size
+            loss = network.loss(module(pixels.index_select(0, rows)), labels.index_select(0, rows)).sum() / size
             loss.backward()
             optimizer.step()
         return (time.perf_counter() - start) / (steps - skipped)

@@ -71,7 +71,8 @@ class RMSProp(Optimizer):
             rms = [self.state[weight]["rms"] for weight in weights]
             momentum = [self.state[weight]["momentum"] for weight in weights]
             torch._foreach_lerp_(rms, torch._foreach_mul(gradients, gradients), 1.0 - group["decay"])
-            root = torch._foreach_sqrt(torch._foreach_add(rms, group["epsilon"]))
+            root = torch._foreach_add(rms, group["epsilon"])
+            torch._foreach_sqrt_(root)
             torch._foreach_mul_(momentum, group["mu"])
             torch._foreach_addcdiv_(momentum, gradients, root, value=group["lr"])
             torch._foreach_sub_(weights, momentum)

@@ -160,7 +160,7 @@ class Classifier(pl.LightningModule):
         optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
 
         def step(rows: Tensor) -> Tensor:
-            return self._step(optimizer, self.pixels[rows], self.labels[rows])
+            return self._step(optimizer, self.pixels.index_select(0, rows), self.labels.index_select(0, rows))
 
         asked, trainer = self.asked_engine, self.trainer
         reason = why_not_graph(self.pixels.device, trainer.world_size, trainer.precision, optimizer)

@@ -10,6 +10,17 @@ from mnistport.layers import Conv2d, Dense
 pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason="this torch has no oneDNN")
 
 
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    monkeypatch.setattr(onednn, "WORTH_IT", 1)
+
+
+def test_a_small_product_is_left_to_torch(monkeypatch):
+    monkeypatch.setattr(onednn, "WORTH_IT", 4 * 3 * 2 + 1)
+    assert type(Dense(3, 2)(torch.randn(4, 3)).grad_fn).__name__ == "AddmmBackward0"
+    assert type(Dense(3, 2)(torch.randn(5, 3)).grad_fn).__name__ == "_LinearBackward"
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("rows", "features", "units"), [(1, 1, 1), (50, 1024, 10), (7, 13, 625), (128, 2048, 625)])
 def test_value_and_gradients_are_those_of_torchs_own(rows, features, units, bias):
