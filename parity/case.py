@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from mnistport.errors import UserError
 from parity import tolerances
@@ -51,7 +47,6 @@ class Case:
     seed: int = 0
     data_set: Mapping[str, str] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
-    _feeding: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def theirs(self, dtype: Dtype | None = None) -> Theirs:
         """TF1's side, in this precision or in the arbiter's float64."""
@@ -117,8 +112,7 @@ class Case:
 
     def feeds(self, step: int) -> Mapping[str, Array]:
         """The tutorial's batch of a training step."""
-        with self._feeding:  # both sides ask, each in its own thread; a stream of batches need not stand that
-            return self.data.batch(step)
+        return self.data.batch(step)
 
     def step_feeds(self, step: int) -> tuple[Mapping[str, Array], Answer]:
         """The tutorial's batch of a training step, and the draws for it."""
@@ -159,28 +153,17 @@ class Case:
         """Put a question to both sides and compare the answers. `name` is the question's, for remembering answers.
 
         In float64 the bound says "same function". In float32 both sides are held against TF1 in float64, and ours may
-        be off by a small multiple of what TF1 itself is off. They then compute one after the other, each with all
-        cores: how exact torch's sums over a batch are depends on how many threads it has.
+        be off by a small multiple of what TF1 itself is off.
         """
-        got = self.both(name, question, at_once=self.dtype == "float64")
+        got = self.both(name, question)
         return self.judge(got.ours, got.theirs, got.truth, raised=got.raised, allow_nonfinite=allow_nonfinite)
 
-    def both(self, name: str, question: Callable[[Runner], Answer], *, at_once: bool) -> Answers:
-        """Put a question to both sides.
-
-        `at_once`: in two threads, with half of the cores for ours. TF1 and torch let go of Python's lock meanwhile.
-        """
+    def both(self, name: str, question: Callable[[Runner], Answer]) -> Answers:
+        """Put a question to both sides, one after the other, each with all cores."""
         runner, theirs = self.ours(), self.theirs()
-
-        def their_side() -> tuple[Answer, Answer]:
-            truth = self.truth(name, question)
-            return (truth if self.dtype == "float64" else question(theirs)), truth
-
-        if not at_once:
-            return Answers(*_answer(runner, question), *their_side())
-        with ThreadPoolExecutor(1) as pool, _half_the_cores():
-            waiting = pool.submit(their_side)
-            return Answers(*_answer(runner, question), *waiting.result())
+        ours, raised = _answer(runner, question)
+        truth = self.truth(name, question)
+        return Answers(ours, raised, truth if self.dtype == "float64" else question(theirs), truth)
 
     def judge(
         self,
@@ -224,17 +207,6 @@ def _with_error(comparison: Comparison, raised: Exception) -> Comparison:
     """A missing answer, with the reason why it is."""
     error = " ".join(f"{type(raised).__name__}: {raised}".split())
     return replace(comparison, problem=f"{comparison.problem}, which raised {error}")
-
-
-@contextmanager
-def _half_the_cores() -> Iterator[None]:
-    """Leave TF1 its share: two pools that wait for one another on the same cores take many times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // 2))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def root_fan_in(shape: tuple[int, ...]) -> float:

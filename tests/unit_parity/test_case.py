@@ -1,9 +1,7 @@
-"""How a question is put to both sides: at once or in order, remembered, and with feeds that nobody has to share."""
+"""How a question is put to both sides, and what is remembered of the answers."""
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +14,6 @@ from parity.case import Case
 from parity.checks import CHECKS
 from parity.checks.accuracy import _classes
 from parity.checks.forward import forward
-from parity.reference import Feeds
 from parity.runners import Answer, Ours, Runner
 
 pytestmark = pytest.mark.tf
@@ -28,46 +25,15 @@ def case(tiny, small_case) -> Case:  # type: ignore[no-untyped-def]
     return made
 
 
-def test_at_once_is_the_same_as_in_order(case: Case) -> None:
+def test_what_the_port_raises_is_part_of_its_answer(case: Case) -> None:
     def question(runner: Runner) -> Answer:
-        runner.reset(case.weights())
-        losses = [runner.step(*case.step_feeds(number)) for number in range(5)]
-        return {**runner.state(), "losses": np.stack(losses)}
-
-    answers = []
-    for at_once in (True, False):
-        got = replace(case, cache={}).both("five steps", question, at_once=at_once)
-        assert got.raised is None
-        assert got.theirs is got.truth
-        answers.append(got)
-    for side in ("ours", "theirs"):
-        first, second = (getattr(got, side) for got in answers)
-        assert list(first) == list(second)
-        for name in first:
-            np.testing.assert_allclose(first[name], second[name], rtol=1e-12, atol=1e-14)
-
-
-def test_both_sides_work_at_the_same_time_and_leave_torchs_threads_as_they_were(case: Case) -> None:
-    meeting, threads = threading.Barrier(2, timeout=30), torch.get_num_threads()
-    seen: dict[bool, int] = {}
-
-    def question(runner: Runner) -> Answer:
-        meeting.wait()  # breaks unless the other side comes, too
-        seen[isinstance(runner, Ours)] = torch.get_num_threads()
-        return {"met": np.ones(1)}
-
-    case.both("a meeting", question, at_once=True)
-    assert seen[True] == max(1, threads // 2)
-    assert torch.get_num_threads() == threads
-
-    def raising(runner: Runner) -> Answer:
         if isinstance(runner, Ours):
             raise RuntimeError("ours")
         return {"met": np.ones(1)}
 
-    got = case.both("another", raising, at_once=True)
+    got = case.both("raises", question)
     assert (got.ours, str(got.raised)) == ({}, "ours")
-    assert torch.get_num_threads() == threads
+    assert got.theirs is got.truth
 
 
 def test_an_error_of_theirs_is_not_the_ports_and_is_raised(case: Case) -> None:
@@ -76,9 +42,8 @@ def test_an_error_of_theirs_is_not_the_ports_and_is_raised(case: Case) -> None:
             return {"x": np.ones(1)}
         raise RuntimeError("theirs")
 
-    for at_once in (True, False):
-        with pytest.raises(RuntimeError, match="theirs"):
-            case.both(f"breaks {at_once}", question, at_once=at_once)
+    with pytest.raises(RuntimeError, match="theirs"):
+        case.both("breaks", question)
 
 
 def test_a_mistake_in_the_reference_is_raised_from_either_side(case: Case) -> None:
@@ -86,27 +51,7 @@ def test_a_mistake_in_the_reference_is_raised_from_either_side(case: Case) -> No
         raise UserError("a row is missing")
 
     with pytest.raises(UserError, match="a row is missing"):
-        case.both("a mistake", question, at_once=True)
-
-
-def test_batches_are_asked_for_by_one_side_at_a_time(case: Case) -> None:
-    inside = []
-
-    def batch(step: int) -> Feeds:
-        inside.append(step)
-        assert len(inside) == 1, "two sides at once"
-        time.sleep(0.002)
-        inside.pop()
-        return case.data.batch(step)
-
-    guarded = replace(case, data=replace(case.data, batch=batch), cache={})
-
-    def question(runner: Runner) -> Answer:
-        return {"x": np.stack([guarded.feeds(number)["x"] for number in range(20)])}
-
-    got = guarded.both("batches", question, at_once=True)
-    assert got.raised is None
-    np.testing.assert_array_equal(got.ours["x"], got.theirs["x"])
+        case.both("a mistake", question)
 
 
 def test_their_truth_is_asked_once_for_both_precisions(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
