@@ -135,7 +135,7 @@ class Dropout(nn.Module):
     """TF1's `tf.nn.dropout(x, keep_prob)` while training, nothing otherwise.
 
     A unit is kept where its uniform draw is >= 1 - keep_prob, and is then divided by keep_prob; keep_prob itself is
-    rounded to float32, as TF1's placeholders do.
+    rounded to float32, as TF1's placeholders do. For finite units: an infinite one that is dropped becomes NaN here.
 
     Args:
         keep_prob: The fraction kept (TF1's sense), in (0, 1].

@@ -1,6 +1,7 @@
 """Settings of the whole process that make training faster on a CPU; MNISTPORT_TUNE=0 leaves all of them alone.
 
 `tune` costs memory and saves time, and no result changes; `flush_denormals` is TF1's arithmetic, and saves time, too.
+`use_tf32` is not of these: it is `--model.tf32`.
 """
 
 from __future__ import annotations

@@ -69,9 +69,14 @@ def parser() -> argparse.ArgumentParser:
     lockstep.add_argument("target", metavar="NAME|FILE")
     lockstep.add_argument("--steps", required=True, metavar="N|full", help="optimizer steps, or the whole recipe")
     lockstep.add_argument("--dtype", choices=DTYPES, default="float64", help="default: float64")
-    lockstep.add_argument("--every", type=_positive, metavar="K", help="steps between two records (default: a 200th)")
     lockstep.add_argument(
-        "--floor-steps", type=int, metavar="N", help="steps over which TF1 is run twice (default: all; 0 for none)"
+        "--every",
+        type=_positive,
+        metavar="K",
+        help="steps between two records (default: a 200th, or as before where a run goes on)",
+    )
+    lockstep.add_argument(
+        "--floor-steps", type=_whole, metavar="N", help="steps over which TF1 is run twice (default: all; 0 for none)"
     )
     lockstep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/lockstep/NAME-DTYPE")
     lockstep.add_argument("--json", type=Path, metavar="FILE", help="write lockstep.json there as well")
@@ -93,8 +98,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
     return int(text)
 
 

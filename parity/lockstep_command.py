@@ -89,8 +89,17 @@ def _steps(asked: str, recipe: int, name: str) -> int:
 
 def _every_of(out: Path) -> int | None:
     """The cadence of the run that is there: made longer, it keeps it."""
+    found = _settings(out) if (out / "state.npz").is_file() else None
+    return None if found is None else found.get("every")
+
+
+def _settings(out: Path) -> dict[str, Any] | None:
+    """Of the run that is there, if one is."""
     marker = out / "settings.json"
-    return json.loads(marker.read_text())["every"] if marker.is_file() and (out / "state.npz").is_file() else None
+    try:
+        return dict(json.loads(marker.read_text())) if marker.is_file() else None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{marker}: cannot be read; add --fresh to begin anew ({error})") from error
 
 
 def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *, fresh: bool) -> None:
@@ -98,8 +107,8 @@ def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *,
     marker, state = out / "settings.json", out / "state.npz"
     if fresh:
         state.unlink(missing_ok=True)  # before the new settings are there, whose run it is not
-    if state.is_file() and marker.is_file():
-        found = json.loads(marker.read_text())
+    found = _settings(out) if state.is_file() else None
+    if found is not None:
         if found != settings:
             changed = [
                 f"{key} {found.get(key)!r} (now {settings[key]!r})"

@@ -98,5 +98,6 @@ def test_the_port_is_the_original_in_full(name: str, dtype: str, check: str, cas
 
 
 def test_every_claim_is_asked_somewhere() -> None:
+    assert {check for _, check in IN_FULL} == set(CHECKS)
     assert set(QUICK) <= set(CHECKS)
     assert len(references.names()) >= 8

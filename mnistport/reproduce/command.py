@@ -54,7 +54,7 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
     summaries = [
         summarise(networks.get(name), [run for run in runs if run["settings"]["network"] == name]) for name in names
     ]
-    _write(summaries, runs, args.out, words)
+    _write(summaries, runs, jobs, args.out, words)
     print("\n" + "\n".join(table(summaries)))
     print(f"\nwritten: {', '.join(str(args.out / f'reproduce.{end}') for end in ('md', 'json', 'png'))}")
     return 1 if any(summary.verdict == "NOT REACHED" for summary in summaries) else 0
@@ -138,9 +138,14 @@ def _silently(job: Job, out: Path) -> dict[str, Any]:
         return train(job, out, progress=False)
 
 
-def _write(summaries: Sequence[Summary], runs: Sequence[dict[str, Any]], out: Path, words: Sequence[str]) -> None:
+def _write(
+    summaries: Sequence[Summary], runs: Sequence[dict[str, Any]], jobs: Sequence[Job], out: Path, words: Sequence[str]
+) -> None:
     """Page, document and picture."""
+    earlier = sorted({run["settings"]["network"] for run in runs} - {job.network for job in jobs})
     made_on: dict[str, Any] = {"command": shlex.join(words)}
+    if earlier:
+        made_on["runs of earlier commands"] = ", ".join(earlier)
     for fact in ("device", "threads"):
         made_on[fact] = ", ".join(sorted({str(run[fact]) for run in runs}))
     for fact in environment():  # of the runs, not of this process; earlier ones may have had others

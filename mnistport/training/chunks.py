@@ -131,7 +131,7 @@ class Pace:
 
 
 def chunks(plan: Plan, stream: BatchStream, start: int, epoch: int, *, repeat: bool = False) -> Iterator[Chunk]:
-    """The rest of an epoch, chunk by chunk; a function of its arguments alone.
+    """The rest of an epoch, chunk by chunk. How long they are may follow the clock (`Pace`); what is in them does not.
 
     Args:
         plan: Where chunks end.

@@ -38,17 +38,19 @@ def test_value_and_gradients_are_those_of_torchs_own(rows, features, units, bias
         assert (got - want).abs().max() < 1e-6 * max(units, rows)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(("channels", "filters", "kernel", "stride"), [(1, 32, 5, 1), (16, 36, 5, 1), (3, 7, 2, 2)])
-def test_a_convolutions_value_and_gradients_are_those_of_torchs_own(channels, filters, kernel, stride):
+def test_a_convolutions_value_and_gradients_are_those_of_torchs_own(channels, filters, kernel, stride, padding):
     torch.manual_seed(0)
-    layer = Conv2d(channels, filters, kernel, stride=stride, padding="VALID")
+    layer = Conv2d(channels, filters, kernel, stride=stride, padding=padding)
     image = torch.randn(9, channels, 14, 14).to(memory_format=torch.channels_last).requires_grad_()
     inputs = [image, *layer.parameters()]
     value = layer(image)
     assert type(value.grad_fn).__name__ == "_ConvolutionBackward"
     incoming = torch.randn_like(value)
     double = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    expected = functional.conv2d(*double, stride=stride)
+    around = kernel // 2 if padding == "SAME" and stride == 1 else 0  # 14 by 2 needs none
+    expected = functional.conv2d(*double, stride=stride, padding=around)
     assert (value - expected).abs().max() < 1e-4
     ours = torch.autograd.grad(value, inputs, incoming)
     for got, want in zip(ours, torch.autograd.grad(expected, double, incoming.double()), strict=True):
@@ -56,11 +58,12 @@ def test_a_convolutions_value_and_gradients_are_those_of_torchs_own(channels, fi
         assert (got - want).abs().max() < 2e-6 * want.abs().max()
 
 
-def test_a_bias_gradient_is_summed_in_pairs():
-    """Of 78,400 ones and a small rest, value by value loses the rest."""
-    layer = Conv2d(1, 1, 3)
-    layer(torch.zeros(100, 1, 28, 28)).backward(torch.full((100, 1, 28, 28), 1.0001))
-    assert abs(float(layer.bias.grad) - 78400 * float(torch.tensor(1.0001))) < 0.02
+def test_a_bias_gradient_is_nearer_the_truth_than_onednns():
+    """Of 78,400 equal values, added one by one, the last digits of each are lost: the sum is off by 7.6."""
+    layer = Conv2d(1, 32, 3)
+    incoming = torch.full((100, 32, 28, 28), 1.0001).to(memory_format=torch.channels_last)
+    layer(torch.zeros(100, 1, 28, 28)).backward(incoming)
+    assert (layer.bias.grad.double() - 78400 * incoming[0, 0, 0, 0].double()).abs().max() < 0.1
 
 
 def test_what_needs_no_gradient_gets_none():

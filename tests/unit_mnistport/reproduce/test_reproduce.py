@@ -41,7 +41,7 @@ def test_runs_do_not_pile_up_in_memory(tmp_path):
     try:
         for seed in range(3):
             train(job(seed=seed, max_steps=5), tmp_path, progress=False)
-        alive = sum(isinstance(thing, MnistData) for thing in gc.get_objects())
+        alive = sum(type(thing) is MnistData for thing in gc.get_objects())
     finally:
         gc.enable()
     assert alive <= 1
