@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
+from mnistport import onednn
 from parity import references
 from parity.case import Case, Dtype
 from parity.checks import CHECKS, FREE_RUNNING, NEEDS
@@ -80,7 +81,14 @@ def assert_holds(case: Case, check: str) -> None:
 @pytest.mark.parametrize("check", QUICK)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", references.names())
-def test_the_port_is_the_original(name: str, dtype: str, check: str, case_of) -> None:  # type: ignore[no-untyped-def]
+def test_the_port_is_the_original(
+    name: str,
+    dtype: str,
+    check: str,
+    case_of,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onednn, "WORTH_IT", 1)  # 16 images by the kernels that a whole batch takes
     assert_holds(case_of(name, dtype, quick), check)
 
 
