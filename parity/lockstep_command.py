@@ -89,17 +89,22 @@ def _steps(asked: str, recipe: int, name: str) -> int:
 
 def _every_of(out: Path) -> int | None:
     """The cadence of the run that is there: made longer, it keeps it."""
-    found = _settings(out) if (out / "state.npz").is_file() else None
-    return None if found is None else found.get("every")
+    found = _settings(out)
+    return None if found is None else int(found["every"])
 
 
 def _settings(out: Path) -> dict[str, Any] | None:
-    """Of the run that is there, if one is."""
+    """Of the run whose state is there, if one is."""
     marker = out / "settings.json"
+    if not (out / "state.npz").is_file():
+        return None
     try:
-        return dict(json.loads(marker.read_text())) if marker.is_file() else None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{marker}: cannot be read; add --fresh to begin anew ({error})") from error
+        found = json.loads(marker.read_text())
+        if not isinstance(found["every"], int) or found["every"] < 1:
+            raise ValueError(f"every is {found['every']!r}")
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise UserError(f"{marker}: cannot be read; add --fresh to begin anew, or --out ({error!r})") from error
+    return dict(found)
 
 
 def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *, fresh: bool) -> None:
@@ -107,7 +112,7 @@ def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *,
     marker, state = out / "settings.json", out / "state.npz"
     if fresh:
         state.unlink(missing_ok=True)  # before the new settings are there, whose run it is not
-    found = _settings(out) if state.is_file() else None
+    found = _settings(out)
     if found is not None:
         if found != settings:
             changed = [

@@ -23,7 +23,7 @@ from mnistport.environment import environment
 from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_folder, write_whole
 from mnistport.reproduce.report import clock, document, markdown, plot, table
-from mnistport.reproduce.run import Job, finished, train
+from mnistport.reproduce.run import SAVE_STEPS, Job, finished, read, train
 from mnistport.reproduce.statistics import Summary, summarise
 
 
@@ -87,7 +87,9 @@ def _all_runs(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> list[di
     except KeyboardInterrupt:
         done = sum(result is not None for result in results.values())
         print(
-            f"\nstopped with {done} of {len(jobs)} runs finished; the same command goes on from there", file=sys.stderr
+            f"\nstopped with {done} of {len(jobs)} runs finished; the same command goes on, with a run that was begun "
+            f"from its last multiple of {SAVE_STEPS:,} steps",
+            file=sys.stderr,
         )
         return None
     return [result for result in results.values() if result is not None]
@@ -96,7 +98,7 @@ def _all_runs(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> list[di
 def _kept(job: Job, out: Path) -> dict[str, Any] | None:
     """The result that is there already. What was begun with other settings is not gone on with."""
     marker = out / job.name / "settings.json"
-    if marker.is_file() and (was := json.loads(marker.read_text())) != job.settings:
+    if marker.is_file() and (was := read(marker)) != job.settings:
         now = job.settings
         changed = ", ".join(f"{key} {was.get(key)} (now {now[key]})" for key in now if was.get(key) != now[key])
         raise UserError(f"{marker.parent}: holds a run with {changed}; give another --out, or delete it")
@@ -106,7 +108,7 @@ def _kept(job: Job, out: Path) -> dict[str, Any] | None:
 def _earlier(out: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """What earlier commands put into the folder, of the same data set and length: it belongs into the table, too."""
     files = sorted(file for file in out.glob("*/result.json") if file.parent.name not in {job.name for job in jobs})
-    runs = [json.loads(file.read_text()) for file in files]
+    runs = [read(file) for file in files]
     alike = ("source", "max_steps")
     return [run for run in runs if all(run["settings"][key] == jobs[0].settings[key] for key in alike)]
 

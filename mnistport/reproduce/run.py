@@ -27,7 +27,7 @@ from mnistport.files import write_whole
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
 
-SAVE_STEPS = 1_000
+SAVE_STEPS = 500
 """Optimizer steps between two checkpoints: what an interruption costs at most."""
 
 
@@ -121,7 +121,15 @@ class WholeCheckpoints(TorchCheckpointIO):
 def finished(job: Job, folder: Path) -> dict[str, Any] | None:
     """The result of a run that came to its end."""
     file = folder / job.name / "result.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+    return read(file) if file.is_file() else None
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What a run's JSON file holds."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file}: cannot be read; delete {file.parent}, and the run begins anew ({error})") from error
 
 
 def train(job: Job, folder: Path, *, progress: bool) -> dict[str, Any]:

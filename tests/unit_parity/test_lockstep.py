@@ -180,3 +180,9 @@ def test_a_damaged_state_is_told_in_a_line(tmp_path: Path, capsys: pytest.Captur
     state.write_bytes(state.read_bytes()[:100])
     assert cli.main([*words, "3", "--every", "1"]) == 2
     assert "cannot be read; add --fresh" in capsys.readouterr().err
+    for damaged in ("", "[]", '{"every": 0}', '{"every": "x"}', None):
+        settings = tmp_path / "settings.json"
+        settings.unlink() if damaged is None else settings.write_text(damaged)
+        assert cli.main([*words, "3"]) == 2
+        err = capsys.readouterr().err
+        assert "settings.json: cannot be read; add --fresh" in err and err.count("\n") == 1

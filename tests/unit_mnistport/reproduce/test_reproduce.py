@@ -34,6 +34,15 @@ def words(tmp_path):
     return lambda *names: ["reproduce", *names, "--data.source", "digits", "--max-steps", "30", "--out", str(tmp_path)]
 
 
+@pytest.mark.parametrize("name", ["result.json", "settings.json"])
+def test_a_damaged_file_is_told_in_a_line(words, tmp_path, capsys, name):
+    assert main(words("softmax")) == 0
+    (tmp_path / "softmax-seed0" / name).write_text('{"netw')
+    assert main(words("softmax")) == 2
+    err = capsys.readouterr().err
+    assert f"{name}: cannot be read; delete" in err and err.count("\n") == 1
+
+
 def test_runs_do_not_pile_up_in_memory(tmp_path):
     """A run's images are let go before the next one reads its own."""
     gc.collect()
