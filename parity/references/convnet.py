@@ -104,7 +104,6 @@ REFERENCE = Reference(
     slots=RMSPROP,
     data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
     train=partial(mnist.train, NETWORK),
-    trained_steps=300,  # from weights this small RMSProp needs 150 to get anywhere
     draws=(
         Draw("l1", "dropout1", (14, 14, 32), IMAGE),
         Draw("l2", "dropout2", (7, 7, 64), IMAGE),

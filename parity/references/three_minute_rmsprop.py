@@ -16,5 +16,4 @@ REFERENCE = replace(
     slots=RMSPROP,
     data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
     train=partial(mnist.train, NETWORK),
-    trained_steps=300,  # from weights this small RMSProp needs 150 to get anywhere
 )
