@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mnistport import __version__, networks, process
+from mnistport.arguments import not_negative, positive
 from mnistport.errors import UserError
 
 CHECK_NAMES = (
@@ -71,12 +72,15 @@ def parser() -> argparse.ArgumentParser:
     lockstep.add_argument("--dtype", choices=DTYPES, default="float64", help="default: float64")
     lockstep.add_argument(
         "--every",
-        type=_positive,
+        type=positive,
         metavar="K",
         help="steps between two records (default: a 200th, or as before where a run goes on)",
     )
     lockstep.add_argument(
-        "--floor-steps", type=_whole, metavar="N", help="steps over which TF1 is run twice (default: all; 0 for none)"
+        "--floor-steps",
+        type=not_negative,
+        metavar="N",
+        help="steps over which TF1 is run twice (default: all; 0 for none)",
     )
     lockstep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/lockstep/NAME-DTYPE")
     lockstep.add_argument("--json", type=Path, metavar="FILE", help="write lockstep.json there as well")
@@ -95,18 +99,6 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("--to", choices=("tf1", "lightning", "safetensors"), help="default: by TARGET and SOURCE")
     convert.add_argument("--step", type=int, metavar="N", help="where a TF1 checkpoint does not tell its step")
     return top
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
-    return int(text)
 
 
 def _seed(text: str) -> int:

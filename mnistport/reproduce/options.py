@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from mnistport.arguments import positive
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
 
@@ -27,19 +28,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("networks", nargs="*", metavar="NAME", help="see `mnistport list`; default: all")
     made.add_argument(
-        "--seeds", type=_positive, default=1, metavar="N", help="runs of each, seeds 0 to N-1 (default: 1)"
+        "--seeds", type=positive, default=1, metavar="N", help="runs of each, seeds 0 to N-1 (default: 1)"
     )
     made.add_argument("--out", type=Path, default=Path("runs/reproduce"), metavar="DIR", help="default: %(default)s")
-    made.add_argument("--max-steps", type=_positive, metavar="N", help="cut every recipe short, to try it out")
+    made.add_argument("--max-steps", type=positive, metavar="N", help="cut every recipe short, to try it out")
     made.add_argument("--data.source", dest="source", choices=SOURCES, default="auto", help="default: auto")
     made.add_argument("--data.dir", dest="directory", metavar="DIR", help="where the data lies")
     made.add_argument(
         "--device", default="auto", help="cpu, cuda (all there are, a run on each), cuda:N or auto (default)"
     )
     return made
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
