@@ -12,15 +12,15 @@ BATCH, STEPS = 6, 9
 
 
 class Run:
-    """A network, an optimizer and a step, on 40 invented images."""
+    """A network, an optimizer and a step, on 40 invented images, about as dark as MNIST's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         torch.manual_seed(0)
         network = networks.get(name)
-        self.net = network.module()
+        self.net = network.module().to(device, dtype)
         self.optimizer = network.recipe.optimizer(self.net.parameters())
         self.draws = KeyedDraws(self.net, 3, BATCH, slice(None))
-        self.pixels, self.labels = torch.rand(40, 784), torch.randint(10, (40,))
+        self.pixels, self.labels = (torch.rand(40, 784) / 8).to(device, dtype), torch.randint(10, (40,)).to(device)
         self.loss = network.loss
         self.calls = 0
 
@@ -34,7 +34,13 @@ class Run:
 
     def state(self) -> list[torch.Tensor]:
         slots = [value for state in self.optimizer.state.values() for value in state.values()]
-        return [*self.net.parameters(), *slots]
+        return [*(weight.detach() for weight in self.net.parameters()), *slots]
+
+
+def apart(one: Run, other: Run) -> float:
+    """Largest |difference| of any weight or slot."""
+    pairs = zip(one.state(), other.state(), strict=True)
+    return float(torch.stack([(ours - theirs).abs().max().double() for ours, theirs in pairs]).max())
 
 
 def graph(run: Run, longest: int = 4, captures: list[int] | None = None) -> Graph:
@@ -104,3 +110,19 @@ def test_what_keeps_a_run_from_being_a_graph_is_said(device, world_size, precisi
 def test_an_optimizer_that_does_not_offer_it_is_not_captured():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     assert "SGD does not say" in why_not_graph(torch.device("cuda"), 1, "32-true", optimizer)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("name", list(networks.BUILT_IN))
+def test_a_captured_cuda_graph_takes_the_steps_of_eager(name, dtype, bound, monkeypatch):
+    """The same kernels in another order of launching; deterministic ones, as a backward pass may add atomically."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    index = torch.randint(40, (STEPS, BATCH), generator=torch.Generator().manual_seed(1)).cuda()
+    one, other = Run(name, "cuda", dtype), Run(name, "cuda", dtype)
+    expected = Eager(one.step, one.draws).run(5, index)
+    engine = Graph(other.step, other.draws, other.optimizer, list(other.net.parameters()), 4)
+    found = torch.cat([engine.run(5 + first, index[first : first + 4]) for first in range(0, STEPS, 4)])
+    assert (found - expected).abs().max() <= bound
+    assert apart(one, other) <= bound
