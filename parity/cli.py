@@ -82,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="steps over which TF1 is run twice (default: all; 0 for none)",
     )
+    lockstep.add_argument(
+        "--nudge",
+        action="store_true",
+        help="move the weights of TF1's second run by one ulp, once: how far the recipe itself carries a rounding",
+    )
     lockstep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/lockstep/NAME-DTYPE")
     lockstep.add_argument("--json", type=Path, metavar="FILE", help="write lockstep.json there as well")
     lockstep.add_argument("--fresh", action="store_true", help="begin anew where a stopped run lies in DIR")

@@ -4,7 +4,8 @@ Three figures per recorded step, each the largest |difference| of any weight:
 
 - *local*: our step from TF1's state against TF1's step from it. What one step adds.
 - *accumulated*: both sides running free from the same initial weights. What the user sees.
-- *noise floor*: TF1 against TF1, run a second time on the same feeds. What nobody can be better than.
+- *noise floor*: TF1 against TF1, run a second time on the same feeds. What nobody can be better than. Nudged, every
+  weight of its second run is moved by one ulp after the first step: how far the recipe itself carries a rounding.
 """
 
 from __future__ import annotations
@@ -56,10 +57,12 @@ class Lockstep:
         case: Network, precision, data.
         every: Steps between two records; the first and the last step are always recorded.
         floor_steps: Steps over which TF1 is run a second time.
+        nudge: Move every weight of that second run one ulp further from zero, once, after the first step. (Before it
+            some stand where a function has a kink: a bias of 0 under a ReLU.)
     """
 
-    def __init__(self, case: Case, every: int, floor_steps: int) -> None:
-        self.case, self.every, self.floor_steps = case, every, floor_steps
+    def __init__(self, case: Case, every: int, floor_steps: int, *, nudge: bool = False) -> None:
+        self.case, self.every, self.floor_steps, self.nudge = case, every, floor_steps, nudge
         self.theirs, self.ours = case.theirs(), case.ours()
         self.again = Theirs(case.reference, case.dtype, case.seed) if floor_steps else None
         self.local = Ours(case.reference, case.dtype, case.device)
@@ -85,6 +88,9 @@ class Lockstep:
         theirs, ours = float(self.theirs.step(feeds, draws)), float(self.ours.step(feeds, draws))
         if self.again is not None and number < self.floor_steps:
             self.again.step(feeds, draws)
+            if self.nudge and number == 0:
+                state = self.again.state()
+                self.again.load({name: _nudged(state[name]) for name in self.again.shapes if name in state})
         self.step += 1
         if recorded:
             self.local.load(before)
@@ -152,6 +158,13 @@ def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
             signal.signal(signal.SIGINT, before)
 
 
+def _nudged(weight: Array) -> Array:
+    """Every number one ulp further from zero; zeros as they are, and whole numbers."""
+    if not np.issubdtype(weight.dtype, np.floating):
+        return weight
+    return np.where(weight == 0, weight, np.nextafter(weight, np.copysign(np.inf, weight))).astype(weight.dtype)
+
+
 def _errors(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:
     """Largest |difference| by name. A NaN on either side makes it NaN."""
     if set(ours) != set(theirs):
@@ -171,7 +184,7 @@ def predictions(case: Case, runner: Ours | Theirs) -> Array:
     return outputs(case, runner)
 
 
-def plot(records: list[Record], title: str, file: Path) -> None:
+def plot(records: list[Record], title: str, file: Path, *, nudge: bool = False) -> None:
     """The three errors over steps, logarithmic; an error of exactly zero has no point."""
     import matplotlib
 
@@ -184,7 +197,8 @@ def plot(records: list[Record], title: str, file: Path) -> None:
         known = [(s, getattr(r, name)) for s, r in zip(steps, records, strict=True) if getattr(r, name) is not None]
         if known:
             x, y = zip(*known, strict=True)
-            label = {"floor": "noise floor: TF1 against TF1"}.get(name, f"{name}: ours against TF1")
+            floor = f"noise floor: TF1 against TF1{', nudged by one ulp' if nudge else ''}"
+            label = floor if name == "floor" else f"{name}: ours against TF1"
             label += "" if any(y) else f" (exactly 0 in {known[-1][0]:,} steps)"
             axes.plot(x, np.where(np.asarray(y) > 0, y, np.nan), style, label=label, linewidth=1.2)
     axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)

@@ -37,6 +37,8 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     refuse_unwritable_folder("--out", out)
     if args.json is not None:
         refuse_unwritable_file("--json", args.json)
+    if args.nudge and args.floor_steps == 0:
+        raise UserError("--nudge: is about TF1's second run, and --floor-steps 0 leaves it out")
     reference = references.get(args.target)
     tf1.load()
     data, asked = data_of(reference, args)
@@ -44,9 +46,10 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     case = Case(reference=reference, data=data, data_set=asked, dtype=args.dtype, device=args.device, seed=args.seed)
     out.mkdir(parents=True, exist_ok=True)
     every = args.every or (not args.fresh and _every_of(out)) or max(1, steps // 200)
-    run = Lockstep(case, every, sys.maxsize if args.floor_steps is None else args.floor_steps)
+    floor_steps = sys.maxsize if args.floor_steps is None else args.floor_steps
+    run = Lockstep(case, every, floor_steps, nudge=args.nudge)
     settings = {"network": reference.name, "dtype": args.dtype, "seed": args.seed, "every": every, "data": data.name}
-    settings["floor_steps"] = args.floor_steps
+    settings |= {"floor_steps": args.floor_steps, "nudge": args.nudge}
     _continue(run, out, settings, steps, fresh=args.fresh)
     print(f"{reference.name} in {args.dtype} on {data.name}, {steps:,} steps, recorded every {every:,}", flush=True)
     try:
@@ -71,7 +74,7 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     for file in (out / "lockstep.json", *([args.json] if args.json else [])):
         write_whole(file, text)
-    plot(run.records, f"{reference.name}, {args.dtype}, {data.name}", out / "lockstep.png")
+    plot(run.records, f"{reference.name}, {args.dtype}, {data.name}", out / "lockstep.png", nudge=args.nudge)
     if accuracies := document["accuracy"]:
         print(f"evaluation accuracy: {', '.join(f'{side} {share:.4f}' for side, share in accuracies.items())}")
     return _told(run, comparisons, out)
