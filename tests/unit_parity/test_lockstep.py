@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from mnistport.optimizers import GradientDescent
 from parity import cli, references
 from parity.case import Case
 from parity.lockstep import Lockstep
@@ -42,6 +43,33 @@ def test_a_sound_port_stays_together_in_every_figure(case: Case) -> None:
         assert record.accumulated < 1e-12
         assert record.floor == 0.0
         assert record.loss_error < 1e-12
+
+
+def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(case: Case) -> None:
+    """A hundred times the learning rate carries it much further; the port, which computes the same, goes as far."""
+    floors, accumulated = [], []
+    for rate in (0.5, 50.0):
+        build = case.reference.build
+
+        def rated(tf: Any, dtype: str, rate: float = rate, build: Any = build) -> Any:
+            descent = tf.train.GradientDescentOptimizer
+            tf.train.GradientDescentOptimizer = lambda _: descent(rate)
+            try:
+                return build(tf, dtype)
+            finally:
+                tf.train.GradientDescentOptimizer = descent
+
+        port = replace(case.reference.port, optimizer=partial(GradientDescent, learning_rate=rate))
+        made = Lockstep(
+            Case(reference=replace(case.reference, port=port, build=rated), data=case.data), 5, 40, nudge=True
+        )
+        made.run(40, lambda _: None)
+        floors.append(made.records[-1].floor)
+        accumulated.append(made.records[-1].accumulated)
+    assert 0 < floors[0] < 1e-13
+    assert floors[1] > 1e3 * floors[0]
+    for floor, apart in zip(floors, accumulated, strict=True):
+        assert apart < 100 * floor
 
 
 def test_the_local_error_tells_what_a_step_adds(case: Case) -> None:
@@ -106,6 +134,8 @@ def test_a_run_made_longer_keeps_its_cadence(tmp_path: Path, capsys: pytest.Capt
     ("more", "message"),
     [
         (["--steps", "10", "--seed", "1"], "holds a run with seed 0 (now 1)"),
+        (["--steps", "10", "--nudge"], "holds a run with nudge False (now True)"),
+        (["--steps", "10", "--nudge", "--floor-steps", "0"], "--floor-steps 0 leaves it out"),
         (["--steps", "3"], "is at step 5 already"),
         (["--steps", "none"], "give a number of optimizer steps"),
     ],
