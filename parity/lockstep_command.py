@@ -166,6 +166,19 @@ def _plain(record: Record) -> dict[str, Any]:
     }
 
 
+def _port_or_recipe(run: Lockstep) -> str:
+    """Where to look when a run has parted: a wrong port adds in each step, a recipe may carry a rounding far."""
+    tell = "What a step of the port adds is the local error"
+    floors = [record for record in run.records if record.floor is not None]
+    if not (run.nudge and floors):
+        return f"{tell}; --nudge shows how far the recipe itself carries a rounding."
+    last = floors[-1]
+    return (
+        f"{tell}. How far the recipe itself carries a rounding:\n"
+        f"TF1, moved by one ulp after the first step, is {last.floor:.1e} from itself after step {last.step:,}."
+    )
+
+
 def _told(run: Lockstep, comparisons: Sequence[Comparison], out: Path) -> int:
     """The three errors, the verdict, where the files are."""
     known = {
@@ -178,6 +191,8 @@ def _told(run: Lockstep, comparisons: Sequence[Comparison], out: Path) -> int:
     failed = [comparison for comparison in comparisons if not comparison.passed]
     for comparison in failed[:1]:
         print(comparison.explain())
+    if failed:
+        print(_port_or_recipe(run))
     if not comparisons:
         print("float32 is recorded, not judged: rounding grows along any run; the local error tells what a step adds")
         return 0

@@ -102,6 +102,28 @@ def test_a_stopped_run_goes_on_to_the_same_records(case: Case, tmp_path: Path) -
     assert kept == undisturbed
 
 
+BROKEN = """
+from dataclasses import replace
+from functools import partial
+from mnistport.optimizers import GradientDescent
+from parity import references
+softmax = references.get("softmax")
+REFERENCE = replace(softmax, port=replace(softmax.port, optimizer=partial(GradientDescent, learning_rate=0.51)))
+"""
+
+
+def test_of_a_run_that_parted_it_is_told_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = tmp_path / "broken.py"
+    port.write_text(BROKEN)
+    words = ["lockstep", str(port), "--data.source", "digits", "--steps", "3", "--out"]
+    assert cli.main([*words, str(tmp_path / "plain")]) == 1
+    assert "--nudge shows how far the recipe itself" in capsys.readouterr().out
+    assert cli.main([*words, str(tmp_path / "nudged"), "--nudge"]) == 1
+    out = capsys.readouterr().out
+    assert "TF1, moved by one ulp after the first step, is " in out
+    assert " from itself after step 3." in out
+
+
 ARGUMENTS = ["lockstep", "softmax", "--data.source", "digits", "--every", "5"]
 
 
