@@ -16,7 +16,7 @@ def environment() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
-        "commit": commit(),
+        "commit": LOADED_FROM,
         "system": platform.system(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -24,15 +24,26 @@ def environment() -> dict[str, object]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this package runs from, with `-dirty` where files differ from it; None elsewhere."""
-    checkout = Path(__file__).resolve().parent.parent
-    if not (checkout / ".git").exists():
+    """The commit of the checkout this package runs from; None elsewhere.
+
+    Ends in `-dirty` where a file that git tracks differs from it. A file that git does not know is not seen.
+    """
+    here = Path(__file__).resolve()
+    checkout = here.parent.parent
+    if not (checkout / ".git").exists() or _git(checkout, "ls-files", "--error-unmatch", str(here)) is None:
         return None
-    words = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    return _git(checkout, "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says of this folder's own repository; None if it is not there, or refuses."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    own["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, env=own)
+    except (OSError, subprocess.CalledProcessError, UnicodeDecodeError):
         return None
+    return done.stdout.strip()
 
 
 def processor() -> str:
@@ -50,3 +61,7 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+LOADED_FROM = commit()
+"""As it was when the process began: hours later a result may be written beside newer files."""

@@ -85,9 +85,9 @@ def parser() -> argparse.ArgumentParser:
     lockstep.add_argument(
         "--nudge",
         action="store_true",
-        help="move the weights of TF1's second run by one ulp, once: how far the recipe itself carries a rounding",
+        help="move what is not 0 of TF1's second run by one ulp, once: how far the recipe itself carries a rounding",
     )
-    lockstep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/lockstep/NAME-DTYPE")
+    lockstep.add_argument("--out", type=Path, metavar="DIR", help="default: runs/lockstep/NAME-DTYPE[-nudged]")
     lockstep.add_argument("--json", type=Path, metavar="FILE", help="write lockstep.json there as well")
     lockstep.add_argument("--fresh", action="store_true", help="begin anew where a stopped run lies in DIR")
     _add_setting(lockstep)
@@ -102,12 +102,12 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("target", type=Path, metavar="TARGET", help="a .safetensors file, or the other framework's")
     convert.add_argument("--network", metavar="NAME", help="where the source does not say which it holds")
     convert.add_argument("--to", choices=("tf1", "lightning", "safetensors"), help="default: by TARGET and SOURCE")
-    convert.add_argument("--step", type=int, metavar="N", help="where a TF1 checkpoint does not tell its step")
+    convert.add_argument("--step", type=not_negative, metavar="N", help="where a TF1 checkpoint does not tell its step")
     return top
 
 
 def _seed(text: str) -> int:
-    if not text.isdigit() or int(text) >= 2**32:
+    if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
 

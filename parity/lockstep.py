@@ -4,8 +4,9 @@ Three figures per recorded step, each the largest |difference| of any weight:
 
 - *local*: our step from TF1's state against TF1's step from it. What one step adds.
 - *accumulated*: both sides running free from the same initial weights. What the user sees.
-- *noise floor*: TF1 against TF1, run a second time on the same feeds. What nobody can be better than. Nudged, every
-  weight of its second run is moved by one ulp after the first step: how far the recipe itself carries a rounding.
+- *noise floor*: TF1 against TF1, run a second time on the same feeds. What nobody can be better than. With
+  `nudge` every weight of its second run that is not 0 is moved by one ulp after the first step: how far the recipe
+  itself carries a rounding.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Lockstep:
         every: Steps between two records; the first and the last step are always recorded.
         floor_steps: Steps over which TF1 is run a second time.
         nudge: Move every weight of that second run one ulp further from zero, once, after the first step. (Before it
-            some stand where a function has a kink: a bias of 0 under a ReLU.)
+            some stand where a function has a kink: a bias of 0 under a ReLU. What is 0 still stays there.)
     """
 
     def __init__(self, case: Case, every: int, floor_steps: int, *, nudge: bool = False) -> None:
@@ -90,7 +91,7 @@ class Lockstep:
             self.again.step(feeds, draws)
             if self.nudge and number == 0:
                 state = self.again.state()
-                self.again.load({name: _nudged(state[name]) for name in self.again.shapes if name in state})
+                self.again.load({name: nudged(state[name]) for name in self.again.shapes if name in state})
         self.step += 1
         if recorded:
             self.local.load(before)
@@ -158,7 +159,7 @@ def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
             signal.signal(signal.SIGINT, before)
 
 
-def _nudged(weight: Array) -> Array:
+def nudged(weight: Array) -> Array:
     """Every number one ulp further from zero; zeros as they are, and whole numbers."""
     if not np.issubdtype(weight.dtype, np.floating):
         return weight
@@ -185,7 +186,7 @@ def predictions(case: Case, runner: Ours | Theirs) -> Array:
 
 
 def plot(records: list[Record], title: str, file: Path, *, nudge: bool = False) -> None:
-    """The three errors over steps, logarithmic; an error of exactly zero has no point."""
+    """The three errors over steps, logarithmic; an error of exactly zero, or not finite, has no point, but words."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -197,11 +198,14 @@ def plot(records: list[Record], title: str, file: Path, *, nudge: bool = False) 
         known = [(s, getattr(r, name)) for s, r in zip(steps, records, strict=True) if getattr(r, name) is not None]
         if known:
             x, y = zip(*known, strict=True)
-            floor = f"noise floor: TF1 against TF1{', nudged by one ulp' if nudge else ''}"
+            floor = "TF1 against TF1 nudged by one ulp" if nudge else "noise floor: TF1 against TF1"
             label = floor if name == "floor" else f"{name}: ours against TF1"
-            label += "" if any(y) else f" (exactly 0 in {known[-1][0]:,} steps)"
+            lost = [step for step, value in known if not np.isfinite(value)]
+            label += f" (not finite from step {lost[0]:,} on)" if lost else ""
+            label += "" if any(y) else f" (exactly 0 at {len(y)} steps up to {known[-1][0]:,})"
             axes.plot(x, np.where(np.asarray(y) > 0, y, np.nan), style, label=label, linewidth=1.2)
     axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)
+    axes.set_xlim(0, 1.02 * int(steps[-1]))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(file, dpi=120)

@@ -144,7 +144,7 @@ def refuse_device(name: str) -> None:
         UserError: There is no such device here.
     """
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise UserError(f"--device {name}: is none; use cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")

@@ -6,6 +6,7 @@ held in TF1's names and layouts, float32, bit for bit.
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -75,8 +76,11 @@ def convert(
     """
     kind = format_of_source(source)
     wanted = to or format_of_target(target, kind)
-    if target.exists() or Path(f"{target}.index").exists():
-        raise UserError(f"{target}: exists already; nothing is overwritten, name another")
+    parts = [*target.parent.glob(f"{escape(target.name)}.index"), *target.parent.glob(f"{escape(target.name)}.data-*")]
+    if target.exists() or (wanted == "tf1" and parts):
+        raise UserError(f"{parts[0] if parts else target}: exists already; nothing is overwritten, name another")
+    if step is not None and kind != "tf1":
+        raise UserError(f"--step {step}: only for a TF1 checkpoint that does not tell; {source} says its own")
     refuse_unwritable_file("TARGET", target)
     if reference is None:
         asked = {"lightning": network_of_checkpoint, "safetensors": network_of_safetensors}

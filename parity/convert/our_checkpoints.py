@@ -26,14 +26,24 @@ def read_lightning(path: Path, reference: Reference) -> State:
     network = network_of_checkpoint(path)
     if network != reference.name:
         raise UserError(f"{path}: holds the network {network!r}, not {reference.name!r}; use --network {network}")
-    found = {name.removeprefix("net."): tensor.numpy() for name, tensor in checkpoint["state_dict"].items()}
-    keys = [name for name, _ in reference.port.module().named_parameters()]
+    found = {name.removeprefix("net."): tensor for name, tensor in checkpoint["state_dict"].items()}
+    keys = dict(enumerate(name for name, _ in reference.port.module().named_parameters()))
     for optimizer in checkpoint.get("optimizer_states", [])[:1]:
         for number, slots in optimizer["state"].items():
-            found.update({f"optimizer.{slot}/{keys[number]}": value.numpy() for slot, value in slots.items()})
+            of = keys.get(number, f"parameter {number}")
+            found.update({f"optimizer.{slot}/{of}": value for slot, value in slots.items()})
         group = optimizer["param_groups"][0]
-        found.update({f"optimizer.{name}": np.asarray(group[name]) for name in reference.slots.shared.values()})
-    return State(arrays=_to_theirs(path, reference, found), step=int(checkpoint["global_step"]))
+        found.update({f"optimizer.{name}": group[name] for name in reference.slots.shared.values() if name in group})
+    arrays = {name: _array(path, name, value) for name, value in found.items()}
+    return State(arrays=_to_theirs(path, reference, arrays), step=int(checkpoint["global_step"]))
+
+
+def _array(path: Path, name: str, value: Any) -> Array:
+    """A tensor of a checkpoint; whether its precision is one TF1's graph has, `_to_theirs` sees."""
+    try:
+        return np.asarray(value)
+    except TypeError as error:
+        raise UserError(f"{path}: {name!r} is {value.dtype}, and has no counterpart in TF1 ({error})") from error
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -56,6 +66,8 @@ def network_of_checkpoint(path: Path) -> str | None:
 def _to_theirs(path: Path, reference: Reference, found: Mapping[str, Array]) -> Answer:
     """The state in our names and layouts -> in TF1's. All of it, or none."""
     refuse_mismatch(path, our_shapes(reference), {name: tuple(array.shape) for name, array in found.items()})
+    if half := [name for name, array in found.items() if array.dtype.kind == "f" and array.dtype.itemsize < 4]:
+        raise UserError(f"{path}: {half[0]!r} is {found[half[0]].dtype}; only float32 and float64 go over bit for bit")
     weights = {name: array for name, array in found.items() if not name.startswith("optimizer.")}
     arrays = reference.weights.to_theirs(weights)
     for row in reference.weights.weights:
@@ -86,10 +98,10 @@ def read_safetensors(path: Path, reference: Reference) -> State:
         UserError: It is another network's, or not ours, or not the whole state.
     """
     about, found = _opened(path, tensors=True)
-    if about.get("network") != reference.name or not about.get("step", "").isdecimal():
-        raise UserError(
-            f"{path}: holds {about.get('network', 'no named network')!r}, not {reference.name!r} with a step"
-        )
+    if about.get("network") != reference.name:
+        raise UserError(f"{path}: holds {about.get('network', 'no named network')!r}, not {reference.name!r}")
+    if not about.get("step", "").isdecimal():
+        raise UserError(f"{path}: does not say after which step; it was not written by this command")
     return State(arrays=_to_theirs(path, reference, found), step=int(about["step"]))
 
 

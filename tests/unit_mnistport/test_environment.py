@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from mnistport import environment
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of one commit, from which the package seems to run."""
+    """A folder from which the package seems to run, and no repository that this process was told of."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     (tmp_path / "mnistport").mkdir()
     module = tmp_path / "mnistport" / "environment.py"
     module.write_text("")
@@ -46,9 +50,43 @@ def test_without_git_no_commit_is_told(checkout: Path, monkeypatch: pytest.Monke
     assert environment.commit() is None
 
 
+def test_a_repository_that_is_not_the_packages_own_is_not_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(checkout, "init")
+    (checkout / "other").write_text("")
+    git(checkout, "add", "other")
+    git(checkout, "commit", "-m", "one")
+    assert environment.commit() is None, "the package is not in that commit"
+    inner = checkout / "inner"
+    (inner / "mnistport").mkdir(parents=True)
+    (inner / ".git").mkdir()
+    (inner / "mnistport" / "environment.py").write_text("")
+    git(checkout, "add", ".")
+    monkeypatch.setattr(environment, "__file__", str(inner / "mnistport" / "environment.py"))
+    assert environment.commit() is None, "an outer repository's commit"
+
+
+def test_a_worktrees_commit_is_its_own(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(checkout, "init")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-m", "one")
+    other = tmp_path_factory.mktemp("worktree") / "tree"
+    git(checkout, "worktree", "add", str(other))
+    git(other, "commit", "--allow-empty", "-m", "two")
+    monkeypatch.setattr(environment, "__file__", str(other / "mnistport" / "environment.py"))
+    monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
+    found = environment.commit()
+    monkeypatch.delenv("GIT_DIR")
+    assert found == git(other, "rev-parse", "HEAD")[:12] != git(checkout, "rev-parse", "HEAD")[:12]
+
+
 def test_versions_processor_and_cores_are_told() -> None:
     told = environment.environment()
     assert told["torch"]
+    assert told["commit"] == environment.LOADED_FROM
     assert told["processor"]
     assert isinstance(told["cores"], int)
     assert told["cores"] >= 1

@@ -98,6 +98,11 @@ def test_nothing_is_overwritten(tf: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         convert(tmp_path / "model-3", target, reference=references.get("hvass"))
     assert target.read_text() == "mine"
+    shard = tmp_path / "new.data-00000-of-00001"
+    shard.write_text("mine")
+    with pytest.raises(UserError, match="exists already"):
+        convert(tmp_path / "model-3", tmp_path / "new", reference=references.get("hvass"), to="tf1")
+    assert shard.read_text() == "mine"
 
 
 def test_the_command_line(tf: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +114,11 @@ def test_the_command_line(tf: Any, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "26 tensors after 3 steps" in capsys.readouterr().out
     assert cli.main(["convert", target, str(tmp_path / "x"), "--network", "deep", "--to", "tf1"]) == 2
     assert "holds 'hvass', not 'deep'" in capsys.readouterr().err
+    assert cli.main(["convert", target, str(tmp_path / "x"), "--to", "tf1", "--step", "9"]) == 2
+    assert "says its own" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["convert", source, str(tmp_path / "x"), "--network", "hvass", "--step", "-5"])
+    assert "-5 is not a whole number of at least 0" in capsys.readouterr().err
     assert cli.main(["convert", str(tmp_path / "nothing"), target]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
 
@@ -151,19 +161,37 @@ def test_safetensors_that_are_not_the_whole_state_are_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["in.safetensors"]
 
 
-@pytest.mark.parametrize("lost", ["optimizer_states", "a weight", "a shape"])
+LOST = ["optimizer_states", "a weight", "a shape", "a parameter's place", "a power"]
+
+
+@pytest.mark.parametrize("lost", LOST)
 def test_a_lightning_checkpoint_that_is_not_the_whole_state_is_refused(sound: Path, tmp_path: Path, lost: str) -> None:
     checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
     if lost == "optimizer_states":
         del checkpoint["optimizer_states"]
     elif lost == "a weight":
         del checkpoint["state_dict"]["net.fc1.weight"]
+    elif lost == "a parameter's place":
+        checkpoint["optimizer_states"][0]["state"][8] = checkpoint["optimizer_states"][0]["state"][7]
+    elif lost == "a power":
+        del checkpoint["optimizer_states"][0]["param_groups"][0]["beta1_power"]
     else:
         checkpoint["state_dict"]["net.fc1.bias"] = torch.zeros(64)
     torch.save(checkpoint, tmp_path / "in.ckpt")
     with pytest.raises(UserError, match=r"Expected: .* Stored: "):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_precision_that_would_not_go_over_bit_for_bit_is_refused(
+    sound: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
+    checkpoint["state_dict"]["net.fc1.bias"] = checkpoint["state_dict"]["net.fc1.bias"].to(dtype)
+    torch.save(checkpoint, tmp_path / "in.ckpt")
+    with pytest.raises(UserError, match=r"'fc1\.bias' is (torch\.bfloat16|float16)"):
+        convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
 
 
 @pytest.mark.parametrize(

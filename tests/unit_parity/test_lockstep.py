@@ -17,7 +17,7 @@ import torch
 from mnistport.optimizers import GradientDescent
 from parity import cli, references
 from parity.case import Case
-from parity.lockstep import Lockstep
+from parity.lockstep import Lockstep, nudged
 from parity.runners import Ours
 
 pytestmark = pytest.mark.tf
@@ -72,6 +72,30 @@ def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(case:
         assert apart < 100 * floor
 
 
+def test_a_nudge_is_one_ulp_away_from_zero_and_nothing_else() -> None:
+    for dtype in (np.float64, np.float32):
+        eps = np.finfo(dtype).eps
+        found = nudged(np.array([1.0, -1.0, 0.0, -0.0], dtype))
+        assert found.dtype == dtype
+        assert found.tolist() == [1 + eps, -1 - eps, 0.0, 0.0]
+    counter = np.array([3], np.int64)
+    assert np.array_equal(nudged(counter), counter)
+
+
+def test_tf1_is_nudged_once_after_the_first_step(case: Case) -> None:
+    made = Lockstep(case, every=5, floor_steps=20, nudge=True)
+    assert made.again is not None
+    loaded, load = [], made.again.load
+    made.again.load = lambda state: (loaded.append((made.step, sorted(state))), load(state))  # type: ignore[method-assign,assignment,func-returns-value]
+    made.run(1, lambda _: None)
+    first, second = made.theirs.state(), made.again.state()
+    for name in ("W", "b"):
+        assert np.array_equal(second[name], nudged(first[name]))
+        assert not np.array_equal(second[name], first[name])
+    made.run(20, lambda _: None)
+    assert loaded == [(0, ["W", "b"])]
+
+
 def test_the_local_error_tells_what_a_step_adds(case: Case) -> None:
     """A rate that is off by a millionth: the accumulated error grows, the local one does not."""
     port = replace(case.reference.port, optimizer=partial(torch.optim.SGD, lr=0.5 * (1 + 1e-6)))
@@ -122,6 +146,29 @@ def test_of_a_run_that_parted_it_is_told_where_to_look(tmp_path: Path, capsys: p
     out = capsys.readouterr().out
     assert "TF1, moved by one ulp after the first step, is " in out
     assert " from itself after step 3." in out
+
+
+def test_in_float32_a_nan_on_one_side_fails_and_rounding_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = tmp_path / "broken.py"
+    words = ["--data.source", "digits", "--dtype", "float32", "--steps", "3", "--out"]
+    assert cli.main(["lockstep", "softmax", *words, str(tmp_path / "sound")]) == 0
+    assert "float32 is recorded" in capsys.readouterr().out
+    port.write_text(BROKEN.replace("0.51", "float('inf')"))
+    assert cli.main(["lockstep", str(port), *words, str(tmp_path / "broken")]) == 1
+    assert "is finite' differs" in capsys.readouterr().out
+    assert json.loads((tmp_path / "broken" / "lockstep.json").read_text())["passed"] is False
+
+
+def test_a_run_begun_before_there_was_a_nudge_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*ARGUMENTS, "--out", str(tmp_path), "--steps"]
+    assert cli.main([*words, "3"]) == 0
+    marker = tmp_path / "settings.json"
+    old = {key: value for key, value in json.loads(marker.read_text()).items() if key not in ("nudge", "device")}
+    marker.write_text(json.dumps(old))
+    assert cli.main([*words, "4"]) == 0
+    assert "going on after step 3" in capsys.readouterr().out
 
 
 ARGUMENTS = ["lockstep", "softmax", "--data.source", "digits", "--every", "5"]
