@@ -76,9 +76,10 @@ def convert(
     """
     kind = format_of_source(source)
     wanted = to or format_of_target(target, kind)
-    parts = [*target.parent.glob(f"{escape(target.name)}.index"), *target.parent.glob(f"{escape(target.name)}.data-*")]
-    if target.exists() or (wanted == "tf1" and parts):
-        raise UserError(f"{parts[0] if parts else target}: exists already; nothing is overwritten, name another")
+    shards = target.parent.glob(f"{escape(target.name)}.data-*")  # TF1 writes the index and these
+    for there in (target, Path(f"{target}.index"), *shards):
+        if there.exists():
+            raise UserError(f"{there}: exists already; nothing is overwritten, name another")
     if step is not None and kind != "tf1":
         raise UserError(f"--step {step}: only for a TF1 checkpoint that does not tell; {source} says its own")
     refuse_unwritable_file("TARGET", target)

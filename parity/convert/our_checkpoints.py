@@ -39,7 +39,7 @@ def read_lightning(path: Path, reference: Reference) -> State:
 
 
 def _array(path: Path, name: str, value: Any) -> Array:
-    """A tensor of a checkpoint; whether its precision is one TF1's graph has, `_to_theirs` sees."""
+    """A tensor of a checkpoint. NumPy does not know every precision torch does; what it knows, `_to_theirs` judges."""
     try:
         return np.asarray(value)
     except TypeError as error:
@@ -66,8 +66,9 @@ def network_of_checkpoint(path: Path) -> str | None:
 def _to_theirs(path: Path, reference: Reference, found: Mapping[str, Array]) -> Answer:
     """The state in our names and layouts -> in TF1's. All of it, or none."""
     refuse_mismatch(path, our_shapes(reference), {name: tuple(array.shape) for name, array in found.items()})
-    if half := [name for name, array in found.items() if array.dtype.kind == "f" and array.dtype.itemsize < 4]:
-        raise UserError(f"{path}: {half[0]!r} is {found[half[0]].dtype}; only float32 and float64 go over bit for bit")
+    for name, array in found.items():
+        if array.dtype.kind not in "iu" and array.dtype not in (np.float32, np.float64):
+            raise UserError(f"{path}: {name!r} is {array.dtype}; only float32 and float64 go over bit for bit")
     weights = {name: array for name, array in found.items() if not name.startswith("optimizer.")}
     arrays = reference.weights.to_theirs(weights)
     for row in reference.weights.weights:

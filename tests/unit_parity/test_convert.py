@@ -103,6 +103,10 @@ def test_nothing_is_overwritten(tf: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         convert(tmp_path / "model-3", tmp_path / "new", reference=references.get("hvass"), to="tf1")
     assert shard.read_text() == "mine"
+    shard.rename(tmp_path / "new.index")
+    with pytest.raises(UserError, match="exists already"):
+        convert(tmp_path / "model-3", tmp_path / "new", reference=references.get("hvass"), to="lightning")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_command_line(tf: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,6 +196,13 @@ def test_a_precision_that_would_not_go_over_bit_for_bit_is_refused(
     torch.save(checkpoint, tmp_path / "in.ckpt")
     with pytest.raises(UserError, match=r"'fc1\.bias' is (torch\.bfloat16|float16)"):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(sound / "state.safetensors")
+    tensors["fc1.bias"] = tensors["fc1.bias"].to(dtype)
+    save_file(tensors, tmp_path / "in.safetensors", {"network": "hvass", "step": "3"})
+    with pytest.raises(UserError, match=r"'fc1\.bias' is b?float16"):
+        convert(tmp_path / "in.safetensors", tmp_path / "out", to="tf1")
 
 
 @pytest.mark.parametrize(
