@@ -97,7 +97,7 @@ class ReluMaxPool(MaxPool):
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.relu(super().forward(image))
+        return torch.relu_(super().forward(image))
 
 
 class AveragePool(nn.Module):
@@ -180,7 +180,7 @@ def cross_entropy_by_hand(probability: Tensor, label: Tensor) -> Tensor:
     Same as MNIST for ML Beginners, including where it breaks: any probability of exactly 0 makes the image's loss
     NaN (0 * -inf) or infinite, whatever its label.
     """
-    one_hot = functional.one_hot(label, probability.shape[1]).to(probability.dtype)
+    one_hot = torch.zeros_like(probability).scatter_(1, label[:, None], 1.0)
     return -(one_hot * torch.log(probability)).sum(1)
 
 

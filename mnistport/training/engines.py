@@ -1,7 +1,7 @@
-"""How the steps of a chunk are taken: one after the other by Python, or as replays of one CUDA graph. Same results.
+"""How the steps of a chunk are taken: call by call by Python, from a list of calls, or as a CUDA graph. Same results.
 
 On a GPU these networks are bound by the launching of their kernels, some fifty a step, each of them microseconds. A
-graph launches them all at once.
+CUDA graph launches them all at once. On a CPU a list of the calls leaves out modules and autograd.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnistport.training.draws import KeyedDraws
+from mnistport.training.trace import hooked
 
 WARM_UP = 3
 
@@ -47,6 +48,31 @@ class Eager:
         for number, rows in enumerate(index, start):
             self.draws.step = number
             losses.append(self.step(rows))
+        return torch.stack(losses)
+
+
+class Listed:
+    """Python calls the kernels of a list (`trace.traced`).
+
+    Args:
+        step: As for `Eager`.
+        draws: Given the step's keys as a tensor, as the list has no place for a number that changes.
+    """
+
+    name = "graph"
+
+    def __init__(self, step: Callable[[Tensor], Tensor], draws: KeyedDraws) -> None:
+        self.step, self.draws = step, draws
+
+    def run(self, start: int, index: Tensor) -> Tensor:
+        """See `Engine`."""
+        losses = []
+        try:
+            for rows, key in zip(index, self.draws.keys(start, len(index)), strict=True):
+                self.draws.key = key
+                losses.append(self.step(rows))
+        finally:
+            self.draws.key = None
         return torch.stack(losses)
 
 
@@ -160,16 +186,22 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
     return replay
 
 
-def why_not_graph(device: torch.device, world_size: int, precision: str, optimizer: Optimizer) -> str:
-    """What keeps a run from being a CUDA graph; "" for nothing."""
-    if device.type != "cuda":
+def why_not_graph(
+    device: torch.device, world_size: int, precision: str, optimizer: Optimizer, module: nn.Module
+) -> str:
+    """What keeps a run from being a CUDA graph or, on a CPU, a list of calls; "" for nothing."""
+    if device.type not in ("cuda", "cpu"):
         return f"the weights are on the {device.type}"
+    if torch.is_anomaly_enabled():  # type: ignore[no-untyped-call]
+        return "looking for anomalies needs each step's own autograd"
+    if hung := hooked(module):
+        return f"the hook on {hung} is to be called in each step"
+    if device.type == "cpu":
+        return "" if precision.endswith("-true") else f"precision {precision} casts in each step"
     if world_size > 1:
         return f"{world_size} ranks add up their gradients between backward and optimizer"
     if precision not in ("32-true", "64-true", "bf16-true", "bf16-mixed"):
         return f"precision {precision} needs a decision on the host in each step"
-    if torch.is_anomaly_enabled():
-        return "looking for anomalies waits for the device in each step"
     if not getattr(optimizer, "capturable", False):
         return f"{type(optimizer).__name__} does not say that its step can be captured (capturable = True)"
     return ""

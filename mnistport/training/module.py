@@ -23,7 +23,8 @@ from mnistport.training import lightning_steps
 from mnistport.training.checkpoints import refuse
 from mnistport.training.chunks import Chunk, Cut, Pace
 from mnistport.training.draws import KeyedDraws
-from mnistport.training.engines import Eager, Engine, Graph, why_not_graph
+from mnistport.training.engines import Eager, Engine, Graph, Listed, why_not_graph
+from mnistport.training.trace import Backward, frozen, traced
 from mnistport.training.tutorial_lines import TutorialLines
 
 
@@ -48,7 +49,8 @@ class Classifier(pl.LightningModule):
         learning_rate: In place of the recipe's.
         steps_per_execution: Optimizer steps per `training_step` call, or "auto": about half a second's. Changes speed,
             not results.
-        engine: "eager", Python calls every kernel; "graph", a step is one CUDA graph; "auto", graph where it can be.
+        engine: "eager", Python calls every kernel by way of modules and autograd; "graph", a step is one CUDA graph or,
+            on a CPU, a list of calls; "auto", graph where it can be. Changes speed, not results.
         tf32: Let convolutions and products on a GPU round their factors to 10 bits, as neither TF1 nor parity does.
         seed: Of the dropout draws.
 
@@ -81,6 +83,7 @@ class Classifier(pl.LightningModule):
         self._loss = torch.zeros((), dtype=torch.float64)
         self.last_score: Score | None = None
         self.engine: Engine | None = None
+        self.made_for: list[Any] = []
 
     @property
     def cuts(self) -> list[Cut]:
@@ -150,7 +153,6 @@ class Classifier(pl.LightningModule):
         if self.learning_rate is not None:
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
-        self.engine = self._engine()
         self.pace.start(self.trainer.world_size)
         if self._loader.validation is not None:
             lightning_steps.validate_after_this_chunk(self.trainer, False)
@@ -159,15 +161,25 @@ class Classifier(pl.LightningModule):
         """The engine asked for, or the other one and a line that says why."""
         optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
 
-        def step(rows: Tensor) -> Tensor:
-            return self._step(optimizer, self.pixels.index_select(0, rows), self.labels.index_select(0, rows))
-
-        asked, trainer = self.asked_engine, self.trainer
-        reason = why_not_graph(self.pixels.device, trainer.world_size, trainer.precision, optimizer)
-        if (asked == "graph" and reason) or (asked == "auto" and reason and self.pixels.is_cuda):
+        device, world_size = self.pixels.device, self.trainer.world_size
+        reason = why_not_graph(device, world_size, self.trainer.precision, optimizer, self.net)
+        backward: Backward = self._backward
+        if self.asked_engine != "eager" and not reason and device.type == "cpu":
+            share = len(range(self.batch_size)[self.share])
+            try:
+                backward = traced(self.net, self._mean, self.draws, self.pixels[:share], self.labels[:share])
+            except Exception as error:
+                reason = f"the step could not be written down: {(str(error).strip() or repr(error)).splitlines()[0]}"
+        if reason and self.asked_engine != "eager":
             rank_zero_info(f"engine eager, not graph: {reason}")
-        if asked == "eager" or reason:
+
+        def step(rows: Tensor) -> Tensor:
+            return self._step(optimizer, backward, self.pixels.index_select(0, rows), self.labels.index_select(0, rows))
+
+        if self.asked_engine == "eager" or reason:
             return Eager(step, self.draws)
+        if device.type == "cpu":
+            return Listed(step, self.draws)
         return Graph(step, self.draws, optimizer, [*self.net.parameters(), *self.net.buffers()], self.pace.longest)
 
     @property
@@ -183,8 +195,9 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Chunk, batch_idx: int) -> dict[str, Tensor]:
         """Take the chunk's optimizer steps. Returns "losses", one per step, over the global batch."""
         assert batch.start == self.trainer.global_step, "the chunk is not the trainer's next one"
+        if self.engine is None or self.made_for != frozen(self.net):  # a callback froze a layer, say
+            self.engine, self.made_for = self._engine(), frozen(self.net)
         start = time.perf_counter()
-        assert self.engine is not None, "on_train_start was not called"
         losses = self.engine.run(batch.start, batch.index[:, self.share])
         lightning_steps.advance_global_step(self.trainer, len(losses))
         result = self._sum_over_ranks(losses)
@@ -192,15 +205,24 @@ class Classifier(pl.LightningModule):
         self.pace.took(len(losses), time.perf_counter() - start)
         return {"loss": result[-1], "losses": result}
 
-    def _step(self, optimizer: Optimizer, pixels: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, optimizer: Optimizer, backward: Backward, pixels: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on this rank's share of the batch; its part of the batch's mean loss."""
         optimizer.zero_grad()
-        loss: Tensor = self.network.loss(self.net(pixels), labels).sum() / self.batch_size
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = backward(pixels, labels)
         if self.trainer.world_size > 1:
             self._add_gradients_over_ranks()
         optimizer.step()
+        return loss
+
+    def _backward(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        loss = self._mean(self.net(pixels), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _mean(self, output: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a share of the batch, over the size of the whole batch."""
+        loss: Tensor = self.network.loss(output, labels).sum() / self.batch_size
+        return loss
 
     def _add_gradients_over_ranks(self) -> None:
         """Sum, not mean: each rank's gradient is already divided by the size of the global batch."""

@@ -96,21 +96,44 @@ def test_a_changed_learning_rate_is_captured_anew_and_nothing_else_is():
 @pytest.mark.parametrize(
     ("device", "world_size", "precision", "said"),
     [
-        ("cpu", 1, "32-true", "the weights are on the cpu"),
+        ("mps", 1, "32-true", "the weights are on the mps"),
+        ("cpu", 1, "bf16-mixed", "bf16-mixed"),
+        ("cpu", 2, "64-true", ""),
         ("cuda", 2, "32-true", "2 ranks"),
         ("cuda", 1, "16-mixed", "16-mixed"),
         ("cuda", 1, "32-true", ""),
     ],
 )
 def test_what_keeps_a_run_from_being_a_graph_is_said(device, world_size, precision, said):
-    optimizer = Adam([torch.nn.Parameter(torch.zeros(1))])
-    found = why_not_graph(torch.device(device), world_size, precision, optimizer)
+    layer = torch.nn.Linear(1, 1)
+    found = why_not_graph(torch.device(device), world_size, precision, Adam(layer.parameters()), layer)
     assert said in found and bool(said) == bool(found)
 
 
 def test_an_optimizer_that_does_not_offer_it_is_not_captured():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    assert "SGD does not say" in why_not_graph(torch.device("cuda"), 1, "32-true", optimizer)
+    layer = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    assert "SGD does not say" in why_not_graph(torch.device("cuda"), 1, "32-true", optimizer, layer)
+    assert why_not_graph(torch.device("cpu"), 1, "32-true", optimizer, layer) == ""  # it stays outside the list
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_who_looks_into_each_step_is_not_passed_by(device):
+    def asked(net: torch.nn.Module) -> str:
+        return why_not_graph(torch.device(device), 1, "32-true", Adam(net.parameters()), net)
+
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    with torch.autograd.set_detect_anomaly(True):
+        assert "anomalies" in asked(net)
+    for kind in ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"):
+        handle = getattr(net[1], f"register_{kind}")(lambda *_: None)
+        assert asked(net) == "the hook on 1 is to be called in each step"
+        handle.remove()
+    for kind in ("hook", "post_accumulate_grad_hook"):
+        handle = getattr(net[0].bias, f"register_{kind}")(lambda *_: None)
+        assert asked(net) == "the hook on 0.bias is to be called in each step"
+        handle.remove()
+    assert asked(net) == ""
 
 
 @pytest.mark.gpu
