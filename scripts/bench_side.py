@@ -1,6 +1,6 @@
-"""One side of `bench_training.py`, in a process of its own: told a number of steps, takes them, tells the time.
+"""One side of `bench_training.py`, in a process of its own: takes steps and tells the time, as JSON.
 
-python scripts/bench_side.py tf1|bare|fit NAME; a number on each line of standard input, a line of JSON for each.
+python scripts/bench_side.py tf1|bare|fit NAME STEPS
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def tf1(name: str) -> Callable[[int], float]:
     not_theirs_mib = _peak_mib() - before
 
     from mnistport import networks
-    from mnistport.network import BatchAccuracy, SampledAccuracy, StageAccuracy
+    from mnistport.network import BatchAccuracy, SampledAccuracy
     from parity import references
     from parity.references import originals
     from parity.runners import Theirs
@@ -65,8 +65,6 @@ def tf1(name: str) -> Callable[[int], float]:
         for one in reports:
             if isinstance(one, BatchAccuracy) and step % one.every == 0:
                 score(batch)
-            if isinstance(one, StageAccuracy) and step + 1 in one.stages:
-                score(test)
             if isinstance(one, SampledAccuracy) and (step + 1) % data.steps_per_epoch == 0:
                 score({key: value[: one.num_images] for key, value in test.items()})
                 score(test)
@@ -126,6 +124,7 @@ def fit(name: str) -> Callable[[int], float]:
 
     from mnistport.cli import main
     from mnistport.training.module import Classifier
+    from mnistport.training.tutorial_lines import TutorialLines
 
     marks: list[tuple[int, float]] = []
 
@@ -133,6 +132,7 @@ def fit(name: str) -> Callable[[int], float]:
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             marks.append((trainer.global_step, time.perf_counter()))
 
+    TutorialLines._stage = lambda *_: None  # type: ignore[method-assign]
     own = Classifier.configure_callbacks
     Classifier.configure_callbacks = lambda self: [*own(self), Marks()]  # type: ignore[method-assign]
 
@@ -149,15 +149,14 @@ def fit(name: str) -> Callable[[int], float]:
 
 
 def main() -> None:
-    """Answer until there is nothing more to be read."""
-    side, name = sys.argv[1:]
-    answers = os.fdopen(os.dup(1), "w")
+    """Take them."""
+    side, name, steps = sys.argv[1:]
+    answer = os.fdopen(os.dup(1), "w")
     loop = {"tf1": tf1, "bare": bare, "fit": fit}[side](name)
-    for line in sys.stdin:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            seconds = loop(int(line))
-        answers.write(json.dumps({"seconds": seconds, "peak_mib": _peak_mib() - not_theirs_mib}) + "\n")
-        answers.flush()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        seconds = loop(int(steps))
+    answer.write(json.dumps({"seconds": seconds, "peak_mib": _peak_mib() - not_theirs_mib}) + "\n")
+    answer.close()
 
 
 if __name__ == "__main__":
