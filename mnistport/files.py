@@ -1,4 +1,4 @@
-"""Results on disk: found out beforehand whether they can be written, and then whole or not at all."""
+"""Files: where what is kept lies; results found out beforehand to be writable, and then whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import tempfile
 from pathlib import Path
 
 from mnistport.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Where downloads and compiled kernels are kept: ~/.cache/mnistport, which need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnistport"
 
 
 def refuse_unwritable_file(option: str, file: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mnistport import onednn
+from mnistport import convolution, onednn
 
 
 def float32(value: float) -> float:
@@ -62,7 +62,7 @@ class Conv2d(nn.Conv2d):
             rows = same_padding(image.shape[2], self.kernel_size[0], self.stride[0])
             columns = same_padding(image.shape[3], self.kernel_size[1], self.stride[1])
             image = functional.pad(image, (*columns, *rows))
-        return onednn.convolution(image, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
+        return convolution.convolution(image, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
 
 
 class Dense(nn.Linear):
@@ -86,7 +86,7 @@ class MaxPool(nn.Module):
         self.ceil_mode = padding == "SAME"
 
     def forward(self, image: Tensor) -> Tensor:
-        return functional.max_pool2d(image, 2, 2, ceil_mode=self.ceil_mode)
+        return convolution.max_pool(image, self.ceil_mode, relu=False)
 
 
 class ReluMaxPool(MaxPool):
@@ -97,7 +97,7 @@ class ReluMaxPool(MaxPool):
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.relu_(super().forward(image))
+        return convolution.max_pool(image, self.ceil_mode, relu=True)
 
 
 class AveragePool(nn.Module):

@@ -1,8 +1,6 @@
-"""Where float32 is trained on the CPU, oneDNN is asked otherwise than torch asks it. Same functions, other rounding.
+"""Dense layers by oneDNN, where float32 is trained on the CPU. Same function, other rounding.
 
-- Dense layers: torch sends their products to MKL, which leaves half of an AMD processor's speed unused.
-- A convolution's bias gradient: oneDNN sums it value by value, a tenth of a small network's step; image by image torch
-  takes a tenth of that, and comes nearer the truth.
+torch sends their products to MKL, which leaves half of an AMD processor's speed unused.
 """
 
 from __future__ import annotations
@@ -24,16 +22,6 @@ def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if value.numel() * len(weight) >= WORTH_IT and _trains(value, weight):
         return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return functional.linear(value, weight, bias)
-
-
-def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
-    """`[N, C, H, W], [filters, C, rows, columns], [filters] -> [N, filters, H', W']`."""
-    if _trains(image, weight) and bias is not None:
-        return _Convolution.apply(image, weight, bias, stride, padding)  # type: ignore[no-any-return, no-untyped-call]
-    return functional.conv2d(image, weight, bias, stride, padding)
-
-
-Pair = tuple[int, int]
 
 
 def _trains(value: Tensor, weight: Tensor) -> bool:
@@ -69,20 +57,3 @@ class _Linear(torch.autograd.Function):
             product(gradient.t(), value.t()) if to_weight else None,
             gradient.sum(0) if to_bias else None,
         )
-
-
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair) -> Tensor:
-        ctx.save_for_backward(image, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return functional.conv2d(image, weight, bias, stride, padding)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        image, weight = ctx.saved_tensors
-        to_image, to_weight, to_bias, *_ = ctx.needs_input_grad
-        dilation, transposed, output_padding, groups = (1, 1), False, (0, 0), 1
-        rest = (ctx.stride, ctx.padding, dilation, transposed, output_padding, groups, (to_image, to_weight, False))
-        of_image, of_weight, _ = torch.ops.aten.convolution_backward(gradient, image, weight, None, *rest)
-        return of_image, of_weight, gradient.sum((2, 3)).sum(0) if to_bias else None, None, None

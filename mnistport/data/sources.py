@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from mnistport.data import idx
 from mnistport.errors import UserError
+from mnistport.files import cache_folder
 
 SOURCES = ("auto", "mnist", "fashion", "digits")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -78,11 +79,11 @@ def load(source: str = "auto", directory: str | os.PathLike[str] | None = None, 
 
 
 def _auto(folder: Path, download: bool) -> DataSet:
-    for place in dict.fromkeys((folder, _cache_folder())):
+    for place in dict.fromkeys((folder, cache_folder())):
         if (raw := _on_disk("mnist", place)) is not None:
             return _read("mnist", raw)
     try:
-        raw = _fetch("mnist", _cache_folder(), download)
+        raw = _fetch("mnist", cache_folder(), download)
     except _NotDownloadedError as error:
         _say_digits_once(f"no MNIST in {folder}; {error}")
         return _digits()
@@ -99,15 +100,11 @@ def _say_digits_once(reason: str) -> None:
     _said_digits = True
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnistport"
-
-
 def _folder(directory: str | os.PathLike[str] | None) -> Path:
     """The folder asked for, which must exist, or the cache folder, which need not."""
     given = directory or os.environ.get("MNISTPORT_DATA")
     if not given:
-        return _cache_folder()
+        return cache_folder()
     folder = Path(os.path.expanduser(given))
     if not os.path.isdir(folder):
         asked = "data directory" if directory else "MNISTPORT_DATA"
