@@ -23,7 +23,8 @@ from mnistport import kernels
 Pair = tuple[int, int]
 
 LANGUAGE = {torch.float32: "float", torch.float64: "double"}
-LARGEST = 2**31 - 1
+LARGEST = 2**28
+"""Numbers in an array: the kernels count places in 32 bits."""
 
 
 def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
@@ -35,9 +36,9 @@ def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair
 
 def max_pool(image: Tensor, ceil_mode: bool, relu: bool) -> Tensor:
     """2x2 max-pooling with stride 2, and ReLU if asked for: `[N, C, H, W] -> [N, C, H', W']`."""
-    made_by = image.grad_fn
-    if isinstance(made_by, _Convolution._backward_cls) and _can_skip(made_by, image):  # type: ignore[attr-defined]
-        inputs = (*made_by.saved_tensors, made_by.bias, made_by.padding)  # type: ignore[attr-defined]
+    made_by: Any = image.grad_fn
+    if isinstance(made_by, _MADE_BY_CONVOLUTION) and _can_skip(made_by, image):
+        inputs = (*made_by.saved_tensors, made_by.bias, made_by.padding)
         return _PooledConvolution.apply(image.detach(), *inputs, ceil_mode, relu)  # type: ignore[no-any-return, no-untyped-call]
     pooled = functional.max_pool2d(image, 2, 2, ceil_mode=ceil_mode)
     return torch.relu_(pooled) if relu else pooled
@@ -52,7 +53,8 @@ def _trains(image: Tensor, weight: Tensor) -> bool:
 def _can_skip(made_by: Any, image: Tensor) -> bool:
     """Whether the kernels can take these sizes, and nobody asked for the gradient in between."""
     wanted = image.retains_grad or image._backward_hooks
-    fits = made_by.stride == (1, 1) and min(image.shape[2:]) > 1 and 0 < image.numel() <= LARGEST
+    most = max(tensor.numel() for tensor in (image, *made_by.saved_tensors))
+    fits = made_by.stride == (1, 1) and min(image.shape[2:]) > 1 and image.numel() and most <= LARGEST
     return bool(fits and not wanted and not kernels.why_not())
 
 
@@ -67,6 +69,9 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         image, weight = ctx.saved_tensors
         return (*_gradients(ctx.needs_input_grad, gradient, image, weight, ctx.stride, ctx.padding), None, None)
+
+
+_MADE_BY_CONVOLUTION: Any = _Convolution._backward_cls  # type: ignore[attr-defined]
 
 
 def _gradients(
@@ -129,13 +134,13 @@ def _unpooled(gradient: Tensor, winner: Tensor, size: torch.Size) -> Tensor:
 DROPPED = 4
 """In a `winner`, where ReLU gave 0; else the place in the window, 0 to 3 in reading order."""
 
-_OPERATIONS = torch.library.Library("mnistport", "DEF")
+_OPERATIONS = torch.library.Library("mnistport", "DEF")  # type: ignore[no-untyped-call]
 
 
 def _operation(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def define(function: Callable[..., Any]) -> Callable[..., Any]:
-        _OPERATIONS.define(signature)
-        _OPERATIONS.impl(signature.partition("(")[0], function, "CPU")
+        _OPERATIONS.define(signature)  # type: ignore[no-untyped-call]
+        _OPERATIONS.impl(signature.partition("(")[0], function, "CPU")  # type: ignore[no-untyped-call]
         return function
 
     return define

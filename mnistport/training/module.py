@@ -14,10 +14,10 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mnistport import networks, process
+from mnistport import kernels, networks, process
 from mnistport.data.batches import rank_share
 from mnistport.errors import UserError
-from mnistport.layers import float32
+from mnistport.layers import MaxPool, float32
 from mnistport.network import BatchAccuracy, StageAccuracy
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoints import refuse
@@ -140,6 +140,11 @@ class Classifier(pl.LightningModule):
         self.batch_size = data.batch_size
         self.share = rank_share(self.batch_size, self.trainer.global_rank, self.trainer.world_size)
         self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
+        pools = weight.device.type == "cpu" and any(isinstance(layer, MaxPool) for layer in self.net.modules())
+        if pools and (reason := kernels.why_not()):
+            rank_zero_info(
+                f"the convolutions' gradients by torch, not by kernels of our own, which are faster: {reason}"
+            )
 
     def on_fit_end(self) -> None:
         """Let go of the training images, and give back what was taken from the trainer."""

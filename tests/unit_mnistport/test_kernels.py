@@ -1,0 +1,88 @@
+"""How the kernels come to be: compiled once, kept, made anew where damaged, done without where they cannot be."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnistport import kernels
+
+ASK = "from mnistport import kernels; print(kernels.why_not())"
+needs_compiler = pytest.mark.skipif(bool(kernels.why_not()), reason=f"no kernels: {kernels.why_not()}")
+
+
+def why_not(cache: Path, **environment: str) -> str:
+    """What a process of its own says, with this cache."""
+    told = {**os.environ, "XDG_CACHE_HOME": str(cache), **environment}
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, env=told)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def kept(cache: Path) -> dict[str, int]:
+    """Every file in the cache, and when it was made."""
+    return {path.name: path.stat().st_mtime_ns for path in (cache / "mnistport").iterdir()}
+
+
+@needs_compiler
+def test_they_are_compiled_once_and_made_anew_where_damaged(tmp_path: Path) -> None:
+    assert why_not(tmp_path) == ""
+    first = kept(tmp_path)
+    assert sorted(name.split("-")[1] for name in first) == ["double", "float"]
+    assert why_not(tmp_path) == ""
+    assert kept(tmp_path) == first
+    damaged = next((tmp_path / "mnistport").iterdir())
+    damaged.write_bytes(b"not a library")
+    assert why_not(tmp_path) == ""
+    assert damaged.stat().st_size > 1000
+    assert kept(tmp_path).keys() == first.keys()
+
+
+@needs_compiler
+def test_without_a_folder_to_keep_them_in_they_are_made_for_the_process(tmp_path: Path) -> None:
+    nowhere = tmp_path / "file"
+    nowhere.write_text("")
+    assert why_not(nowhere) == ""
+    assert list(tmp_path.iterdir()) == [nowhere]
+
+
+def test_the_reason_is_told_where_there_are_none(tmp_path: Path) -> None:
+    assert why_not(tmp_path, MNISTPORT_KERNELS="0") == "MNISTPORT_KERNELS=0"
+    assert (
+        why_not(tmp_path, CC="no-such-compiler")
+        == "there is no C compiler: no-such-compiler: No such file or directory"
+    )
+    failing = tmp_path / "failing"
+    failing.write_text("#!/bin/sh\necho 'pooled.c:1: fatal error: omp.h: No such file' >&2\nexit 1\n")
+    failing.chmod(0o755)
+    assert why_not(tmp_path, CC=str(failing)).endswith(
+        "cannot compile pooled.c: pooled.c:1: fatal error: omp.h: No such file"
+    )
+    idle = why_not(tmp_path, CC="true")
+    assert idle.startswith("what was made of pooled.c cannot be loaded: ")
+    assert not list((tmp_path / "mnistport").iterdir())
+
+
+def test_training_goes_on_without_them_and_says_why(tmp_path: Path) -> None:
+    words = [
+        "fit",
+        "--config",
+        "deep",
+        "--data.source",
+        "digits",
+        "--trainer.max_steps",
+        "2",
+        "--trainer.accelerator",
+        "cpu",
+    ]
+    told = {**os.environ, "MNISTPORT_KERNELS": "0"}
+    command = [sys.executable, "-m", "mnistport", *words, "--trainer.default_root_dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=told)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "kernels" in line]
+    assert said == [
+        "the convolutions' gradients by torch, not by kernels of our own, which are faster: MNISTPORT_KERNELS=0"
+    ]
