@@ -25,7 +25,7 @@
 enum {
     LANES = BYTES / sizeof(REAL),
     WIDEST = 12, /* vectors that are summed side by side, in registers */
-    BLOCK = 16,  /* filters whose gradients one thread has in hand */
+    BLOCK = 64,  /* filters whose gradients one thread has in hand, at most */
     DROPPED = 4  /* in place of the winner's number 0 to 3: ReLU gave 0 */
 };
 
@@ -251,7 +251,8 @@ int to_weights(const Shape *shape, const REAL *image, const REAL *gradient, cons
     if (is_one_channel(shape)) return one_channel_to_weights(shape, image, gradient, winner, weight, bias, threads);
     const Shape s = *shape;
     const Layout l = layout_of(&s);
-    const int64_t pooled = s.pooled_rows * s.pooled_columns, blocks = (s.filters + BLOCK - 1) / BLOCK;
+    const int64_t pooled = s.pooled_rows * s.pooled_columns, fair = (s.filters + threads - 1) / threads;
+    const int64_t block_size = least(fair, BLOCK), blocks = (s.filters + block_size - 1) / block_size;
     const int64_t part = part_of(l.row, WIDEST);
     REAL *padded = room((s.images * l.size + LANES) * sizeof(REAL));
     REAL *values = room(threads * BLOCK * (pooled + 1) * sizeof(REAL));
@@ -268,7 +269,7 @@ int to_weights(const Shape *shape, const REAL *image, const REAL *gradient, cons
             with_zeros(padded + n * l.size, image + n * s.rows * s.columns * s.channels, &s, &l);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t block = 0; block < blocks; block++) {
-            const int64_t first = block * BLOCK, filters = least(BLOCK, s.filters - first);
+            const int64_t first = block * block_size, filters = least(block_size, s.filters - first);
             int64_t mine = omp_get_thread_num() * BLOCK * (pooled + 1);
             List list[BLOCK];
             for (int64_t f = 0; f < BLOCK; f++, mine += pooled + 1)
