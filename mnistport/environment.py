@@ -8,17 +8,20 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mnistport import kernels
+
 PACKAGES = ("mnistport", "torch", "torchvision", "tensorflow", "tf-keras", "pytorch-lightning", "numpy")
 
 
 def environment() -> dict[str, object]:
-    """Versions, commit, processor and cores; no paths, no host names."""
+    """Versions, commit, processor, cores, and whose kernels sum gradients on a CPU; no paths, no host names."""
     return {
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
         "commit": LOADED_FROM,
         "system": platform.system(),
         "processor": processor(),
+        "kernels": "torch's" if kernels.why_not() else "ours",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
