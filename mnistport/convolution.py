@@ -38,8 +38,7 @@ def max_pool(image: Tensor, ceil_mode: bool, relu: bool) -> Tensor:
     """2x2 max-pooling with stride 2, and ReLU if asked for: `[N, C, H, W] -> [N, C, H', W']`."""
     made_by: Any = image.grad_fn
     if isinstance(made_by, _MADE_BY_CONVOLUTION) and _can_skip(made_by, image):
-        inputs = (*made_by.saved_tensors, made_by.bias, made_by.padding)
-        return _PooledConvolution.apply(image.detach(), *inputs, ceil_mode, relu)  # type: ignore[no-any-return, no-untyped-call]
+        return _PooledConvolution.apply(image.detach(), *made_by.inputs, made_by.padding, ceil_mode, relu)  # type: ignore[no-any-return, no-untyped-call]
     pooled = functional.max_pool2d(image, 2, 2, ceil_mode=ceil_mode)
     return torch.relu_(pooled) if relu else pooled
 
@@ -53,7 +52,7 @@ def _trains(image: Tensor, weight: Tensor) -> bool:
 def _can_skip(made_by: Any, image: Tensor) -> bool:
     """Whether the kernels can take these sizes, and nobody asked for the gradient in between."""
     wanted = image.retains_grad or image._backward_hooks
-    most = max(tensor.numel() for tensor in (image, *made_by.saved_tensors))
+    most = max(tensor.numel() for tensor in (image, *made_by.inputs[:2]))
     fits = made_by.stride == (1, 1) and min(image.shape[2:]) > 1 and image.numel() and most <= LARGEST
     return bool(fits and not wanted and not kernels.why_not())
 
@@ -62,7 +61,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
         ctx.save_for_backward(image, weight)
-        ctx.bias, ctx.stride, ctx.padding = bias, stride, padding
+        ctx.inputs, ctx.stride, ctx.padding = (image, weight, bias), stride, padding
         return functional.conv2d(image, weight, bias, stride, padding)
 
     @staticmethod

@@ -2,7 +2,8 @@
 
    Of the four values of a window only the largest has a gradient, and none where ReLU is 0. The gradients of the
    convolution's weights and of its input are sums over all values; here they are sums over those few, a quarter of the
-   multiplications or less. Every sum has one order, whatever the number of threads.
+   multiplications or less: lists of values that are not 0, each times a row of numbers. Every sum has one order, whatever
+   the number of threads.
 
    Arrays are laid out as TF1's: images [N][rows][columns][channels], pooled values [N][rows][columns][filters], and
    weights as torch's channels-last [filters][rows][columns][channels]. Compiled once for float and once for double. */
@@ -25,6 +26,7 @@
 enum {
     LANES = BYTES / sizeof(REAL),
     WIDEST = 12, /* vectors that are summed side by side, in registers */
+    FIRST_CACHE = 24576, /* bytes of a processor's nearest cache to make use of */
     BLOCK = 64,  /* filters whose gradients one thread has in hand, at most */
     DROPPED = 4  /* in place of the winner's number 0 to 3: ReLU gave 0 */
 };
@@ -213,14 +215,16 @@ static int one_channel_to_weights(const Shape *shape, const REAL *image, const R
     const Shape s = *shape;
     const Layout l = layout_of(&s);
     const int64_t pooled = s.pooled_rows * s.pooled_columns * s.filters, taps = l.kernel, size = (taps + 1) * s.filters;
-    REAL *padded = room(threads * l.size * sizeof(REAL)), *parts = room(s.images * size * sizeof(REAL));
+    const int64_t each = l.size + l.across + 1; /* a window over the last row and column reads beyond the image */
+    REAL *padded = room(threads * each * sizeof(REAL)), *parts = room(s.images * size * sizeof(REAL));
     if (!padded || !parts) {
         free(padded), free(parts);
         return 1;
     }
 #pragma omp parallel num_threads(threads)
     {
-        REAL *mine = padded + omp_get_thread_num() * l.size;
+        REAL *mine = padded + omp_get_thread_num() * each;
+        memset(mine + l.size, 0, (l.across + 1) * sizeof(REAL));
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < s.images; n++) {
             with_zeros(mine, image + n * s.rows * s.columns, &s, &l);
@@ -234,18 +238,15 @@ static int one_channel_to_weights(const Shape *shape, const REAL *image, const R
             for (int64_t tap = 0; tap <= taps; tap++) {
                 REAL sum = 0;
                 for (int64_t n = 0; n < s.images; n++) sum += parts[n * size + tap * s.filters + f];
-                if (tap < taps)
-                    weight[f * taps + tap] = sum;
-                else if (bias)
-                    bias[f] = sum;
+                *(tap < taps ? weight + f * taps + tap : bias + f) = sum;
             }
     }
     free(padded), free(parts);
     return 0;
 }
 
-/* Of the weights [filters][rows][columns][channels] and the bias [filters] (NULL: not asked for), from the pooled
-   values' gradient. Each filter's is a sum over the winning places of the input beneath the kernel. Nonzero: no memory. */
+/* Of the weights [filters][rows][columns][channels] and the bias [filters], from the pooled values' gradient. Each
+   filter's is a sum over its winning places of the input beneath the kernel. Nonzero: no memory. */
 int to_weights(const Shape *shape, const REAL *image, const REAL *gradient, const uint8_t *winner, REAL *weight,
                REAL *bias, int threads) {
     if (is_one_channel(shape)) return one_channel_to_weights(shape, image, gradient, winner, weight, bias, threads);
@@ -275,7 +276,7 @@ int to_weights(const Shape *shape, const REAL *image, const REAL *gradient, cons
             for (int64_t f = 0; f < BLOCK; f++, mine += pooled + 1)
                 list[f].value = values + mine, list[f].place = places + mine;
             memset(weight + first * l.kernel, 0, filters * l.kernel * sizeof(REAL));
-            if (bias) memset(bias + first, 0, filters * sizeof(REAL));
+            memset(bias + first, 0, filters * sizeof(REAL));
             for (int64_t n = 0; n < s.images; n++) {
                 for (int64_t f = 0; f < filters; f++) list[f].count = 0;
                 for (int64_t at = 0; at < pooled; at++) {
@@ -288,11 +289,9 @@ int to_weights(const Shape *shape, const REAL *image, const REAL *gradient, cons
                     }
                 }
                 for (int64_t f = 0; f < filters; f++) {
-                    if (bias) {
-                        REAL sum = 0;
-                        for (int32_t i = 0; i < list[f].count; i++) sum += list[f].value[i];
-                        bias[first + f] += sum;
-                    }
+                    REAL sum = 0;
+                    for (int32_t i = 0; i < list[f].count; i++) sum += list[f].value[i];
+                    bias[first + f] += sum;
                     for (int64_t r = 0; r < s.kernel_rows; r++)
                         for (int64_t p = 0; p < l.row; p += part)
                             add_rows(weight + (first + f) * l.kernel + r * l.row + p,
@@ -313,7 +312,7 @@ int to_image(const Shape *shape, const REAL *weight, const REAL *gradient, const
     const Layout l = layout_of(&s);
     const int64_t pooled = s.pooled_rows * s.pooled_columns, lists = 4 * pooled, longest = s.filters + 1;
     const int64_t kernels = s.filters * l.kernel;
-    const int64_t fits = 24576 / (BYTES * s.filters); /* vectors of each filter that lie in the first cache together */
+    const int64_t fits = FIRST_CACHE / (BYTES * s.filters); /* vectors of each filter that lie in the first cache together */
     const int64_t part = part_of(l.row, fits < 3 ? 3 : least(fits, WIDEST));
     REAL *copied = room((kernels + LANES) * sizeof(REAL)); /* may be read beyond its end */
     REAL *padded = room(threads * l.size * sizeof(REAL));

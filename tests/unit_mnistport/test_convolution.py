@@ -64,6 +64,7 @@ def test_a_convolutions_value_and_gradients_are_those_of_torchs_own(channels, fi
         *[(1, 16, 5, "SAME", 28, 28), (16, 36, 5, "SAME", 14, 14), (64, 128, 3, "SAME", 7, 7)],
         *[(1, 5, 3, "SAME", 5, 8), (3, 1, 1, "VALID", 2, 2), (1, 16, 7, "SAME", 9, 9), (130, 17, 2, "SAME", 5, 4)],
         *[(1, 32, 4, "SAME", 7, 6), (7, 33, 5, "VALID", 9, 11), (48, 200, 4, "SAME", 3, 6), (1, 48, 5, "VALID", 7, 7)],
+        *[(1, 32, 3, "SAME", 9, 7), (1, 16, 5, "SAME", 3, 3)],
     ],
 )
 def test_gradients_through_pooling_are_those_of_torchs_own(
