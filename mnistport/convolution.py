@@ -52,6 +52,7 @@ def _trains(image: Tensor, weight: Tensor) -> bool:
 def _can_skip(made_by: Any, image: Tensor) -> bool:
     """Whether the kernels can take these sizes, and nobody asked for the gradient in between."""
     wanted = image.retains_grad or image._backward_hooks
+    wanted = wanted or made_by.versions != tuple(tensor._version for tensor in made_by.inputs[:2])  # torch will refuse
     most = max(tensor.numel() for tensor in (image, *made_by.inputs[:2]))
     fits = made_by.stride == (1, 1) and min(image.shape[2:]) > 1 and image.numel() and most <= LARGEST
     return bool(fits and not wanted and not kernels.why_not())
@@ -62,6 +63,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
         ctx.save_for_backward(image, weight)
         ctx.inputs, ctx.stride, ctx.padding = (image, weight, bias), stride, padding
+        ctx.versions = image._version, weight._version
         return functional.conv2d(image, weight, bias, stride, padding)
 
     @staticmethod

@@ -247,3 +247,24 @@ def test_what_the_kernels_cannot_take_is_left_to_torch(monkeypatch, reason):
     value = nn.Sequential(layer, ReluMaxPool())(image)
     value.sum().backward()
     assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("edited", ["weight", "image"])
+@pytest.mark.parametrize("before", ["pooling", "backward"])
+def test_what_was_edited_in_place_is_refused(edited, before):
+    layer, image = Conv2d(2, 3, 3), images(4, 2, 6, 6)
+    layer.double()
+
+    def edit():
+        with torch.no_grad():
+            (layer.weight if edited == "weight" else image).zero_()
+
+    image = image.requires_grad_()
+    convolved = layer(image)
+    if before == "pooling":
+        edit()
+    value = ReluMaxPool()(convolved)
+    if before == "backward":
+        edit()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.sum().backward()

@@ -1,6 +1,7 @@
 """How the kernels come to be: compiled once, kept, made anew where damaged, done without where they cannot be."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,12 @@ def why_not(cache: Path, **environment: str) -> str:
 def kept(cache: Path) -> dict[str, int]:
     """Every file in the cache, and when it was made."""
     return {path.name: path.stat().st_mtime_ns for path in (cache / "mnistport").iterdir()}
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no cc")
+def test_where_there_is_a_compiler_there_are_kernels(tmp_path: Path) -> None:
+    """So that one broken in our own C fails here, and is not taken for a missing compiler by every other test."""
+    assert why_not(tmp_path, MNISTPORT_KERNELS="1", CC="cc") == ""
 
 
 @needs_compiler
