@@ -35,7 +35,11 @@ def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair
 
 
 def max_pool(image: Tensor, ceil_mode: bool, relu: bool) -> Tensor:
-    """2x2 max-pooling with stride 2, and ReLU if asked for: `[N, C, H, W] -> [N, C, H', W']`."""
+    """2x2 max-pooling with stride 2, and ReLU if asked for: `[N, C, H, W] -> [N, C, H', W']`.
+
+    Where a convolution made the image, gradients go past it to the convolution's own inputs. Who wants the image's own
+    gradient has to say so (`retain_grad`, a hook) before it is pooled; `torch.autograd.grad` finds none afterwards.
+    """
     made_by: Any = image.grad_fn
     if isinstance(made_by, _MADE_BY_CONVOLUTION) and _can_skip(made_by, image):
         return _PooledConvolution.apply(image.detach(), *made_by.inputs, made_by.padding, ceil_mode, relu)  # type: ignore[no-any-return, no-untyped-call]
@@ -50,7 +54,7 @@ def _trains(image: Tensor, weight: Tensor) -> bool:
 
 
 def _can_skip(made_by: Any, image: Tensor) -> bool:
-    """Whether the kernels can take these sizes, and nobody asked for the gradient in between."""
+    """Whether the kernels can take these sizes, and nobody has asked for the gradient in between."""
     wanted = image.retains_grad or image._backward_hooks
     wanted = wanted or made_by.versions != tuple(tensor._version for tensor in made_by.inputs[:2])  # torch will refuse
     most = max(tensor.numel() for tensor in (image, *made_by.inputs[:2]))
@@ -127,7 +131,7 @@ def _unpooled(gradient: Tensor, winner: Tensor, size: torch.Size) -> Tensor:
     place = (y + winner // 2) * size[3] + x + winner % 2
     alive = winner != DROPPED
     flat = torch.zeros(*size[:2], size[2] * size[3], dtype=gradient.dtype)
-    return flat.scatter_add(2, (place * alive).flatten(2), (gradient * alive).flatten(2)).view(size)
+    return flat.scatter_add(2, (place * alive).flatten(2), torch.where(alive, gradient, 0.0).flatten(2)).view(size)
 
 
 # The kernels as operations of torch's, which `training/trace.py` can write down. Images are channels-last. ------------

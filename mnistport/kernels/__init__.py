@@ -1,7 +1,7 @@
 """Kernels in C, compiled where they run the first time they are needed; without a compiler torch's own do the work.
 
-`pooled.c` is compiled by `cc`, or whatever the environment's CC says, in half a second, and kept in the cache folder.
-MNISTPORT_KERNELS=0 does without.
+`pooled.c` is compiled by `cc`, or whatever the environment's CC says, for each precision in half a second, and kept in
+the cache folder. MNISTPORT_KERNELS=0 does without.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import hashlib
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -48,41 +50,58 @@ def library(real: str) -> ctypes.CDLL:
     """
     import torch  # noqa: F401  # has loaded its OpenMP by then, which ours will share; two would fight for the cores
 
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    folder = cache_folder()
-    kept = folder / f"{SOURCE.stem}-{real}-{_fingerprint(compiler, real)}.so"
+    compiler = _compiler()
+    kept = _kept(compiler, real)
+    if kept is not None:
+        with suppress(OSError):  # not there yet, or damaged, or where nothing may be run
+            return ctypes.CDLL(str(kept))
     try:
-        return ctypes.CDLL(str(kept))
-    except OSError:  # not there yet, or damaged
-        pass
-    with tempfile.TemporaryDirectory(prefix="mnistport-") as elsewhere:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            made = kept.with_name(f".{kept.name}.{os.getpid()}")
-            made.touch()
-        except OSError:  # then for this process alone
-            made = Path(elsewhere) / kept.name
-        try:
+        with tempfile.TemporaryDirectory(prefix="mnistport-") as folder:
+            made = Path(folder) / f"{SOURCE.stem}.so"
             _compile([*compiler, *FLAGS, f"-DREAL={real}", str(SOURCE), "-o", str(made)])
             loaded = ctypes.CDLL(str(made))
-            os.replace(made, kept if made.parent == folder else made)
-        except OSError as error:
-            raise UnavailableError(f"what was made of {SOURCE.name} cannot be loaded: {error}") from error
-        finally:
-            made.unlink(missing_ok=True)
+            if kept is not None:
+                _keep(made, kept)
+    except OSError as error:
+        raise UnavailableError(f"what was made of {SOURCE.name} cannot be loaded: {error}") from error
     return loaded
+
+
+def _compiler() -> list[str]:
+    told = os.environ.get("CC", "")
+    try:
+        return shlex.split(told) or ["cc"]
+    except ValueError as error:
+        raise UnavailableError(f"CC={told} is no command: {error}") from error
 
 
 def _compile(words: list[str]) -> None:
     try:
-        subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+        subprocess.run(words, capture_output=True, text=True, errors="replace", check=True, timeout=120)
     except subprocess.CalledProcessError as error:
-        said = next((line for line in error.stderr.splitlines() if "error" in line), f"exit status {error.returncode}")
+        told = (line for line in error.stderr.splitlines() if "error" in line or "cannot find" in line)
+        said = next(told, f"exit status {error.returncode}")
         raise UnavailableError(f"{words[0]} cannot compile {SOURCE.name}: {said}") from error
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{words[0]} did not end compiling {SOURCE.name}") from error
     except OSError as error:
         raise UnavailableError(f"there is no C compiler: {words[0]}: {error.strerror}") from error
+
+
+def _kept(compiler: list[str], real: str) -> Path | None:
+    """Where it is kept from process to process; None where there is no home to keep it in."""
+    try:
+        return cache_folder() / f"{SOURCE.stem}-{real}-{_fingerprint(compiler, real)}.so"
+    except RuntimeError:
+        return None
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Copy beside and rename: others may be doing the same. Where it cannot be kept it is made anew each time."""
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".keeping-") as beside:
+            os.replace(shutil.copy(made, beside), kept)
 
 
 def _fingerprint(compiler: list[str], real: str) -> str:

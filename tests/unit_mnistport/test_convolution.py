@@ -205,7 +205,7 @@ def test_gradients_of_gradients_are_those_of_torchs_own(pooled):
 
     def second(function) -> torch.Tensor:
         value = function(image, layer.weight, layer.bias)
-        (first,) = torch.autograd.grad(value.pow(3).sum(), image, create_graph=True)
+        (first,) = torch.autograd.grad((value + 1).pow(3).sum(), image, create_graph=True)  # not 0 at dead units
         return torch.autograd.grad(first.square().sum(), layer.weight)[0]
 
     def ours(image, weight, bias):

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,21 +57,47 @@ def test_without_a_folder_to_keep_them_in_they_are_made_for_the_process(tmp_path
     assert list(tmp_path.iterdir()) == [nowhere]
 
 
-def test_the_reason_is_told_where_there_are_none(tmp_path: Path) -> None:
+@needs_compiler
+def test_without_a_home_they_are_made_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(kernels, "cache_folder", nowhere)
+    assert kernels.library.__wrapped__("float").max_pool
+
+
+@needs_compiler
+def test_threads_that_need_them_at_once_all_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(kernels.library.__wrapped__, ["float"] * 4))
+    assert all(library.max_pool for library in got)
+    assert [name.split("-")[1] for name in kept(tmp_path)] == ["float"]
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [
+        ("no-such-compiler", "there is no C compiler: no-such-compiler: No such file or directory"),
+        ('gcc "', 'CC=gcc " is no command: No closing quotation'),
+        ("true", "what was made of pooled.c cannot be loaded: "),
+        ("echo 'a.c:1: fatal error: omp.h: No such file'", "{} cannot compile pooled.c: a.c:1: fatal error: omp.h: No"),
+        ("echo '/usr/bin/ld: cannot find -lgomp'", "{} cannot compile pooled.c: /usr/bin/ld: cannot find -lgomp"),
+        (r"printf '\377 error'", "{} cannot compile pooled.c: \ufffd error"),
+    ],
+)
+def test_the_reason_is_told_where_there_are_none(tmp_path: Path, compiler: str, reason: str) -> None:
+    if "{}" in reason:  # a compiler that says so and fails
+        script = tmp_path / "failing"
+        script.write_text(f"#!/bin/sh\n{compiler} >&2\nexit 1\n")
+        script.chmod(0o755)
+        compiler, reason = str(script), reason.format(script)
+    assert why_not(tmp_path, CC=compiler).startswith(reason)
+    assert not (tmp_path / "mnistport").exists()
+
+
+def test_they_can_be_done_without(tmp_path: Path) -> None:
     assert why_not(tmp_path, MNISTPORT_KERNELS="0") == "MNISTPORT_KERNELS=0"
-    assert (
-        why_not(tmp_path, CC="no-such-compiler")
-        == "there is no C compiler: no-such-compiler: No such file or directory"
-    )
-    failing = tmp_path / "failing"
-    failing.write_text("#!/bin/sh\necho 'pooled.c:1: fatal error: omp.h: No such file' >&2\nexit 1\n")
-    failing.chmod(0o755)
-    assert why_not(tmp_path, CC=str(failing)).endswith(
-        "cannot compile pooled.c: pooled.c:1: fatal error: omp.h: No such file"
-    )
-    idle = why_not(tmp_path, CC="true")
-    assert idle.startswith("what was made of pooled.c cannot be loaded: ")
-    assert not list((tmp_path / "mnistport").iterdir())
 
 
 def test_training_goes_on_without_them_and_says_why(tmp_path: Path) -> None:
