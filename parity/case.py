@@ -37,7 +37,7 @@ class Case:
         device: Where our side runs.
         seed: Of initial weights and draws.
         data_set: What the data was asked for: `source`, `directory`.
-        cache: Runners and trained weights, shared by the cases of one reference.
+        cache: Runners, weights and TF1's answers, shared by the cases of one reference.
     """
 
     reference: Reference
@@ -72,10 +72,14 @@ class Case:
 
     def weights(self) -> Answer:
         """Weights of order one at every depth, float32 values: normal, deviation 1 / sqrt(fan in), vectors 0.1."""
-        rng = np.random.default_rng(self.seed)
-        shapes = self.theirs().shapes.items()
-        normal = {name: rng.standard_normal(shape) / root_fan_in(shape) for name, shape in shapes}
-        return self.admissible(normal)
+        key = ("weights", self.seed)
+        if key not in self.cache:
+            rng = np.random.default_rng(self.seed)
+            shapes = self.theirs().shapes.items()
+            normal = {name: rng.standard_normal(shape) / root_fan_in(shape) for name, shape in shapes}
+            self.cache[key] = self.admissible(normal)
+        weights: Answer = self.cache[key]
+        return weights
 
     def admissible(self, values: Mapping[str, Array]) -> Answer:
         """Weights both sides can be given: what has a counterpart; positive where it must be; counters at 0.

@@ -9,7 +9,7 @@ Sides are `ours` and `theirs`. The *reference* is what ours is measured against:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
@@ -263,34 +263,62 @@ def _not_finite(sides: Mapping[str, Array], unfit: Array) -> dict[str, Any]:
     return {"problem": problem, "worst_index": index}
 
 
+_BLOCK = 1 << 15
+"""Values measured at once: few enough that whatever is computed on the way stays in the processor's cache."""
+
+
 def _figures(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
-    """Every figure of a comparison. Only finite values are measured; the others have been found to agree."""
-    shape, places = sides["ours"].shape, np.flatnonzero(np.isfinite(sides["ours"]))
-    values = {side: array.ravel()[places] for side, array in sides.items()}
-    reference = values.get("arbiter", values["theirs"])
+    """Every figure of a comparison, block by block."""
+    shape, flat = sides["ours"].shape, {side: array.ravel() for side, array in sides.items()}
+    starts = range(0, flat["ours"].size, _BLOCK)
+    blocks = [_measured({side: a[start : start + _BLOCK] for side, a in flat.items()}, limit) for start in starts]
+    figures = {name: together(block[name] for block in blocks) for name, together in _TOGETHER.items()}
+    figures["theirs_error"] = max(block["theirs_error"] for block in blocks) if "arbiter" in sides else None
+    if figures["num_different"]:
+        differing = [(start, block) for start, block in zip(starts, blocks, strict=True) if block["num_different"]]
+        start, block = max(differing, key=lambda found: found[1]["max_abs"])  # of equal gaps the first
+        worst = start + block["worst"]
+        figures["worst_index"] = tuple(int(i) for i in np.unravel_index(worst, shape))
+        figures |= {f"{side}_at_worst": array[worst].item() for side, array in flat.items()}
+    return figures
+
+
+_TOGETHER: Mapping[str, Callable[[Iterable[Any]], Any]] = {
+    **dict.fromkeys(("max_abs", "max_rel", "max_ulp", "scale"), max),
+    **dict.fromkeys(("num_over", "num_different", "num_nonfinite"), sum),
+}
+"""How the figures of blocks become those of the whole."""
+
+
+def _measured(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
+    """The figures of one block. Only finite values are measured; the others have been found to agree."""
+    finite = np.isfinite(sides["ours"])
+    if not finite.all():
+        sides = {side: array[finite] for side, array in sides.items()}
+    ours, theirs = sides["ours"], sides["theirs"]
+    reference = sides.get("arbiter", theirs)
     size = np.abs(reference.astype(np.float64))
-    with np.errstate(all="ignore"):  # a gap past the range is inf and over any limit; 0/0 is mended below
-        gap, ulp, different = _gaps(values["ours"], reference)
-        relative = np.where(gap == 0, 0.0, gap / size)
-        theirs_error = np.abs(values["theirs"].astype(np.float64) - reference).max(initial=0.0)
+    with np.errstate(all="ignore"):  # a gap past the range is inf and over any limit
+        gap, ulp, different = _gaps(ours, reference)
+        relative = np.fmax.reduce(gap / size, initial=0.0)  # 0/0 is no gap, and fmax leaves it out
+        theirs_error = np.abs(theirs.astype(np.float64) - reference).max(initial=0.0)
     within = gap <= limit
     if limit == 0:
         within &= ~different
-    figures: dict[str, Any] = {
+    worst = None
+    if different.any():
+        worst = int(np.flatnonzero(finite)[gap.argmax() if gap.any() else different.argmax()])
+    return {
         "max_abs": float(gap.max(initial=0.0)),
-        "max_rel": float(relative.max(initial=0.0)),
+        "max_rel": float(relative),
         "max_ulp": min(int(ulp.max(initial=0)), np.iinfo(np.int64).max),
         "num_over": int(np.sum(~within)),
         "num_different": int(np.sum(different)),
-        "num_nonfinite": sides["ours"].size - places.size,
+        "num_nonfinite": int(np.sum(~finite)),
         "scale": float(size.max(initial=0.0)),
-        "theirs_error": float(theirs_error) if "arbiter" in values else None,
+        "theirs_error": float(theirs_error),
+        "worst": worst,
     }
-    if different.any():
-        worst = int(np.where(different, gap, -1.0).argmax())
-        figures["worst_index"] = tuple(int(i) for i in np.unravel_index(places[worst], shape))
-        figures |= {f"{side}_at_worst": array[worst].item() for side, array in values.items()}
-    return figures
 
 
 def _same_bits(ours: Array, theirs: Array, arbiter: Array | None = None) -> bool:
@@ -338,10 +366,10 @@ def _rank(array: Array) -> Array:
     """Floats as integers that grow by one from each float to the next, with both zeros at 0."""
     signed = np.dtype(f"i{array.dtype.itemsize}")
     bits = array.astype(array.dtype.newbyteorder("=")).view(signed)
-    return np.where(bits < 0, np.iinfo(signed).min - bits, bits)
+    sign, size = bits >> (8 * signed.itemsize - 1), bits & np.iinfo(signed).max  # sign: -1 or 0
+    return (size ^ sign) - sign  # -size or size; without a branch, which random signs would mislead
 
 
 def _steps_apart(ours: Array, reference: Array) -> NDArray[np.uint64]:
     """|ours - reference| of integers, exact over the whole range of 64 bits: unsigned subtraction wraps back."""
-    a, b = ours.astype(np.uint64), reference.astype(np.uint64)
-    return np.where(ours > reference, a - b, b - a)
+    return np.maximum(ours, reference).astype(np.uint64) - np.minimum(ours, reference).astype(np.uint64)

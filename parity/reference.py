@@ -208,7 +208,7 @@ class Reference:
     data: Callable[..., Data]
     positive: Collection[str] = ()
     draws: Sequence[Draw] = ()
-    trained_steps: int = 300
+    trained_steps: int = 200
     train: Callable[[Any, int, Path | None], Trained] | None = None
     nonfinite_loss: bool = False
     differences: Sequence[Difference] = ()

@@ -93,14 +93,16 @@ def float32_bound(theirs32: Array, arbiter64: Array) -> Bound:
     if theirs32.shape != arbiter64.shape:
         raise ValueError(f"shape {theirs32.shape} against the arbiter's {arbiter64.shape}")
     finite = np.isfinite(theirs32) & np.isfinite(arbiter64)
-    theirs, truth = theirs32[finite].astype(np.float64), arbiter64[finite].astype(np.float64)
-    return rounding(float(np.abs(theirs - truth).max(initial=0.0)), scale_of(truth))
+    with np.errstate(invalid="ignore"):  # inf - inf, which is left out
+        error = np.abs(theirs32.astype(np.float64) - arbiter64)
+    largest = [float(size.max(initial=0.0, where=finite)) for size in (error, np.abs(arbiter64))]
+    return rounding(*largest)
 
 
 def scale_of(array: Array) -> float:
     """The largest finite |value| of an array; 0 if it has none."""
-    finite = np.asarray(array, np.float64)[np.isfinite(array)]
-    return float(np.abs(finite).max(initial=0.0))
+    size = np.abs(np.asarray(array, np.float64))
+    return float(size.max(initial=0.0, where=np.isfinite(size)))
 
 
 def by_scale(rule: Callable[[float], Bound]) -> Callable[[str, Array], Bound]:

@@ -79,6 +79,31 @@ def test_figures_are_each_the_largest_at_its_own_place() -> None:
     assert (result.num_over, result.num_different) == (1, 2)
 
 
+@pytest.mark.parametrize("limit", [0.0, 1e-3])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int16", "bool"])
+def test_a_tensor_is_measured_in_blocks_and_the_figures_are_the_whole_tensors(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, limit: float
+) -> None:
+    whole = 9 * random(7, 11)
+    theirs, ours = whole.astype(dtype), (whole + 1e-3 * random(7, 11, seed=1)).astype(dtype)
+    ours[5:7, 3] = theirs[5:7, 3] = theirs[0, 0]
+    ours[5:7, 3] = ~ours[5:7, 3] if dtype == "bool" else ours[5:7, 3] + 4  # the largest gap, twice: told is the first
+    options: dict[str, Any] = {}
+    if dtype.startswith("float"):
+        ours[2, 4] = theirs[2, 4] = np.nan
+        whole[2, 4] = np.nan
+        options = {"arbiter": whole, "allow_nonfinite": True}
+    results = []
+    for size in (1, 3, 7, 1000):
+        monkeypatch.setattr("parity.compare._BLOCK", size)
+        results.append(found(ours, theirs, Bound(limit, "some"), **options))
+    assert all(result == results[-1] for result in results)
+    gaps = np.abs(ours.astype(float) - (whole if options else theirs))
+    assert results[0].max_abs == np.nanmax(gaps)
+    assert results[0].num_over == np.nansum(gaps > (limit if dtype.startswith("float") else 0))
+    assert results[0].worst_index == np.unravel_index(np.nanargmax(gaps), gaps.shape)
+
+
 def test_the_sign_of_the_difference_does_not_matter() -> None:
     assert found([0.0], [2.0]).max_abs == found([2.0], [0.0]).max_abs == 2.0
 
