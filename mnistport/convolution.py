@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnistport import kernels
+from mnistport.autograd import trains
 
 Pair = tuple[int, int]
 
@@ -31,7 +32,7 @@ PATCHES = 2**21
 
 def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
     """`[N, C, H, W], [filters, C, rows, columns], [filters] -> [N, filters, H', W']`."""
-    if _trains(image, weight):
+    if weight.dtype in LANGUAGE and trains(image, weight):
         return _Convolution.apply(image, weight, bias, stride, padding)  # type: ignore[no-any-return, no-untyped-call]
     return _convolved(image, weight, bias, stride, padding)
 
@@ -61,12 +62,6 @@ def _convolved(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair,
             parts = torch.split(image, few)
             return torch.cat([functional.conv2d(part, weight, bias, stride, padding) for part in parts])
     return functional.conv2d(image, weight, bias, stride, padding)
-
-
-def _trains(image: Tensor, weight: Tensor) -> bool:
-    """Whether a step of training is under way on the CPU."""
-    plain = image.dtype == weight.dtype and weight.dtype in LANGUAGE and not torch.is_autocast_enabled("cpu")
-    return plain and image.device.type == "cpu" and torch.is_grad_enabled() and weight.requires_grad
 
 
 def _can_skip(made_by: Any, image: Tensor) -> bool:

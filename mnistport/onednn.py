@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mnistport.autograd import trains
+
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
 WORTH_IT = 1 << 22
@@ -19,16 +21,15 @@ WORTH_IT = 1 << 22
 
 def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`[N, F], [units, F], [units] -> [N, units]`."""
-    if value.numel() * len(weight) >= WORTH_IT and _trains(value, weight):
+    if _fits(value, weight) and trains(value, weight):
         return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return functional.linear(value, weight, bias)
 
 
-def _trains(value: Tensor, weight: Tensor) -> bool:
-    """Whether a step of training is under way, in float32, on the CPU."""
-    plain = value.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+def _fits(value: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN is there for it, and it is worth it."""
     asked = AVAILABLE and bool(torch.backends.mkldnn.enabled)  # type: ignore[attr-defined]
-    return asked and plain and value.device.type == "cpu" and torch.is_grad_enabled() and weight.requires_grad
+    return asked and value.dtype == torch.float32 and value.numel() * len(weight) >= WORTH_IT
 
 
 def _times_transposed(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:

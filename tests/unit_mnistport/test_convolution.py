@@ -255,16 +255,43 @@ def test_what_is_not_trained_is_left_to_torch(monkeypatch):
     ReluMaxPool()(torch.randn(4, 1, 6, 6, requires_grad=True)).sum().backward()
 
 
-@pytest.mark.parametrize("reason", ["stride", "one row", "no image", "no kernels"])
+@pytest.mark.parametrize("reason", ["stride", "one row", "no image", "too large", "no kernels"])
 def test_what_the_kernels_cannot_take_is_left_to_torch(monkeypatch, reason):
     monkeypatch.setattr(convolution._PooledConvolution, "apply", lambda *_: pytest.fail("a kernel was asked"))
     layer = Conv2d(1, 2, 3, stride=2 if reason == "stride" else 1)
     image = torch.randn(0 if reason == "no image" else 4, 1, 1 if reason == "one row" else 6, 6)
+    if reason == "too large":
+        monkeypatch.setattr(convolution, "LARGEST", image.numel() * 2 - 1)  # the convolved image is just over it
     if reason == "no kernels":
         monkeypatch.setattr(kernels, "why_not", lambda: "a reason")
     value = nn.Sequential(layer, ReluMaxPool())(image)
     value.sum().backward()
     assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_torchs_function_transforms_see_torchs_own_convolution(pooled):
+    torch.manual_seed(0)
+    layer, image = Conv2d(2, 3, 3).double(), images(4, 2, 6, 6)
+    model = nn.Sequential(layer, ReluMaxPool()) if pooled else layer
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+
+    def loss(weights, image):
+        return torch.func.functional_call(model, weights, (image,)).square().sum()
+
+    model(image).square().sum().backward()
+    ours = {name: weight.grad for name, weight in model.named_parameters()}
+    whole = torch.func.grad(loss)(weights, image)
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, image[:, None])
+    _, along = torch.func.jvp(lambda w: loss(w, image), (weights,), (ours,))
+    with torch.autograd.forward_ad.dual_level():
+        dual = {n: torch.autograd.forward_ad.make_dual(w.requires_grad_(), ours[n]) for n, w in weights.items()}
+        tangent = torch.autograd.forward_ad.unpack_dual(loss(dual, image)).tangent
+    for name, gradient in ours.items():
+        assert torch.allclose(whole[name], gradient, rtol=1e-10)
+        assert torch.allclose(each[name].sum(0), gradient, rtol=1e-10)
+    square = sum(gradient.square().sum() for gradient in ours.values())
+    assert torch.allclose(along, square) and torch.allclose(tangent, square)
 
 
 @pytest.mark.parametrize("edited", ["weight", "image"])

@@ -69,3 +69,17 @@ def test_gradients_of_gradients_are_those_of_torchs_own():
         return torch.autograd.grad(first.square().sum(), layer.weight)[0]
 
     assert torch.allclose(second(onednn.linear), second(functional.linear), rtol=1e-4)
+
+
+def test_torchs_function_transforms_see_torchs_own_product():
+    torch.manual_seed(0)
+    layer, value = Dense(3, 2), torch.randn(4, 3)
+    weights = {name: weight.detach() for name, weight in layer.named_parameters()}
+
+    def loss(weights, value):
+        return torch.func.functional_call(layer, weights, (value,)).square().sum()
+
+    layer(value).square().sum().backward()
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, value[:, None])
+    for name, weight in layer.named_parameters():
+        assert torch.allclose(each[name].sum(0), weight.grad)
