@@ -26,15 +26,13 @@ Pair = tuple[int, int]
 LANGUAGE = {torch.float32: "float", torch.float64: "double"}
 LARGEST = 2**28
 """Numbers in an array: the kernels count places in 32 bits."""
-PATCHES = 2**21
-"""Numbers in the patches of a float64 convolution that stay in the cache: 16 MB."""
 
 
 def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
     """`[N, C, H, W], [filters, C, rows, columns], [filters] -> [N, filters, H', W']`."""
     if weight.dtype in LANGUAGE and trains(image, weight):
         return _Convolution.apply(image, weight, bias, stride, padding)  # type: ignore[no-any-return, no-untyped-call]
-    return _convolved(image, weight, bias, stride, padding)
+    return functional.conv2d(image, weight, bias, stride, padding)
 
 
 def max_pool(image: Tensor, ceil_mode: bool, relu: bool) -> Tensor:
@@ -48,20 +46,6 @@ def max_pool(image: Tensor, ceil_mode: bool, relu: bool) -> Tensor:
         return _PooledConvolution.apply(image.detach(), *made_by.inputs, made_by.padding, ceil_mode, relu)  # type: ignore[no-any-return, no-untyped-call]
     pooled = functional.max_pool2d(image, 2, 2, ceil_mode=ceil_mode)
     return torch.relu_(pooled) if relu else pooled
-
-
-def _convolved(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
-    """torch's convolution; in float64 on the CPU of a few images at a time, which takes half as long.
-
-    torch writes out the patch that each product of a float64 convolution takes, for all its images, then multiplies:
-    those of a hundred images (125 MB in `deep`) have left the cache by then.
-    """
-    if image.dtype == torch.float64 and image.device.type == "cpu" and image.dim() == 4 and image.numel():
-        few = max(torch.get_num_threads(), PATCHES // (image[0, 0].numel() * weight[0].numel()))
-        if few < len(image):
-            parts = torch.split(image, few)
-            return torch.cat([functional.conv2d(part, weight, bias, stride, padding) for part in parts])
-    return functional.conv2d(image, weight, bias, stride, padding)
 
 
 def _can_skip(made_by: Any, image: Tensor) -> bool:
@@ -79,7 +63,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(image, weight)
         ctx.inputs, ctx.stride, ctx.padding = (image, weight, bias), stride, padding
         ctx.versions = image._version, weight._version
-        return _convolved(image, weight, bias, stride, padding)
+        return functional.conv2d(image, weight, bias, stride, padding)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:

@@ -54,24 +54,6 @@ def test_a_convolutions_value_and_gradients_are_those_of_torchs_own(channels, fi
     agree(ours, torch.autograd.grad(expected, double, incoming.double()), 2e-6)
 
 
-@pytest.mark.parametrize("trains", [True, False])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("count", [1, 2, 5, 64, 65])
-def test_float64_a_few_images_at_a_time_is_all_at_once_bit_for_bit(monkeypatch, count, channels, trains):
-    torch.manual_seed(0)
-    layer, image = Conv2d(channels, 8, 5).double(), images(count, channels, 14, 14)
-    monkeypatch.setattr(convolution, "PATCHES", 2 * 14 * 14 * 25 * channels)
-    seen, conv2d = [], functional.conv2d
-    monkeypatch.setattr(functional, "conv2d", lambda image, *rest: seen.append(len(image)) or conv2d(image, *rest))
-    with torch.set_grad_enabled(trains):
-        value = layer(image)
-    few = max(2, torch.get_num_threads())
-    assert sum(seen) == count and max(seen) <= few
-    expected = conv2d(image, layer.weight, layer.bias, padding=2)
-    assert torch.equal(value, expected)
-    assert value.stride() == expected.stride() or 1 in (channels, count)  # then two orders of memory are the same
-
-
 @with_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("pooling", [MaxPool("SAME"), MaxPool("VALID"), ReluMaxPool()], ids=["same", "valid", "relu"])
