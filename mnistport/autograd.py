@@ -7,14 +7,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 
-def trains(value: Tensor, weight: Tensor) -> bool:
-    """Whether a step of training is under way on the CPU, in one precision, by plain backward passes.
-
-    Autocast, `torch.func` and forward-mode gradients ask of an operation more than ours can answer; torch's own can.
-    """
+def trains(value: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether a step of training is under way on the CPU, in one precision, by plain backward passes."""
     plain = value.dtype == weight.dtype and value.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    wanted = plain and torch.is_grad_enabled() and weight.requires_grad
-    return wanted and not torch._C._are_functorch_transforms_active() and not (_is_dual(value) or _is_dual(weight))
+    return plain and torch.is_grad_enabled() and weight.requires_grad and not _asks_for_more(value, weight, bias)
+
+
+def _asks_for_more(*tensors: Tensor | None) -> bool:
+    """Whether a compiler, `torch.func` or a forward-mode gradient looks on: they need torch's own operations."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
+        return True
+    return any(tensor is not None and _is_dual(tensor) for tensor in tensors)
 
 
 def _is_dual(tensor: Tensor) -> bool:

@@ -30,7 +30,7 @@ LARGEST = 2**28
 
 def convolution(image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
     """`[N, C, H, W], [filters, C, rows, columns], [filters] -> [N, filters, H', W']`."""
-    if weight.dtype in LANGUAGE and trains(image, weight):
+    if weight.dtype in LANGUAGE and image.dim() == 4 and trains(image, weight, bias):
         return _Convolution.apply(image, weight, bias, stride, padding)  # type: ignore[no-any-return, no-untyped-call]
     return functional.conv2d(image, weight, bias, stride, padding)
 
@@ -41,8 +41,8 @@ def max_pool(image: Tensor, ceil_mode: bool, relu: bool) -> Tensor:
     Where a convolution made the image, gradients go past it to the convolution's own inputs. Who wants the image's own
     gradient has to say so (`retain_grad`, a hook) before it is pooled; `torch.autograd.grad` finds none afterwards.
     """
-    made_by: Any = image.grad_fn
-    if isinstance(made_by, _MADE_BY_CONVOLUTION) and _can_skip(made_by, image):
+    made_by: Any = None if torch.compiler.is_compiling() else image.grad_fn
+    if isinstance(made_by, _MADE_BY_CONVOLUTION) and trains(image, image, None) and _can_skip(made_by, image):
         return _PooledConvolution.apply(image.detach(), *made_by.inputs, made_by.padding, ceil_mode, relu)  # type: ignore[no-any-return, no-untyped-call]
     pooled = functional.max_pool2d(image, 2, 2, ceil_mode=ceil_mode)
     return torch.relu_(pooled) if relu else pooled
@@ -52,6 +52,8 @@ def _can_skip(made_by: Any, image: Tensor) -> bool:
     """Whether the kernels can take these sizes, and nobody has asked for the gradient in between."""
     wanted = image.retains_grad or image._backward_hooks
     wanted = wanted or made_by.versions != tuple(tensor._version for tensor in made_by.inputs[:2])  # torch will refuse
+    needed = tuple(tensor is not None and tensor.requires_grad for tensor in made_by.inputs)
+    wanted = wanted or needed != made_by.needs_input_grad[:3]  # frozen or thawed since
     most = max(tensor.numel() for tensor in (image, *made_by.inputs[:2]))
     fits = made_by.stride == (1, 1) and min(image.shape[2:]) > 1 and image.numel() and most <= LARGEST
     return bool(fits and not wanted and not kernels.why_not())

@@ -21,7 +21,7 @@ WORTH_IT = 1 << 22
 
 def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`[N, F], [units, F], [units] -> [N, units]`."""
-    if _fits(value, weight) and trains(value, weight):
+    if _fits(value, weight) and trains(value, weight, bias):
         return _Linear.apply(value, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return functional.linear(value, weight, bias)
 
@@ -29,7 +29,7 @@ def linear(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _fits(value: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN is there for it, and it is worth it."""
     asked = AVAILABLE and bool(torch.backends.mkldnn.enabled)  # type: ignore[attr-defined]
-    return asked and value.dtype == torch.float32 and value.numel() * len(weight) >= WORTH_IT
+    return asked and value.dtype == torch.float32 and value.dim() == 2 and value.numel() * len(weight) >= WORTH_IT
 
 
 def _times_transposed(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -276,6 +276,67 @@ def test_torchs_function_transforms_see_torchs_own_convolution(pooled):
     assert torch.allclose(along, square) and torch.allclose(tangent, square)
 
 
+def test_forward_gradients_of_a_bias_alone_and_transforms_of_what_follows_a_convolution():
+    torch.manual_seed(0)
+    layer, image = Conv2d(2, 3, 3).double(), images(4, 2, 6, 6)
+    with torch.autograd.forward_ad.dual_level():
+        bias = torch.autograd.forward_ad.make_dual(layer.bias, torch.ones(3).double())
+        value = torch.func.functional_call(layer, {"weight": layer.weight, "bias": bias}, (image,))
+        assert (torch.autograd.forward_ad.unpack_dual(value).tangent == 1).all()
+    convolved = layer(image)
+    of_factor = torch.func.grad(lambda factor: ReluMaxPool()(factor * 0 + convolved).sum() * factor)
+    assert torch.allclose(of_factor(torch.tensor(2.0).double()), ReluMaxPool()(convolved).sum())
+    head = torch.func.grad(lambda factor: (ReluMaxPool()(convolved) * factor).sum())
+    assert torch.allclose(head(torch.tensor(2.0).double()), ReluMaxPool()(convolved).sum())
+
+
+@pytest.mark.parametrize("way", ["compile", "trace", "export"])
+def test_compilers_get_torchs_own_operations(way):
+    torch.manual_seed(0)
+    model, image = nn.Sequential(Conv2d(2, 3, 3), ReluMaxPool()), images(4, 2, 6, 6, torch.float32)
+    model(image).sum().backward()
+    expected, value = layer_gradients(model), model(image)
+    if way == "compile":
+        other = torch.compile(model, backend="eager", fullgraph=True)
+    elif way == "trace":
+        other = torch.jit.trace(model, image)
+    else:
+        other = torch.export.export(model, (image,)).module()
+    model.zero_grad()
+    result = other(image)
+    assert torch.allclose(result, value)
+    if way != "export":  # whose parameters are others
+        result.sum().backward()
+        assert all(map(torch.allclose, layer_gradients(model), expected))
+
+
+def layer_gradients(model):
+    return [weight.grad.clone() for weight in model.parameters()]
+
+
+def test_one_image_without_a_batch_trains():
+    layer, image = Conv2d(2, 3, 3), torch.randn(2, 6, 6)
+    ReluMaxPool()(layer(image)).sum().backward()
+    alone = layer_gradients(layer)
+    layer.zero_grad()
+    ReluMaxPool()(layer(image[None])).sum().backward()
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(alone, layer_gradients(layer), strict=True))
+
+
+@with_kernels
+def test_who_was_frozen_while_it_was_pooled_has_its_gradient_all_the_same():
+    layer, image = Conv2d(2, 3, 3), images(4, 2, 6, 6, torch.float32)
+    ReluMaxPool()(layer(image)).sum().backward()
+    expected = layer_gradients(layer)
+    layer.zero_grad()
+    convolved = layer(image)
+    layer.requires_grad_(False)
+    pooled = ReluMaxPool()(convolved)
+    layer.requires_grad_(True)
+    pooled.sum().backward()
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(layer_gradients(layer), expected, strict=True))
+
+
 @pytest.mark.parametrize("edited", ["weight", "image"])
 @pytest.mark.parametrize("before", ["pooling", "backward"])
 def test_what_was_edited_in_place_is_refused(edited, before):
