@@ -32,7 +32,7 @@ def use_tf32(allowed: bool) -> None:
     import torch  # not at the head: the command lines answer --help without it
 
     torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.conv.fp32_precision = "tf32" if allowed else "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.allow_tf32 = allowed  # of one kind with the line above: torch refuses to read a mixture
 
 
 @cache
