@@ -32,7 +32,10 @@ def use_tf32(allowed: bool) -> None:
     import torch  # not at the head: the command lines answer --help without it
 
     torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed  # of one kind with the line above: torch refuses to read a mixture
+    torch.backends.cudnn.allow_tf32 = allowed  # torch.compile and export read it, and refuse what disagrees with it
+    precision = "tf32" if allowed else "ieee"
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = precision  # type: ignore[attr-defined]
 
 
 @cache

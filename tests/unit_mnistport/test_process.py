@@ -42,12 +42,12 @@ def test_freed_memory_is_used_again_and_the_switch_leaves_it_alone() -> None:
     assert tuned * 4 < alone
 
 
-@pytest.mark.parametrize(("allowed", "matmul"), [(False, "highest"), (True, "high")])
-def test_float32_is_float32_unless_tf32_is_asked_for(allowed, matmul) -> None:
+@pytest.mark.parametrize(("allowed", "matmul", "convolution"), [(False, "highest", "ieee"), (True, "high", "tf32")])
+def test_float32_is_float32_unless_tf32_is_asked_for(allowed, matmul, convolution) -> None:
     try:
         process.use_tf32(allowed)
         assert torch.get_float32_matmul_precision() == matmul
-        assert (torch.backends.cudnn.conv.fp32_precision == "tf32") is allowed
+        assert torch.backends.cudnn.conv.fp32_precision == convolution
         assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is allowed  # can be read
     finally:
         process.use_tf32(False)
