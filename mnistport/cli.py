@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
-from mnistport import __version__, networks, process
+from mnistport import __version__, networks
 from mnistport.errors import UserError
+from mnistport.float32 import flush_denormals
 
 HELP = """\
 usage: mnistport COMMAND [options]
@@ -62,16 +64,25 @@ def _reproduce(words: Sequence[str]) -> int:
     from mnistport.reproduce.options import parser
 
     args = parser().parse_args(words)
-    process.tune()
+    _set_up_process()
     from mnistport.reproduce.command import reproduce
 
     return reproduce(args, ["mnistport", "reproduce", *words])
 
 
+def _set_up_process() -> None:
+    """Settings of the whole process. They are made here and nowhere else."""
+    flush_denormals()
+    if find_spec("mnistport.speed") is not None:  # the package works without it, slower
+        from mnistport.speed.process import keep_freed_memory
+
+        keep_freed_memory()
+
+
 def _lightning(words: Sequence[str]) -> int:
     """LightningCLI, with recipes by name."""
     resolved = with_recipe_paths(words)
-    process.tune()
+    _set_up_process()
     try:
         from mnistport.training.lightning_cli import run
     except ModuleNotFoundError as error:

@@ -8,8 +8,6 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mnistport import kernels
-
 PACKAGES = ("mnistport", "torch", "torchvision", "tensorflow", "tf-keras", "pytorch-lightning", "numpy")
 
 
@@ -21,7 +19,6 @@ def environment() -> dict[str, object]:
         "commit": LOADED_FROM,
         "system": platform.system(),
         "processor": processor(),
-        "kernels": "torch's" if kernels.why_not() else "ours",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -128,6 +128,10 @@ class Network:
         recipe: How it is trained.
         source: Where it was published.
         published: What its authors report.
+        pure: The module and the loss do to every batch what they do to the first one. They
+            keep nothing in Python from step to step, and draw no numbers from Python's
+            `random` or from NumPy. Only then may a step be recorded once and repeated
+            (`mnistport.speed`); otherwise `fit` runs the module's Python in every step.
     """
 
     name: str
@@ -136,6 +140,4 @@ class Network:
     recipe: Recipe
     source: Source
     published: tuple[Published, ...] = ()
-
-
-Parameters = Iterable[nn.Parameter]
+    pure: bool = False

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistport.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mnistport.network import Network
 
 BUILT_IN = {
@@ -60,8 +64,48 @@ def get(name: str) -> Network:
         network: Network = import_module(f"mnistport.networks.{name}").NETWORK
         return network
     if name in plug_ins():
-        loaded: Network = plug_ins()[name].load()
-        return loaded
+        return _plug_in(name)
     near = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise UserError(f"no network is called {name!r}{hint} Known: {', '.join(names())}")
+
+
+def _plug_in(name: str) -> Network:
+    """What a plug-in offers, which must be a network of that name."""
+    from mnistport.network import Network
+
+    place = plug_ins()[name].value
+    loaded = plug_ins()[name].load()
+    if not isinstance(loaded, Network):
+        kind = type(loaded).__name__
+        raise UserError(f"the plug-in {name!r} ({place}) is a {kind}; it must be a mnistport.network.Network")
+    if loaded.name != name:
+        raise UserError(
+            f"the plug-in {name!r} ({place}) holds a network called {loaded.name!r}; "
+            "give both the same name"
+        )
+    return loaded
+
+
+def make_module(network: Network, options: Mapping[str, Any]) -> nn.Module:
+    """The network's module with these options.
+
+    Raises:
+        UserError: It has no such option, and says which it has; or an option cannot have
+            that value.
+    """
+    known = list(inspect.signature(network.module).parameters)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        strange = ", ".join(map(repr, unknown))
+        raise UserError(f"the network {network.name!r} has no option {strange}; {has}")
+    try:
+        module: nn.Module = network.module(**options)
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        if not options:
+            raise
+        raise UserError(
+            f"the network {network.name!r} cannot be made with the options {dict(options)}: {error}"
+        ) from error
+    return module

@@ -53,6 +53,7 @@ NETWORK = Network(
     name="convnet",
     module=ConvNet,
     loss=cross_entropy,
+    pure=True,
     recipe=Recipe(
         optimizer=partial(RMSProp, learning_rate=0.001, decay=0.9),
         stream=Sequential,

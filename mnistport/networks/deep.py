@@ -56,6 +56,7 @@ NETWORK = Network(
     name="deep",
     module=Deep,
     loss=cross_entropy,
+    pure=True,
     recipe=Recipe(
         optimizer=partial(Adam, learning_rate=1e-4),
         stream=NextBatch,

@@ -119,6 +119,7 @@ NETWORK = Network(
     name="hvass",
     module=Hvass,
     loss=cross_entropy,
+    pure=True,
     recipe=Recipe(
         optimizer=partial(Adam, learning_rate=1e-4),
         stream=RandomBatch,

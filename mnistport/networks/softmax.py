@@ -35,6 +35,7 @@ NETWORK = Network(
     name="softmax",
     module=Softmax,
     loss=cross_entropy,
+    pure=True,
     recipe=Recipe(
         optimizer=partial(GradientDescent, learning_rate=0.5),
         stream=NextBatch,

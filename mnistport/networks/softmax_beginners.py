@@ -37,6 +37,7 @@ NETWORK = Network(
     name="softmax_beginners",
     module=SoftmaxBeginners,
     loss=cross_entropy_by_hand,
+    pure=True,
     recipe=Recipe(
         optimizer=partial(GradientDescent, learning_rate=0.5),
         stream=NextBatch,

@@ -47,6 +47,7 @@ NETWORK = Network(
     name="three_minute_adam",
     module=ThreeMinute,
     loss=cross_entropy,
+    pure=True,
     recipe=Recipe(
         optimizer=partial(Adam, learning_rate=0.001),
         stream=NextBatch,

@@ -63,6 +63,7 @@ NETWORK = Network(
     name="three_minute_layers",
     module=ThreeMinuteLayers,
     loss=cross_entropy,
+    pure=True,
     recipe=Recipe(
         optimizer=partial(Adam, learning_rate=0.001),
         stream=NextBatch,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnistport.layers import float32
-from mnistport.network import Parameters
+from mnistport.float32 import float32
 
 _LARGEST_DENORMAL = float(np.nextafter(np.finfo(np.float32).tiny, np.float32(0)))
 
@@ -46,7 +45,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Parameters,
+        params: Iterable[nn.Parameter],
         learning_rate: float = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,

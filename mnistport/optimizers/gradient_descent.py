@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
-from mnistport.layers import float32
-from mnistport.network import Parameters
+from mnistport.float32 import float32
 
 
 class GradientDescent(Optimizer):
@@ -24,7 +24,7 @@ class GradientDescent(Optimizer):
 
     capturable = True
 
-    def __init__(self, params: Parameters, learning_rate: float) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], learning_rate: float) -> None:
         super().__init__(params, {"lr": float32(learning_rate)})
 
     @torch.no_grad()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
-from mnistport.layers import float32
-from mnistport.network import Parameters
+from mnistport.float32 import float32
 
 
 class RMSProp(Optimizer):
@@ -38,7 +38,7 @@ class RMSProp(Optimizer):
 
     def __init__(
         self,
-        params: Parameters,
+        params: Iterable[nn.Parameter],
         learning_rate: float = 0.001,
         decay: float = 0.9,
         momentum: float = 0.0,

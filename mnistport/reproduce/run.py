@@ -19,11 +19,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from mnistport import process
-from mnistport.data.datamodule import MnistData
 from mnistport.environment import environment
 from mnistport.errors import UserError
 from mnistport.files import write_whole
+from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
 
@@ -143,7 +142,6 @@ def train(job: Job, folder: Path, *, progress: bool) -> dict[str, Any]:
         KeyboardInterrupt: It was interrupted; what was trained up to the last checkpoint is kept.
         UserError: The last checkpoint cannot be read.
     """
-    process.flush_denormals()
     gc.collect()  # a trainer and its module hold each other, and the run before its images
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     place = folder / job.name

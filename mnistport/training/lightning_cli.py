@@ -17,9 +17,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from mnistport import process
-from mnistport.data.datamodule import MnistData
 from mnistport.errors import UserError
+from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
 
@@ -187,7 +186,6 @@ def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 def run(words: Sequence[str]) -> int:
     """Run LightningCLI on a command line; the exit status."""
-    process.flush_denormals()
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_not_advertising)
     for not_the_users in (
         "LightningCLI's args parameter",

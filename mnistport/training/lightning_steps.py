@@ -86,11 +86,11 @@ def checkpoint_cadences(trainer: Trainer) -> list[int]:
     return [callback._every_n_train_steps for callback in callbacks if callback._every_n_train_steps > 0]
 
 
-def hush() -> None:
-    """Leave out what Lightning warns of and no user can mend.
+def ignore_expected_warnings() -> None:
+    """Leave out Lightning's warnings about what is meant here, or what no user can mend.
 
-    Saving after the optimizer step is what is meant here; the data is in memory and needs no workers; and Lightning 2.6
-    calls a function of torch's that newer versions rename.
+    Saving after the optimizer step is meant. The data is in memory and needs no workers.
+    Lightning 2.6 calls a function of torch's that newer versions rename.
     """
     for message in (
         "Using ModelCheckpoint with manual optim",
@@ -100,12 +100,13 @@ def hush() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def go_on_at_step(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
-    """Let a run resume in the epoch its step count says, at a fresh chunk.
+def continue_at_step(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
+    """Let a run resume in the epoch that its step count says, with a fresh chunk.
 
-    Lightning's own counters will not do: an epoch cut short by `max_steps` counts as whole there, and one whose last
-    chunk wrote the checkpoint is dropped before its end is told. On the last step of an epoch, what is left of it is
-    its end; unless that had already come when the checkpoint was written.
+    Lightning's own counters do not serve. They count an epoch that `max_steps` cut short as
+    whole. They forget an epoch whose last chunk wrote the checkpoint, before its end was
+    announced. On the last step of an epoch, what is left of the epoch is its end; unless
+    that had already come when the checkpoint was written.
     """
     loops = checkpoint["loops"]["fit_loop"]
     whole, within = divmod(checkpoint["global_step"], steps_per_epoch)
@@ -113,21 +114,51 @@ def go_on_at_step(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
     if whole and not within and was["processed"] < was["started"]:
         whole, within = whole - 1, steps_per_epoch
     begun = whole + (within > 0)
+    epochs = {"ready": begun, "started": begun, "processed": whole, "completed": whole}
+    batches = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
     for tracker in ("total", "current"):
-        loops["epoch_progress"][tracker].update(ready=begun, started=begun, processed=whole, completed=whole)
-        loops["epoch_loop.batch_progress"][tracker].update(ready=0, started=0, processed=0, completed=0)
+        loops["epoch_progress"][tracker].update(epochs)
+        loops["epoch_loop.batch_progress"][tracker].update(batches)
     loops["epoch_loop.batch_progress"]["is_last_batch"] = False
 
 
-def stand_at(trainer: Trainer, step: int, steps_per_epoch: int) -> None:
-    """Make a trainer that has not trained stand where a run of `step` steps does, as a checkpoint tells it.
+def loop_state_at(step: int) -> dict[str, Any]:
+    """What a checkpoint says of Lightning's loops, for a run that has taken `step` steps.
 
-    The last step of an epoch counts as inside that epoch, which resuming then ends.
+    `continue_at_step` works out epochs and batches when the run is resumed. Here the epoch
+    has begun and not ended, so that resuming on an epoch's last step ends it.
     """
-    advance_global_step(trainer, step - trainer.global_step)
-    epochs = max(step - 1, 0) // steps_per_epoch
-    progress = trainer.fit_loop.epoch_progress
-    for tracker in (progress.total, progress.current):
-        started: Any = tracker
-        started.ready = started.started = epochs + 1
-        started.processed = started.completed = epochs
+    count = {"ready": 0, "completed": 0}
+    batch = {**count, "started": 0, "processed": 0}
+    steps = {"ready": step, "completed": step}
+    epoch = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+    def both(tracker: dict[str, int]) -> dict[str, Any]:
+        return {"total": dict(tracker), "current": dict(tracker)}
+
+    def evaluation() -> dict[str, Any]:
+        progress = {**both(batch), "is_last_batch": False}
+        return {"state_dict": {}, "batch_progress": progress}
+
+    zero_grad = {"total": {**count, "started": 0}, "current": {**count, "started": 0}}
+    fit = {
+        "state_dict": {},
+        "epoch_loop.state_dict": {"_batches_that_stepped": step},
+        "epoch_loop.batch_progress": {**both(batch), "is_last_batch": False},
+        "epoch_loop.scheduler_progress": both(count),
+        "epoch_loop.automatic_optimization.state_dict": {},
+        "epoch_loop.automatic_optimization.optim_progress": {
+            "optimizer": {"step": both(count), "zero_grad": zero_grad}
+        },
+        "epoch_loop.manual_optimization.state_dict": {},
+        "epoch_loop.manual_optimization.optim_step_progress": both(steps),
+        "epoch_loop.val_loop.state_dict": {},
+        "epoch_loop.val_loop.batch_progress": evaluation()["batch_progress"],
+        "epoch_progress": both(epoch),
+    }
+    return {
+        "fit_loop": fit,
+        "validate_loop": evaluation(),
+        "test_loop": evaluation(),
+        "predict_loop": {"state_dict": {}, "batch_progress": both(batch)},
+    }

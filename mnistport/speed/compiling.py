@@ -1,7 +1,8 @@
-"""Kernels in C, compiled where they run the first time they are needed; without a compiler torch's own do the work.
+"""Compiles `pooled.c` on the machine it runs on, the first time it is needed.
 
-`pooled.c` is compiled by `cc`, or whatever the environment's CC says, for each precision in half a second, and kept in
-the cache folder. MNISTPORT_KERNELS=0 does without.
+The compiler is `cc`, or what the environment's CC says. It takes half a second for each
+precision, and the result is kept in the cache folder. MNISTPORT_KERNELS=0 in the environment
+turns the kernels off; torch then does their work.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class UnavailableError(Exception):
 
 
 @cache
-def why_not() -> str:
+def reason_against() -> str:
     """Why there are no kernels; "" where there are. Compiles them if that has not been done on this machine."""
     if os.environ.get("MNISTPORT_KERNELS") == "0":
         return "MNISTPORT_KERNELS=0"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +13,7 @@ from mnistport.data.batches import BatchStream
 from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
-from mnistport.training.chunks import Chunk, Cut, Plan, chunks
+from mnistport.training.loader import ChunkLoader, Slices
 
 
 class MnistData(pl.LightningDataModule):
@@ -104,55 +103,3 @@ class MnistData(pl.LightningDataModule):
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return Slices(*examples, self.eval_batch_size, rank, world_size)
-
-
-class Slices:
-    """Pixels and labels in batches, in order, nothing padded and nothing repeated.
-
-    With several ranks each takes every world_size-th image, so that together they see each image once.
-    """
-
-    def __init__(self, pixels: Tensor, labels: Tensor, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        self.pixels, self.labels = pixels[rank::world_size], labels[rank::world_size]
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.labels), self.batch_size):
-            stop = start + self.batch_size
-            yield self.pixels[start:stop], self.labels[start:stop]
-
-
-class ChunkLoader:
-    """What Lightning iterates over: one epoch's chunks, starting at the trainer's global step.
-
-    It has no state of its own and no length: where it stands is `trainer.global_step`, so a resumed run goes on with
-    the very batch it was stopped before.
-    """
-
-    def __init__(self, trainer: pl.Trainer, stream: BatchStream) -> None:
-        module: Any = trainer.lightning_module
-        self.trainer, self.stream = trainer, stream
-        steps = lightning_steps.steps_of_epoch(module.limit_train_batches, stream.steps_per_epoch)
-        val_every = lightning_steps.take_val_check_interval(trainer, steps)
-        across_epochs = trainer.check_val_every_n_epoch is None
-        self.validation = None if val_every is None else Cut(val_every, epoch=None if across_epochs else steps)
-        cuts = [Cut(every) for every in lightning_steps.checkpoint_cadences(trainer)]
-        self.plan = Plan(
-            size=module.pace.size,
-            steps_per_epoch=steps,
-            cuts=[*cuts, *module.cuts, *([self.validation] if self.validation else [])],
-            marks=module.marks,
-            max_steps=trainer.max_steps,
-        )
-
-    def __iter__(self) -> Iterator[Chunk]:
-        trainer = self.trainer
-        repeat = trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        return chunks(self.plan, self.stream, trainer.global_step, trainer.current_epoch, repeat=repeat)
-
-    def validates_at(self, step: int) -> bool | None:
-        """Whether validation follows this step; None where Lightning's own rule stands."""
-        return None if self.validation is None else self.validation.falls_on(step)

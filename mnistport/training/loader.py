@@ -1,0 +1,101 @@
+"""What Lightning iterates over: chunks of training steps, and slices of images to score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from mnistport.data.batches import BatchStream
+from mnistport.network import BatchAccuracy, Recipe, StageAccuracy
+from mnistport.training import lightning_steps
+from mnistport.training.chunks import Chunk, Cut, Plan, chunks
+
+if TYPE_CHECKING:
+    from mnistport.training.module import Classifier
+
+
+class Slices:
+    """Pixels and labels in batches, in order; nothing is padded and nothing repeated.
+
+    With several ranks each takes every world_size-th image, so that together they see each
+    image once.
+    """
+
+    def __init__(
+        self, pixels: Tensor, labels: Tensor, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.pixels = pixels[rank::world_size]
+        self.labels = labels[rank::world_size]
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.labels), self.batch_size):
+            stop = start + self.batch_size
+            yield self.pixels[start:stop], self.labels[start:stop]
+
+
+class ChunkLoader:
+    """One epoch's chunks of training steps, starting at the trainer's global step.
+
+    It has no state of its own and no length. Where it stands is `trainer.global_step`, so a
+    resumed run continues with the very batch that it was stopped before.
+
+    Attributes:
+        plan: Where chunks end.
+        validation: The steps after which validation runs; None where Lightning's rule holds.
+    """
+
+    def __init__(self, trainer: pl.Trainer, stream: BatchStream) -> None:
+        module = cast("Classifier", trainer.lightning_module)
+        self.trainer = trainer
+        self.stream = stream
+        limit = module.limit_train_batches
+        steps = lightning_steps.steps_of_epoch(limit, stream.steps_per_epoch)
+        self.validation = _validation(trainer, steps)
+        cuts = [Cut(every) for every in lightning_steps.checkpoint_cadences(trainer)]
+        cuts += report_cuts(module.network.recipe)
+        cuts += [self.validation] if self.validation else []
+        self.plan = Plan(
+            size=module.pace.size,
+            steps_per_epoch=steps,
+            cuts=cuts,
+            marks=stage_marks(module.network.recipe),
+            max_steps=trainer.max_steps,
+        )
+
+    def __iter__(self) -> Iterator[Chunk]:
+        trainer = self.trainer
+        repeat = trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        start, epoch = trainer.global_step, trainer.current_epoch
+        return chunks(self.plan, self.stream, start, epoch, repeat=repeat)
+
+    def validates_at(self, step: int) -> bool | None:
+        """Whether validation follows this step; None where Lightning's own rule holds."""
+        return None if self.validation is None else self.validation.falls_on(step)
+
+
+def _validation(trainer: pl.Trainer, steps_per_epoch: int) -> Cut | None:
+    """The steps after which the user wants validation."""
+    every = lightning_steps.take_val_check_interval(trainer, steps_per_epoch)
+    if every is None:
+        return None
+    across_epochs = trainer.check_val_every_n_epoch is None
+    return Cut(every, epoch=None if across_epochs else steps_per_epoch)
+
+
+def report_cuts(recipe: Recipe) -> list[Cut]:
+    """The cadences at which the recipe's printed lines need a chunk to end."""
+    reports = [report for report in recipe.reports if isinstance(report, BatchAccuracy)]
+    return [Cut(report.every, offset=int(report.when == "after")) for report in reports]
+
+
+def stage_marks(recipe: Recipe) -> list[int]:
+    """The steps after which the recipe scores the test set."""
+    reports = [report for report in recipe.reports if isinstance(report, StageAccuracy)]
+    return [stage for report in reports for stage in report.stages]
