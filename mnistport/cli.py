@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mnistport import __version__, networks
 from mnistport.errors import UserError
-from mnistport.float32 import flush_denormals
 
 HELP = """\
 usage: mnistport COMMAND [options]
@@ -72,6 +71,8 @@ def _reproduce(words: Sequence[str]) -> int:
 
 def _set_up_process() -> None:
     """Settings of the whole process. They are made here and nowhere else."""
+    from mnistport.float32 import flush_denormals
+
     flush_denormals()
     if find_spec("mnistport.speed") is not None:  # the package works without it, slower
         from mnistport.speed.process import keep_freed_memory

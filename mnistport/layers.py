@@ -120,10 +120,7 @@ def as_image(pixels: Tensor) -> Tensor:
         ValueError: There are not exactly 784 columns.
     """
     if pixels.ndim != 2 or pixels.shape[1] != 784:
-        raise ValueError(
-            "expected pixels of shape [N, 784], one 28 x 28 image per row; "
-            f"got {list(pixels.shape)}"
-        )
+        raise ValueError(f"expected pixels of shape [N, 784], one 28 x 28 image per row; got {list(pixels.shape)}")
     return pixels.view(-1, 1, 28, 28)
 
 
@@ -165,10 +162,7 @@ class Dropout(nn.Module):
             return unit
         draw = self.draw(unit)
         if draw.shape != unit.shape:
-            raise RuntimeError(
-                f"dropout was given {list(draw.shape)} numbers "
-                f"for a unit of shape {list(unit.shape)}"
-            )
+            raise RuntimeError(f"dropout was given {list(draw.shape)} numbers for a unit of shape {list(unit.shape)}")
         kept = (draw >= 1.0 - self.keep_prob).to(unit.dtype)
         return unit * kept / self.keep_prob
 

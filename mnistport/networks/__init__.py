@@ -81,8 +81,7 @@ def _plug_in(name: str) -> Network:
         raise UserError(f"the plug-in {name!r} ({place}) is a {kind}; it must be a mnistport.network.Network")
     if loaded.name != name:
         raise UserError(
-            f"the plug-in {name!r} ({place}) holds a network called {loaded.name!r}; "
-            "give both the same name"
+            f"the plug-in {name!r} ({place}) holds a network called {loaded.name!r}; give both the same name"
         )
     return loaded
 

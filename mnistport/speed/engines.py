@@ -131,8 +131,7 @@ def _python_scalars(optimizer: Optimizer) -> list[dict[str, Any]]:
     """The numbers of the optimizer's groups that a graph freezes."""
     plain = (int, float, bool, str, tuple)
     return [
-        {name: value for name, value in group.items() if isinstance(value, plain)}
-        for group in optimizer.param_groups
+        {name: value for name, value in group.items() if isinstance(value, plain)} for group in optimizer.param_groups
     ]
 
 
@@ -165,10 +164,7 @@ def reason_against(step: Step) -> str:
     if device.type not in ("cuda", "cpu"):
         return f"the weights are on the device {device.type!r}"
     if not step.pure:
-        return (
-            "the network is not declared pure (Network(pure=True)), so its Python may do "
-            "something else in each step"
-        )
+        return "the network is not declared pure (Network(pure=True)), so its Python may do something else in each step"
     if torch.is_anomaly_enabled():  # type: ignore[no-untyped-call]
         return "anomaly detection needs the autograd of each step"
     if part := hooked_part(step.module):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import Graph
+from torch.fx import Graph, GraphModule
 
 from mnistport.speed.rewrite import rewrite
 from mnistport.step import Backward, Step
@@ -32,17 +32,16 @@ def listed(step: Step) -> tuple[Backward, str]:
         ValueError: The module draws from Python's or NumPy's random numbers.
         Exception: Whatever torch says of a module whose Python depends on values.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx  # takes a third of a second
-
     module, draws = step.module, step.draws
     parameters = dict(module.named_parameters())
     state = {**parameters, **dict(module.named_buffers())}
     trained = [name for name, tensor in parameters.items() if tensor.requires_grad]
+    to_channels_last = set(parameters)
 
     def one_step(*tensors: Tensor) -> list[Tensor | None]:
         *values, draws.key, pixels, labels = tensors
         own = dict(zip(state, values, strict=True))
-        own.update({name: _channels_last(own[name]) for name in parameters})
+        own.update({name: _channels_last(own[name]) for name in to_channels_last})
         output = torch.func.functional_call(module, own, (pixels,))
         loss = step.loss(output, labels)
         weights = [own[name] for name in trained]
@@ -57,16 +56,32 @@ def listed(step: Step) -> tuple[Backward, str]:
     with _no_other_random_numbers():
         # What the draws make once is made in this call, and not in every repeated step.
         one_step(*values, key, pixels, labels)
-        traced = make_fx(one_step)(*values, key, pixels, labels)
+        traced = _traced(one_step, *values, key, pixels, labels)
+        if _draws_by_torch(traced.graph):
+            # torch hands out its random numbers in the order of memory, which must then
+            # be that of the eager step.
+            to_channels_last.clear()
+            traced = _traced(one_step, *values, key, pixels, labels)
     _drop_aliases(traced.graph)
     remark = rewrite(traced.graph)
     traced.recompile()
     return _repeated(traced.forward, state, trained, step), remark
 
 
-def _repeated(
-    calls: Callable[..., list[Any]], state: dict[str, Tensor], trained: list[str], step: Step
-) -> Backward:
+def _traced(one_step: Callable[..., Any], *tensors: Tensor) -> GraphModule:
+    """The kernel calls that a step makes."""
+    from torch.fx.experimental.proxy_tensor import make_fx  # takes a third of a second
+
+    return make_fx(one_step)(*tensors)
+
+
+def _draws_by_torch(graph: Graph) -> bool:
+    """Whether a call draws from torch's own generator."""
+    seeded = torch.Tag.nondeterministic_seeded
+    return any(seeded in getattr(node.target, "tags", ()) for node in graph.nodes)
+
+
+def _repeated(calls: Callable[..., list[Any]], state: dict[str, Tensor], trained: list[str], step: Step) -> Backward:
     """The list as a `Backward`."""
     tensors = list(state.values())
     weights = [state[name] for name in trained]
@@ -109,16 +124,18 @@ def _drop_aliases(graph: Graph) -> None:
 
 @contextmanager
 def _no_other_random_numbers() -> Iterator[None]:
-    """Leave torch's generator as it was, and refuse a use of Python's or NumPy's."""
-    before = random.getstate(), _numpy_state()
+    """Leave all generators as they were, and refuse a use of Python's or NumPy's."""
+    before = random.getstate(), np.random.get_state(legacy=False)
     with torch.random.fork_rng(devices=[]):
         yield
-    if (random.getstate(), _numpy_state()) != before:
-        random.setstate(before[0])
+    moved = random.getstate() != before[0] or _position() != _position(before[1])
+    random.setstate(before[0])
+    np.random.set_state(before[1])
+    if moved:
         raise ValueError("it draws from Python's or NumPy's random numbers in each step")
 
 
-def _numpy_state() -> tuple[bytes, int]:
-    """NumPy's global generator: its words, and its place in them."""
-    state = np.random.get_state(legacy=False)["state"]  # type: ignore[index,call-overload]
-    return state["key"].tobytes(), state["pos"]
+def _position(state: Any = None) -> tuple[bytes, int]:
+    """Where NumPy's global generator stands: its words, and its place in them."""
+    words: Any = (np.random.get_state(legacy=False) if state is None else state)["state"]
+    return words["key"].tobytes(), words["pos"]

@@ -93,9 +93,7 @@ def _pooled_convolution(back: Any) -> _PooledConvolution | None:
     if not _fits_kernels(*(_value(node) for node in (convolved, image, weight))):
         return None
     pool = places.args[0]
-    return _PooledConvolution(
-        back, image, weight, padding, needed[0], convolved, pool, ceil_mode, gradient
-    )
+    return _PooledConvolution(back, image, weight, padding, needed[0], convolved, pool, ceil_mode, gradient)
 
 
 def _fits_kernels(convolved: Tensor, image: Tensor, weight: Tensor) -> bool:
@@ -113,9 +111,7 @@ def _fuse(graph: Graph, match: _PooledConvolution) -> None:
     maxima = _item(match.pool, 0)
     relu = _relu_between(maxima, gradient)
     with graph.inserting_before(match.pool):
-        made = graph.call_function(
-            own.max_pool.default, (match.convolved, match.ceil_mode, relu is not None)
-        )
+        made = graph.call_function(own.max_pool.default, (match.convolved, match.ceil_mode, relu is not None))
         value, winner = (graph.call_function(getitem, (made, place)) for place in (0, 1))
     (maxima if relu is None else relu).replace_all_uses_with(value)
     if relu is not None:
@@ -124,22 +120,16 @@ def _fuse(graph: Graph, match: _PooledConvolution) -> None:
         _replace_gradients(graph, match, gradient, winner)
 
 
-def _replace_gradients(
-    graph: Graph, match: _PooledConvolution, gradient: Node, winner: Node
-) -> None:
+def _replace_gradients(graph: Graph, match: _PooledConvolution, gradient: Node, winner: Node) -> None:
     kernel = list(_value(match.weight).shape[2:])
-    made = graph.call_function(
-        own.to_weights.default, (match.image, gradient, winner, kernel, match.padding)
-    )
+    made = graph.call_function(own.to_weights.default, (match.image, gradient, winner, kernel, match.padding))
     new = {
         1: graph.call_function(getitem, (made, 0)),
         2: graph.call_function(getitem, (made, 1)),
     }
     if match.image_needs_gradient:
         size = list(_value(match.image).shape[2:])
-        new[0] = graph.call_function(
-            own.to_image.default, (match.weight, gradient, winner, size, match.padding)
-        )
+        new[0] = graph.call_function(own.to_image.default, (match.weight, gradient, winner, size, match.padding))
     for place, node in new.items():
         if old := _item(match.back, place):
             old.replace_all_uses_with(node)

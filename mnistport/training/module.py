@@ -61,10 +61,7 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         if steps_per_execution != "auto" and steps_per_execution < 1:
-            raise UserError(
-                f"steps_per_execution {steps_per_execution}: "
-                "expected at least 1 optimizer step, or auto"
-            )
+            raise UserError(f"steps_per_execution {steps_per_execution}: expected at least 1 optimizer step, or auto")
         self.save_hyperparameters()
         self.network = networks.get(network)
         self.net = networks.make_module(self.network, options or {})
@@ -104,9 +101,7 @@ class Classifier(pl.LightningModule):
     def prepare_data(self) -> None:
         """Refuse a checkpoint of something else while nothing is written yet."""
         if self.ckpt_path is not None and Path(self.ckpt_path).is_file():
-            self._refuse(
-                torch.load(self.ckpt_path, map_location="cpu", weights_only=True, mmap=True)
-            )
+            self._refuse(torch.load(self.ckpt_path, map_location="cpu", weights_only=True, mmap=True))
 
     def setup(self, stage: str) -> None:
         """Become float64 before a checkpoint is read.
@@ -228,9 +223,7 @@ class Classifier(pl.LightningModule):
         The loggers get, every `log_every_n_steps` steps, the loss of that very step.
         """
         values = losses.tolist()
-        self.log(
-            "train/loss", values[-1], prog_bar=True, logger=False, batch_size=self.batch_size
-        )
+        self.log("train/loss", values[-1], prog_bar=True, logger=False, batch_size=self.batch_size)
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         for step, value in enumerate(values, chunk.start + 1):
             if every and step % every == 0:

@@ -48,13 +48,34 @@ def test_a_name_near_nothing_is_answered_without_a_guess():
 
 
 def test_a_plug_in_is_listed_last_and_loaded_by_name(plugged, monkeypatch, tmp_path):
-    text = "from mnistport.networks.softmax import NETWORK as IT\nNETWORK = IT\n"
+    text = (
+        "from dataclasses import replace\n"
+        "from mnistport.networks import softmax\n"
+        "NETWORK = replace(softmax.NETWORK, name='somebodys')\n"
+    )
     write_module(monkeypatch, tmp_path, "somebodys_port", text)
     plugged(("somebodys", "somebodys_port:NETWORK"))
     assert networks.names() == (*networks.BUILT_IN, "somebodys")
-    assert networks.get("somebodys") is networks.get("softmax")
+    assert networks.get("somebodys").module is networks.get("softmax").module
     with pytest.raises(UserError, match="did you mean 'somebodys'"):
         networks.get("somebody")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("NETWORK = 3", "is a int; it must be a mnistport.network.Network"),
+        (
+            "from mnistport.networks.softmax import NETWORK",
+            "holds a network called 'softmax'; give both the same name",
+        ),
+    ],
+)
+def test_what_is_no_network_or_bears_another_name_is_refused(plugged, monkeypatch, tmp_path, text, said):
+    write_module(monkeypatch, tmp_path, "odd_port", text)
+    plugged(("odd", "odd_port:NETWORK"))
+    with pytest.raises(UserError, match=said):
+        networks.get("odd")
 
 
 def test_listing_imports_no_plug_in(plugged):

@@ -9,11 +9,11 @@ import torch
 
 from mnistport import networks
 from mnistport.cli import main
-from mnistport.data.datamodule import MnistData
 from mnistport.reproduce import command, run
 from mnistport.reproduce.report import clock, markdown, plot
 from mnistport.reproduce.run import Job, train
 from mnistport.reproduce.statistics import summarise, wilson
+from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
 

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from mnistport.data.datamodule import MnistData
+from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
 

@@ -112,7 +112,7 @@ def test_a_run_goes_on_in_the_epoch_its_step_count_says(step, started, processed
             }
         },
     }
-    lightning_steps.go_on_at_step(checkpoint, steps_per_epoch=13)
+    lightning_steps.continue_at_step(checkpoint, steps_per_epoch=13)
     loops = checkpoint["loops"]["fit_loop"]
     assert loops["epoch_progress"] == {"total": counts(begun, whole), "current": counts(begun, whole)}
     assert loops["epoch_loop.batch_progress"] == {

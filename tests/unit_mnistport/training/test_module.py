@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mnistport import networks
-from mnistport.data.datamodule import MnistData
 from mnistport.errors import UserError
 from mnistport.layers import uniform
+from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier, Score
 from mnistport.training.tutorial_lines import TutorialLines
 
@@ -25,20 +25,20 @@ def test_every_network_trains_through_the_trainer(train, name):
 
 def test_a_step_is_the_recipe_by_hand(train):
     """Three steps of three_minute_layers, written out: same images, same loss, same optimizer."""
-    run = train("three_minute_layers", max_steps=3, batch_size=5)
+    run = train("three_minute_layers", max_steps=3, batch_size=5, precision="64-true")
     recipe = networks.get("three_minute_layers").recipe
     torch.manual_seed(0)
-    net = networks.get("three_minute_layers").module()
+    net = networks.get("three_minute_layers").module().double()
     optimizer = recipe.optimizer(net.parameters())
     pixels, labels = run.data.train
     for index in torch.from_numpy(recipe.stream(len(labels), 5, 0).indices(0, 3)):
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(net(pixels[index]), labels[index])
+        loss = nn.functional.cross_entropy(net(pixels[index].double()), labels[index])
         loss.backward()
         optimizer.step()
     for name, weight in net.state_dict().items():
-        torch.testing.assert_close(run.weights[name], weight, rtol=1e-6, atol=1e-8)
-    assert run.record.losses[-1] == pytest.approx(loss.item(), rel=1e-6)
+        torch.testing.assert_close(run.weights[name], weight, rtol=1e-10, atol=1e-12)
+    assert run.record.losses[-1] == pytest.approx(loss.item(), rel=1e-12)
 
 
 def test_other_seeds_see_other_batches_and_drop_other_units(train):

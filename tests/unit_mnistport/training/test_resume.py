@@ -4,6 +4,8 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from mnistport.training.checkpoints import checkpoint_at
+
 # The rest of a run needs no ModelCheckpoint, though its beginning had one.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 
@@ -59,7 +61,7 @@ def test_the_length_of_chunks_changes_no_bit_in_mixed_precision(train):
 
 
 def test_dropout_is_on_in_these_runs(train, whole, monkeypatch):
-    monkeypatch.setattr("mnistport.training.draws.KeyedDraws.uniform", lambda self, number, unit: torch.ones_like(unit))
+    monkeypatch.setattr("mnistport.draws.KeyedDraws.uniform", lambda self, number, unit: torch.ones_like(unit))
     assert train(**NETWORK, max_steps=3).record.losses != whole.record.losses[:3]
 
 
@@ -171,3 +173,31 @@ def test_of_the_data_a_checkpoint_holds_nothing_but_the_step(train, tmp_path):
     saved = torch.load(tmp_path / "5.ckpt", weights_only=True)
     assert saved["global_step"] == 5
     assert "combined_loader" not in saved["loops"]["fit_loop"]["state_dict"]
+
+
+def keys_of(mapping: dict, before: str = "") -> set[str]:
+    """Every key of nested mappings, with the keys above it."""
+    found = set()
+    for key, value in mapping.items():
+        found.add(before + key)
+        found |= keys_of(value, f"{before}{key}.") if isinstance(value, dict) else set()
+    return found
+
+
+def test_a_checkpoint_made_without_a_trainer_is_continued_as_the_trainers_own(train, tmp_path):
+    """Also on the last step of an epoch, of which only its end is left."""
+    first = train("softmax", max_steps=14)
+    own, made = tmp_path / "own.ckpt", tmp_path / "made.ckpt"
+    first.trainer.save_checkpoint(own)
+    optimizer = first.trainer.optimizers[0].state_dict()
+    checkpoint = checkpoint_at(14, "softmax", first.module.net.state_dict(), optimizer)
+    torch.save(checkpoint, made)
+    theirs = torch.load(own, weights_only=True)
+    loops = keys_of(theirs["loops"])
+    assert keys_of(checkpoint["loops"]) == loops
+    left_out = {"datamodule_hparams_name", "datamodule_hyper_parameters"}
+    assert set(theirs) - set(checkpoint) <= left_out
+    ends = [train("softmax", max_steps=20, ckpt_path=path) for path in (own, made)]
+    assert ends[0].record.losses == ends[1].record.losses
+    for name, weight in ends[0].weights.items():
+        assert torch.equal(weight, ends[1].weights[name])

@@ -6,8 +6,8 @@ import torch
 
 from mnistport import networks
 from mnistport.data import sources
-from mnistport.data.datamodule import MnistData, Slices
 from mnistport.errors import UserError
+from mnistport.training.datamodule import MnistData, Slices
 
 
 @pytest.mark.parametrize("name", networks.BUILT_IN)
@@ -38,7 +38,7 @@ def test_the_seed_is_the_streams():
 
 def test_files_are_read_once(monkeypatch):
     calls = []
-    monkeypatch.setattr("mnistport.data.datamodule.load", lambda *a: calls.append(a) or sources.load("digits"))
+    monkeypatch.setattr("mnistport.training.datamodule.load", lambda *a: calls.append(a) or sources.load("digits"))
     data = MnistData("softmax", source="digits")
     for stage in ("fit", "test"):
         data.prepare_data()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mnistport import kernels
+from mnistport.speed import compiling
 
-ASK = "from mnistport import kernels; print(kernels.why_not())"
-needs_compiler = pytest.mark.skipif(bool(kernels.why_not()), reason=f"no kernels: {kernels.why_not()}")
+ASK = "from mnistport.speed import compiling; print(compiling.reason_against())"
+needs_compiler = pytest.mark.skipif(
+    bool(compiling.reason_against()), reason=f"no kernels: {compiling.reason_against()}"
+)
 
 
 def why_not(cache: Path, **environment: str) -> str:
@@ -62,15 +64,15 @@ def test_without_a_home_they_are_made_for_the_process(monkeypatch: pytest.Monkey
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(kernels, "cache_folder", nowhere)
-    assert kernels.library.__wrapped__("float").max_pool
+    monkeypatch.setattr(compiling, "cache_folder", nowhere)
+    assert compiling.library.__wrapped__("float").max_pool
 
 
 @needs_compiler
 def test_threads_that_need_them_at_once_all_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(kernels.library.__wrapped__, ["float"] * 4))
+        got = list(pool.map(compiling.library.__wrapped__, ["float"] * 4))
     assert all(library.max_pool for library in got)
     assert [name.split("-")[1] for name in kept(tmp_path)] == ["float"]
 
@@ -116,7 +118,5 @@ def test_training_goes_on_without_them_and_says_why(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mnistport", *words, "--trainer.default_root_dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=told)
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stderr.splitlines() if "kernels" in line]
-    assert said == [
-        "the convolutions' gradients by torch, not by kernels of our own, which are faster: MNISTPORT_KERNELS=0"
-    ]
+    said = [line for line in done.stderr.splitlines() if "gradients of conv" in line]
+    assert said == ["the gradients of convolutions are computed by torch, which is slower: MNISTPORT_KERNELS=0"]

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mnistport.data.batches import rank_share
+from mnistport.draws import KeyedDraws, mix, scattered_positions, split_mix
 from mnistport.layers import Dropout, uniform
-from mnistport.training.draws import KeyedDraws, mix, scattered, split_mix
 
 BATCH = 10
 SHAPES = [(16,), (3, 5, 7)]  # units, and channels x rows x columns
@@ -23,7 +23,7 @@ def drawn(step: int, number: int, shape: tuple[int, ...], *, seed: int = 0, shar
     """What a fresh engine draws for one layer at one step."""
     module = net()
     draws = KeyedDraws(module, seed, BATCH, share)
-    draws.step = step
+    draws.stand_at(step)
     rows = len(range(BATCH)[share])
     return draws.dropouts[number].draw(torch.empty(rows, *shape))
 
@@ -50,7 +50,7 @@ def test_what_was_drawn_before_changes_nothing(shape):
     module = net()
     draws = KeyedDraws(module, 0, BATCH, slice(None))
     for step in (9, 2, 3):
-        draws.step = step
+        draws.stand_at(step)
         draws.dropouts[1].draw(torch.empty(BATCH, 4))
         torch.rand(5)
         numbers = draws.dropouts[0].draw(torch.empty(BATCH, *shape))
@@ -85,7 +85,7 @@ def test_the_shares_of_all_ranks_are_the_global_draw(shape, world_size):
 def test_an_image_is_drawn_in_tensorflows_order_of_axes():
     """The same stream of numbers fills rows, columns, channels; here channels are the second axis."""
     numbers = drawn(0, 0, (3, 5, 7))
-    stream = split_mix(scattered(range(BATCH), 53, torch.device("cpu")), mix(0, 0, 0))
+    stream = split_mix(scattered_positions(range(BATCH), 53, torch.device("cpu")), mix(0, 0, 0))
     assert torch.equal(numbers.permute(0, 2, 3, 1).reshape(BATCH, -1), stream[:, :105])
 
 
@@ -93,7 +93,7 @@ def test_the_stream_is_split_mix_64():
     """The numbers its authors' program gives for seed 1234567, in halves of 24 bits."""
     known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
     halves = [(half >> 8) * 2.0**-24 for word in known for half in (word & 0xFFFFFFFF, word >> 32)]
-    numbers = split_mix(scattered(range(6), 1, torch.device("cpu")), 1234567)
+    numbers = split_mix(scattered_positions(range(6), 1, torch.device("cpu")), 1234567)
     assert numbers.flatten().tolist()[2:] == halves  # position 0 is the seed itself, which that program skips
 
 

@@ -5,16 +5,13 @@ import subprocess
 import sys
 
 import pytest
-import torch
-
-from mnistport import process
 
 FAULTS = """
 import resource
 import numpy as np
-from mnistport import process
+from mnistport.speed import process
 
-said = process.tune()
+said = process.keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     step = [np.ones(1 << 20) for _ in range(8)]  # what a training step does: 64 MiB, all of it freed at its end
@@ -40,14 +37,3 @@ def test_freed_memory_is_used_again_and_the_switch_leaves_it_alone() -> None:
     assert said == "allocator keeps freed memory"
     assert said_alone == "allocator left alone (MNISTPORT_TUNE=0)"
     assert tuned * 4 < alone
-
-
-@pytest.mark.parametrize(("allowed", "matmul", "convolution"), [(False, "highest", "ieee"), (True, "high", "tf32")])
-def test_float32_is_float32_unless_tf32_is_asked_for(allowed, matmul, convolution) -> None:
-    try:
-        process.use_tf32(allowed)
-        assert torch.get_float32_matmul_precision() == matmul
-        assert torch.backends.cudnn.conv.fp32_precision == convolution
-        assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is allowed  # can be read
-    finally:
-        process.use_tf32(False)

@@ -1,0 +1,156 @@
+"""When a step is written down as a list, and when it is not."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback
+from steps import batches, state, step_of
+from torch import nn
+
+from mnistport import networks
+from mnistport.speed import engine_for
+from mnistport.speed.engines import Listed
+from mnistport.speed.listing import listed
+from mnistport.step import Eager
+from mnistport.training import module as training
+
+
+def test_a_nan_goes_through_the_list():
+    step = step_of("deep")
+    step.pixels[3] = torch.nan
+    losses = Listed(step).run(0, torch.arange(6)[None])
+    assert torch.isnan(losses).all()
+    weights = [weight for name, weight in state(step).items() if "power" not in name]
+    assert all(torch.isnan(weight).any() for weight in weights)
+
+
+def test_weights_stay_contiguous():
+    step = step_of("deep")
+    Listed(step).run(0, batches(2))
+    assert all(weight.is_contiguous() for weight in step.module.parameters())
+
+
+def test_on_a_cpu_the_list_is_what_runs_and_it_ends_where_eager_ends(train):
+    flags = {"network": "deep", "batch_size": 5, "max_steps": 6, "precision": "64-true"}
+    engines = {}
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            engines[module.asked_engine] = type(module.engine)
+
+    auto, eager = (train(**flags, module={"engine": engine}, callbacks=(Look(),)) for engine in ("auto", "eager"))
+    assert engines == {"auto": Listed, "eager": Eager}
+    assert np.allclose(auto.record.losses, eager.record.losses, rtol=1e-12, atol=0)
+    for name, weight in eager.weights.items():
+        assert (auto.weights[name] - weight).abs().max() < 1e-12
+
+
+def test_a_layer_frozen_on_the_way_is_frozen(train):
+    class Freeze(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if batch.stop == 4:
+                module.net.conv1.requires_grad_(False)
+
+    flags = {"network": "deep", "batch_size": 5, "max_steps": 8, "steps_per_execution": 2}
+    flags |= {"precision": "64-true", "callbacks": (Freeze(),)}
+    graph, eager = (train(**flags, module={"engine": engine}) for engine in ("graph", "eager"))
+    whole = train(**flags | {"callbacks": ()})
+    for name, weight in eager.weights.items():
+        assert (graph.weights[name] - weight).abs().max() < 1e-12
+    assert not torch.equal(graph.weights["conv1.weight"], whole.weights["conv1.weight"])
+
+
+class Counting(nn.Linear):
+    """Its Python counts, in a list."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.counted = [0]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.counted[0] += 1
+        return super().forward(pixels) / self.counted[0]
+
+
+class Tossing(nn.Linear):
+    """Its Python draws random numbers."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(pixels) * random.random() * np.random.rand()
+
+
+class Wavering(nn.Linear):
+    """Its Python looks at a value."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        output = super().forward(pixels)
+        return -output if output.sum() > 0 else output
+
+
+def said_and_runs(train, monkeypatch, layer, *, pure: bool, engine: str):
+    """What is printed, and the losses by this engine and by the eager one."""
+    network = replace(networks.get("softmax"), module=lambda: layer(784, 10), pure=pure)
+    monkeypatch.setattr(training.networks, "get", lambda name: network)
+    said: list[str] = []
+    monkeypatch.setattr(training, "rank_zero_info", said.append)
+    runs = []
+    for asked in (engine, "eager"):
+        random.seed(5)
+        np.random.seed(5)
+        runs.append(train(max_steps=3, batch_size=5, module={"engine": asked}))
+    return said, runs[0].record.losses, runs[1].record.losses
+
+
+@pytest.mark.parametrize("engine", ["auto", "graph"])
+@pytest.mark.parametrize("layer", [Counting, Tossing, Wavering])
+def test_a_network_that_does_not_say_it_is_pure_runs_eagerly(train, monkeypatch, engine, layer):
+    said, ours, eager = said_and_runs(train, monkeypatch, layer, pure=False, engine=engine)
+    assert said == [
+        "engine eager, not graph: the network is not declared pure (Network(pure=True)), so its "
+        "Python may do something else in each step"
+    ]
+    assert ours == eager
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (Wavering, "the step could not be written down: "),
+        (
+            Tossing,
+            "the step could not be written down: it draws from Python's or NumPy's random numbers in each step",
+        ),
+    ],
+)
+def test_what_is_wrongly_declared_pure_is_noticed_where_it_can_be(train, monkeypatch, layer, reason):
+    said, ours, eager = said_and_runs(train, monkeypatch, layer, pure=True, engine="auto")
+    assert len(said) == 1 and "\n" not in said[0]
+    assert said[0].startswith(f"engine eager, not graph: {reason}")
+    assert ours == eager
+
+
+def test_the_eight_are_declared_pure_and_nobody_is_by_default():
+    assert all(networks.get(name).pure for name in networks.BUILT_IN)
+    network = networks.get("softmax")
+    assert not type(network)(
+        name="other",
+        module=network.module,
+        loss=network.loss,
+        recipe=network.recipe,
+        source=network.source,
+    ).pure
+
+
+def test_the_door_gives_an_engine_or_the_reason():
+    assert isinstance(engine_for(step_of("softmax"), 10), Listed)
+    reason = engine_for(step_of("softmax", pure=False), 10)
+    assert isinstance(reason, str) and "pure" in reason
+
+
+def test_no_weight_has_a_gradient_after_the_list_is_written():
+    step = step_of("deep")
+    listed(step)
+    assert all(weight.grad is None for weight in step.module.parameters())
