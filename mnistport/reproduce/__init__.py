@@ -1,1 +1,1 @@
-"""Whole recipes, trained from several seeds and laid beside what their authors published."""
+"""Train whole recipes from several seeds, and compare the results with the published ones."""
