@@ -18,7 +18,7 @@ def not_negative(text: str) -> int:
     """Read a whole number of at least 0.
 
     Raises:
-        argparse.ArgumentTypeError: `text` is not a whole number. A minus sign is refused, too.
+        argparse.ArgumentTypeError: `text` is not a whole number, or is negative.
     """
     return _whole_number(text, least=0)
 

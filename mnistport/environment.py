@@ -27,15 +27,15 @@ def environment(**facts: object) -> dict[str, object]:
     """Describe where this process runs, for the file that holds its results.
 
     The commit is read on the first call in a process and remembered. A command that takes
-    hours should therefore call this function when it starts: the files of the checkout may
-    be newer when it ends.
+    hours should therefore call this function when it starts: the files of the checkout
+    may be newer when it ends.
 
     Args:
         facts: What only the caller knows, such as `kernels="ours"`. They come last.
 
     Returns:
-        JSON values by name. A package that is not installed is None; so is the commit outside
-        of a git checkout. Paths and host names are left out.
+        JSON values by name. A package that is not installed is None; so is the commit
+        outside of a git checkout. Paths and host names are left out.
     """
     return {
         "python": platform.python_version(),
@@ -56,8 +56,9 @@ def _commit_at_first_call() -> str | None:
 def commit() -> str | None:
     """The commit of the checkout that this package runs from, in 12 digits, as it is now.
 
-    It ends in `-dirty` if a tracked file was changed since. Files that git does not track do
-    not count. None if the package does not run from a checkout, or git is not installed.
+    It ends in `-dirty` if a tracked file was changed since. Files that git does not track
+    do not count.
+    None if the package does not run from a checkout, or git is not installed.
     """
     module = Path(__file__).resolve()
     checkout = module.parent.parent
@@ -91,7 +92,7 @@ def processor() -> str:
 
 
 def _num_cores() -> int | None:
-    """The cores this process may use, where the system tells; otherwise all cores there are."""
+    """The cores this process may use, or all cores where the system does not say."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()

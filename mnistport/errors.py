@@ -4,8 +4,9 @@
 class UserError(ValueError):
     """Something the user gave cannot be used.
 
-    The message says what it is, what was found, and what to do. `str(error)` is always one
-    line: line breaks in the message, perhaps from a path or another library, become spaces.
+    The message says what it is, what was found, and what to do.
+    `str(error)` is always one line. Line breaks in the message, perhaps from a path or
+    from another library, become spaces.
     Command lines print it to standard error without a traceback, and exit with status 2.
     """
 

@@ -1,4 +1,4 @@
-"""Files: where downloads are kept, and how results are written so that none is ever half there."""
+"""Where downloads are kept, and how results are written: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cache_folder() -> Path:
 
 
 def refuse_unwritable_file(option: str, file: Path) -> None:
-    """Raise now if a result cannot be written later, after minutes of work.
+    """Raise now if a result could not be written later, after minutes of work.
 
     Writes nothing to `file`, and leaves nothing behind.
 
@@ -29,7 +29,7 @@ def refuse_unwritable_file(option: str, file: Path) -> None:
         file: Where the result is to go.
 
     Raises:
-        UserError: `file` is a folder, its folder does not exist, or that folder is read-only.
+        UserError: `file` is a folder, or its folder does not exist or is read-only.
     """
     if file.is_dir():
         raise UserError(f"{option} {file}: is a folder; name a file")
@@ -40,10 +40,13 @@ def refuse_unwritable_file(option: str, file: Path) -> None:
 
 
 def refuse_unwritable_folder(option: str, folder: Path) -> None:
-    """Raise now if results cannot be written into `folder` later. The folder may not exist yet.
+    """Raise now if results could not be written into `folder` later.
+
+    The folder need not exist yet.
 
     Raises:
-        UserError: A part of the path is a file, or the first part that exists is read-only.
+        UserError: A part of the path is a file, or the last folder of it that exists is
+            read-only.
     """
     path = folder.resolve()
     existing = next(part for part in (path, *path.parents) if part.exists())
@@ -53,7 +56,7 @@ def refuse_unwritable_folder(option: str, folder: Path) -> None:
 
 
 def _refuse_read_only(option: str, asked: Path, folder: Path) -> None:
-    """Make a temporary file in `folder`, which asks the system itself, and remove it again."""
+    """Make a temporary file in `folder`, to see whether the system allows it."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -65,9 +68,10 @@ def written_whole(file: Path) -> Iterator[Path]:
     """Yield a path beside `file` to write to, and move what was written there to `file`.
 
     If the block succeeds, the data is flushed to disk and takes the place of `file`.
-    If it fails or is interrupted, the new data is removed and the old `file` stays as it was.
-    The folder of `file` is made if it does not exist. The path has the same suffix as `file`,
-    because some writers choose the format by the suffix, or append one that is missing.
+    If it fails or is interrupted, the new data is removed, and `file` stays as it was.
+    The folder of `file` is made if it does not exist.
+    The path has the same suffix as `file`. Some writers choose the format by the suffix,
+    and `np.savez` appends one that is missing.
 
     Raises:
         UserError: The system refuses to write, in the block or here.
@@ -87,7 +91,7 @@ def written_whole(file: Path) -> Iterator[Path]:
 
 
 def _flush_to_disk(file: Path) -> None:
-    """Wait until the system has written the file. Otherwise a power cut may leave it empty."""
+    """Wait until the file is on the disk. Otherwise a power cut may leave it empty."""
     with file.open("rb+") as written:
         os.fsync(written.fileno())
 

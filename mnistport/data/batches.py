@@ -1,9 +1,9 @@
-"""Which images make up each batch, as streams of indices. They are those of the tutorials.
+"""Which images make up each batch of the tutorials, as streams of indices.
 
 N is the number of images in the training part, B the number of images in a batch.
 Steps are counted from 0. The count goes on from one epoch to the next.
-A stream depends on nothing but its seed and sizes: any of its batches can be asked for, in any
-order and any number of times.
+A stream depends on nothing but its seed and sizes. So any of its batches can be asked
+for, in any order and any number of times.
 """
 
 import operator
@@ -34,8 +34,8 @@ class BatchStream(Protocol):
     def indices(self, start: int, stop: int) -> Indices:
         """The batches of the steps from `start` to `stop - 1`.
 
-        The answer depends on nothing but the arguments, here and of the constructor. A stream
-        remembers where it is only to be faster when steps are asked for in order.
+        The answer depends on nothing but the arguments, here and of the constructor. A
+        stream remembers where it is only to be faster when steps are asked for in order.
 
         Returns:
             A new int64 array [stop - start, B] of indices 0 to N - 1.
@@ -49,8 +49,8 @@ class BatchStream(Protocol):
 class _Stream:
     """What the streams have in common.
 
-    A stream is one long row of indices. The batch of a step is the piece of B indices that starts
-    at position step * B. A subclass says in `_fill` what the row holds.
+    A stream is one long row of indices. The batch of a step is the piece of B indices
+    that starts at position step * B. A subclass says in `_fill` what the row holds.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
@@ -81,22 +81,23 @@ class _Stream:
 
 
 class Sequential(_Stream):
-    """Batches in the order of the file, never shuffled: 0 to B - 1, then B to 2B - 1, and so on.
+    """Batches in the order of the file, never shuffled: 0 to B - 1, then B to 2B - 1, ...
 
-    Same as the `convnet` tutorial. If B does not divide N, the last N mod B images are never
-    used, and the next epoch begins with image 0.
+    Same as the `convnet` tutorial. If B does not divide N, the last N mod B images are
+    never used, and the next epoch begins with image 0.
     `seed` has no effect. It is accepted so that all streams take the same arguments.
     """
 
     def _fill(self, row: Indices, position: int) -> None:
-        row[:] = np.arange(position, position + len(row)) % (self.steps_per_epoch * self.batch_size)
+        used_images = self.steps_per_epoch * self.batch_size
+        row[:] = np.arange(position, position + len(row)) % used_images
 
 
 class _Drawn(_Stream):
     """A stream that is drawn in chunks from NumPy's legacy generator, `RandomState`.
 
-    The last two chunks are kept in memory, because a batch may lie across two chunks and may be
-    asked for again. For an earlier chunk, everything is drawn again from the seed.
+    The last two chunks are kept in memory, because a batch may lie across two chunks and
+    may be asked for again. For an earlier chunk, everything is drawn again from the seed.
     """
 
     chunk_size: int
@@ -111,7 +112,7 @@ class _Drawn(_Stream):
         self._previous = self._current = np.arange(self.num_images)
 
     def _draw(self, last: Indices) -> Indices:
-        """Draw the chunk that follows the chunk `last`. The first one follows 0 to N - 1."""
+        """Draw the chunk that follows `last`. The first chunk follows 0 to N - 1."""
         raise NotImplementedError
 
     def _chunk(self, number: int) -> Indices:
@@ -133,15 +134,16 @@ class _Drawn(_Stream):
 
 
 class NextBatch(_Drawn):
-    """Batches as TF1's `DataSet.next_batch` makes them: each image once an epoch, in a new order.
+    """Batches of TF1's `DataSet.next_batch`: each image once an epoch, in a new order.
 
-    The images are shuffled before the first batch. When fewer than B images are left in an epoch,
-    they are the first part of the next batch. Then the images are shuffled again, from the order
-    they are in, not from that of the file; and the batch is filled up from the new order. So no
-    image is dropped, and a batch may contain images of two epochs.
+    The images are shuffled before the first batch. When fewer than B images are left in
+    an epoch, they are the first part of the next batch. Then the images are shuffled
+    again, from the order they are in, not from that of the file; and the batch is filled
+    up from the new order. So no image is dropped, and a batch may contain images of two
+    epochs.
 
-    Same as the tutorials after `numpy.random.seed(seed)`, if nothing else draws from the global
-    generator.
+    Same as the tutorials after `numpy.random.seed(seed)`, if nothing else draws from the
+    global generator.
     Source: tensorflow/contrib/learn/python/learn/datasets/mnist.py.
     """
 
@@ -158,8 +160,9 @@ class NextBatch(_Drawn):
 class RandomBatch(_Drawn):
     """Batches as Hvass' `random_batch` draws them: B images with replacement.
 
-    The tutorial calls `randint(0, N, B)` at each step. Here one call draws a chunk of many steps:
-    the legacy generator gives the same numbers in one call as in many, as a test makes sure.
+    The tutorial calls `randint(0, N, B)` at each step. Here one call draws a chunk of
+    many steps. The legacy generator gives the same numbers in one call as in many; a test
+    checks this.
 
     Same as the tutorial after `numpy.random.seed(seed)`. Different: B > N is refused.
     """
@@ -173,9 +176,9 @@ class RandomBatch(_Drawn):
 def rank_share(batch_size: int, rank: int, world_size: int) -> slice:
     """The part of a batch that one of several processes computes.
 
-    The parts are contiguous. In the order of the ranks they make up the batch exactly. They
-    differ by at most one image, and the larger ones come first: three processes share a batch of
-    50 images as 17, 17 and 16.
+    The parts are contiguous. In the order of the ranks they make up the batch exactly.
+    They differ by at most one image, and the larger ones come first: three processes
+    share a batch of 50 images as 17, 17 and 16.
 
     Args:
         batch_size: Images in the whole batch, 0 or more.

@@ -2,8 +2,8 @@
 
 An IDX file has a header of big-endian 32-bit integers: a magic number, then each size.
 After it comes one unsigned byte for each pixel or label.
-Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", section "File
-formats".
+Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", section
+"File formats".
 """
 
 import gzip
@@ -24,31 +24,33 @@ LABEL_MAGIC = 0x0801  # unsigned bytes, one size: count
 GZIP_MAGIC = b"\x1f\x8b"
 SIDE = 28
 NUM_CLASSES = 10
-# Sixteen times MNIST, and more than all of EMNIST. The limit means that a false header or a gzip
-# bomb can take up at most 784 MB of memory.
+# Sixteen times MNIST, and more than all of EMNIST. Because of this limit, a false header or
+# a gzip bomb can take up at most 784 MB of memory.
 MAX_COUNT = 1_000_000
 READ_SIZE_BYTES = 1 << 20
 
+Bytes = npt.NDArray[np.uint8]
 
-def read_images(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+
+def read_images(path: str | os.PathLike[str]) -> Bytes:
     """Read the images of one IDX file, gzipped or not.
 
-    The first two bytes tell whether the file is gzipped. Its name does not matter, except that
-    a name that ends in ".gz" must be that of a gzipped file.
+    The first two bytes tell whether the file is gzipped. Its name does not matter, except
+    that a name that ends in ".gz" must be that of a gzipped file.
 
     Returns:
-        A new uint8 array [N, 784]. A row holds the 28 rows of an image, one after another.
-        0 is black, which is the background; 255 is white.
+        A new uint8 array [N, 784]. A row holds the 28 rows of an image, one after
+        another. 0 is black, which is the background; 255 is white.
 
     Raises:
-        UserError: Something is wrong with the file. The message names the file, what was found
-            and what was expected.
+        UserError: Something is wrong with the file. The message names the file, what was
+            found and what was expected.
     """
     pixels = _read(Path(path), IMAGE_MAGIC, (SIDE, SIDE))
     return pixels.reshape(-1, SIDE * SIDE)
 
 
-def read_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+def read_labels(path: str | os.PathLike[str]) -> Bytes:
     """Read the labels of one IDX file, gzipped or not.
 
     Returns:
@@ -61,13 +63,13 @@ def read_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     wrong = np.flatnonzero(labels >= NUM_CLASSES)
     if wrong.size:
         raise UserError(
-            f"{path}: label {labels[wrong[0]]} at index {wrong[0]} ({wrong.size} such in all), expected 0 to 9: "
-            "fetch the file again"
+            f"{path}: label {labels[wrong[0]]} at index {wrong[0]} ({wrong.size} such in all), "
+            "expected 0 to 9: fetch the file again"
         )
     return labels
 
 
-def _read(path: Path, magic: int, item: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def _read(path: Path, magic: int, item: tuple[int, ...]) -> Bytes:
     """Open, unpack and check a file. Return the bytes after its header as a flat array.
 
     `item` is the shape of one item: (28, 28) for an image, () for a label.
@@ -76,7 +78,8 @@ def _read(path: Path, magic: int, item: tuple[int, ...]) -> npt.NDArray[np.uint8
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise UserError(f"{path}: found a directory, expected an IDX file")
-        if not stat.S_ISREG(mode):  # reading a pipe or a device could wait for ever, or never end
+        if not stat.S_ISREG(mode):
+            # Reading a pipe could wait for ever, and a device may have no end.
             raise UserError(f"{path}: found something that is not a regular file, expected an IDX file")
         with path.open("rb") as file:
             if not _is_gzip(file, path):
@@ -103,18 +106,24 @@ def _is_gzip(file: BinaryIO, path: Path) -> bool:
         raise UserError(f"{path}: found an empty file, expected an IDX file: fetch it again")
     if path.suffix == ".gz" and start != GZIP_MAGIC:
         raise UserError(
-            f"{path}: is not gzip, found first bytes {start.hex(' ')}, expected {GZIP_MAGIC.hex(' ')} "
+            f"{path}: is not gzip, found first bytes {start.hex(' ')}, "
+            f"expected {GZIP_MAGIC.hex(' ')} "
             "(an HTML error page saved under this name, or an unpacked file?): fetch it again"
         )
     return start == GZIP_MAGIC
 
 
-def _parse(file: BinaryIO | gzip.GzipFile, path: Path, magic: int, item: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Check the header, then read as many bytes as it announces, and check that there are no more.
+def _parse(
+    file: BinaryIO | gzip.GzipFile,
+    path: Path,
+    magic: int,
+    item: tuple[int, ...],
+) -> Bytes:
+    """Check the header, then read the bytes it announces, and check that there are no more.
 
-    To find out, one byte more is asked for. Reading to the end of the file is also what makes
-    gzip compare its checksum. The memory in use grows with the bytes really read, whatever the
-    header announces.
+    For that check, one byte more is asked for. Reading to the end of the file is also what
+    makes gzip compare its checksum. The memory in use grows with the bytes really read,
+    whatever the header announces.
     """
     header_size = 4 * (2 + len(item))
     header = _read_at_most(file, header_size)
@@ -140,7 +149,7 @@ def _parse(file: BinaryIO | gzip.GzipFile, path: Path, magic: int, item: tuple[i
 
 
 def _wrong_magic(path: Path, found: int, expected: int) -> str:
-    """The message for a wrong magic number, which may be that of the other kind of file."""
+    """The message for a wrong magic number: perhaps the other kind of file was given."""
     holds = {IMAGE_MAGIC: "images", LABEL_MAGIC: "labels"}
     message = f"{path}: found magic number {found:#010x}, expected {expected:#010x} ({holds[expected]})"
     if found in holds:

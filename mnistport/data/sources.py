@@ -1,7 +1,8 @@
 """The data sets: MNIST, Fashion-MNIST, and the digits that come with scikit-learn.
 
-N is the number of images. An image is a row of 784 = 28 * 28 pixels. A pixel is a uint8, from 0
-for black, which is the background, to 255 for white. `scale` turns pixels into float32.
+N is the number of images. An image is a row of 784 = 28 * 28 pixels.
+A pixel is a uint8, from 0 for black, which is the background, to 255 for white. `scale`
+turns pixels into float32.
 """
 
 import http.client
@@ -88,19 +89,20 @@ def load(
 
     Args:
         source: Which data set.
-            "mnist" and "fashion" are read from IDX files, gzipped or not. They are looked for in
-            `directory`, and in torchvision's folders below it.
+            "mnist" and "fashion" are read from IDX files, gzipped or not, in `directory`
+            or in torchvision's folders below it.
             "digits" comes with scikit-learn and needs no files.
-            "auto" is "mnist" if it is on disk or can be downloaded, and "digits" otherwise. A
-            message on standard error then says so, once in a process.
-        directory: The folder of the files. The default is the folder that MNISTPORT_DATA in the
-            environment names, or else the cache folder, ~/.cache/mnistport.
-        download: Whether to download a set that is not on disk, into torchvision's folders.
-            "auto" downloads into the cache folder, and never into `directory`.
+            "auto" is "mnist" if it is on disk or can be downloaded, and "digits"
+            otherwise. A message on standard error then says so, once in a process.
+        directory: The folder of the files. The default is the folder that MNISTPORT_DATA
+            in the environment names, or else the cache folder, ~/.cache/mnistport.
+        download: Whether to download a set that is not on disk, into torchvision's
+            folders. "auto" downloads into the cache folder, and never into `directory`.
 
     Raises:
-        UserError: Files are missing, damaged, or those of another data set, or the download
-            failed. A damaged MNIST is an error for "auto", too. The message says what to do.
+        UserError: Files are missing, damaged, or those of another data set, or the
+            download failed. A damaged MNIST is an error for "auto", too. The message says
+            what to do.
     """
     if source not in SOURCES:
         raise UserError(f"data source {source!r}: expected one of {', '.join(SOURCES)}")
@@ -130,15 +132,18 @@ _said_digits = False
 
 
 def _say_digits_once(reason: str) -> None:
-    """Say on standard error that the digits take the place of MNIST, once in a process."""
+    """Say on standard error, once in a process, that the digits replace MNIST."""
     global _said_digits
     if not _said_digits:
-        print(f"mnistport: USING THE 1,797 DIGITS OF SCIKIT-LEARN, NOT MNIST: {reason}", file=sys.stderr)
+        print(
+            f"mnistport: USING THE 1,797 DIGITS OF SCIKIT-LEARN, NOT MNIST: {reason}",
+            file=sys.stderr,
+        )
     _said_digits = True
 
 
 def _folder(directory: str | os.PathLike[str] | None) -> Path:
-    """The folder that was asked for, or the cache folder. Only the cache folder may be missing."""
+    """The folder that was asked for, which must exist, or else the cache folder."""
     given = directory or os.environ.get("MNISTPORT_DATA")
     if not given:
         return cache_folder()
@@ -176,9 +181,9 @@ def _missing_files(folder: Path) -> list[str]:
 
 
 def _path(folder: Path, file: str) -> Path | None:
-    """The path of a file, gzipped or plain, or None. The gzipped one has a checksum: take it first.
+    """The path of a file, or None. The gzipped one comes first, because it has a checksum.
 
-    A folder or a broken link of that name counts as the file. Reading it will give an error.
+    A folder or a broken link of that name counts as the file. Reading it gives an error.
     """
     paths = (folder / f"{file}.gz", folder / file)
     return next((path for path in paths if os.path.lexists(path)), None)
@@ -212,7 +217,7 @@ def _refuse_other_set(name: str, raw: Path, test: ImageSet) -> None:
 
 
 def _fetch(name: str, folder: Path, download: bool) -> Path:
-    """Download a set with torchvision, which compares checksums. Return the folder of its files.
+    """Download a set with torchvision, which compares checksums. Return its folder.
 
     The download goes into a temporary folder, which is renamed when it is complete.
     """
@@ -233,7 +238,7 @@ def _fetch(name: str, folder: Path, download: bool) -> Path:
             # The system refuses this if the target exists and is not empty.
             (Path(beside) / FOLDERS[name]).rename(target)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        if _on_disk(name, folder) == target:  # another process has downloaded it meanwhile
+        if _on_disk(name, folder) == target:  # another process was faster
             return target
         raise _NotDownloadedError(f"{name} could not be downloaded ({error}); {remedy}") from None
     return target
@@ -253,8 +258,8 @@ def _ask(urls: Iterable[str]) -> None:
     """Return as soon as one of the servers answers, whatever the answer is.
 
     Raises OSError if none has answered after TIMEOUT_SECONDS.
-    A thread asks them, because the look-up of a host's name has no timeout of its own, and a
-    host may have many addresses that are tried one after another.
+    A thread asks them, because the look-up of a host's name has no timeout of its own,
+    and a host may have many addresses that are tried one after another.
     """
     answers: list[str] = []
     errors: list[str] = []
@@ -280,12 +285,14 @@ def _ask(urls: Iterable[str]) -> None:
 
 
 def _digits() -> DataSet:
-    """The 1,797 digits of scikit-learn: the first 1,500 to train on, the last 297 to test on.
+    """The digits of scikit-learn: the first 1,500 to train on, the last 297 to test on.
 
-    The originals have 8x8 pixels of 0 to 16. Each becomes a block of 3x3 pixels with the value
-    round(value * 255 / 16), and a border of two black pixels makes 28x28. All of this is done in
-    whole numbers, so the result is the same on every machine. 0 stays 0, and 16 becomes 255.
-    Source: "Optical Recognition of Handwritten Digits", UCI; from sklearn.datasets.load_digits.
+    The originals have 8x8 pixels of 0 to 16. Each becomes a block of 3x3 pixels with the
+    value round(value * 255 / 16), and a border of two black pixels makes 28x28. All of
+    this is done in whole numbers, so the result is the same on every machine. 0 stays 0,
+    and 16 becomes 255.
+    Source: "Optical Recognition of Handwritten Digits", UCI, from
+    sklearn.datasets.load_digits.
     """
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
@@ -308,8 +315,8 @@ def split(train: ImageSet, which: Literal["first", "last"]) -> tuple[ImageSet, I
 
     Args:
         train: At least 12 images.
-        which: Whether the "first" images are the validation part, as in the TensorFlow programs,
-            or the "last", as in `hvass`.
+        which: Whether the "first" images are the validation part, as in the TensorFlow
+            programs, or the "last", as in `hvass`.
 
     Returns:
         (training part, validation part). They are views: no image is copied or moved.
@@ -334,9 +341,9 @@ def scale(images: Bytes, how: Literal["multiply", "divide"]) -> npt.NDArray[np.f
 
     Args:
         images: uint8, of any shape.
-        how: "multiply" computes float32(pixel) * float32(1 / 255), as TensorFlow's reader does.
-            "divide" computes pixel / 255 in float64 and rounds it to float32, as `hvass` does.
-            The two differ in the last bit for 126 of the 256 pixel values.
+        how: "multiply" computes float32(pixel) * float32(1 / 255), as TensorFlow's reader
+            does. "divide" computes pixel / 255 in float64 and rounds it to float32, as
+            `hvass` does. The two differ in the last bit for 126 of the 256 pixel values.
 
     Returns:
         A new float32 array of the same shape.
@@ -353,7 +360,9 @@ def scale(images: Bytes, how: Literal["multiply", "divide"]) -> npt.NDArray[np.f
     multiplied = values.astype(np.float32) * np.float32(1 / 255)
     table = multiplied if how == "multiply" else (values / 255.0).astype(np.float32)
     scaled = np.empty(images.shape, np.float32)
-    # In parts, because np.take turns its indices into int64: eight times the memory of the pixels.
+    # In parts, because np.take turns its indices into int64, which takes eight times the
+    # memory of the pixels.
     for start in range(0, len(images), 1024):
-        np.take(table, images[start : start + 1024], out=scaled[start : start + 1024], mode="clip")
+        part = slice(start, start + 1024)
+        np.take(table, images[part], out=scaled[part], mode="clip")
     return scaled

@@ -1,1 +1,1 @@
-"""Train whole recipes from several seeds, and compare the results with the published ones."""
+"""Whole recipes, trained from several seeds and compared with the published results."""

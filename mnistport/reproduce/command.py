@@ -1,4 +1,4 @@
-"""`mnistport reproduce`: which runs to make, on which devices, and what to write about them."""
+"""`mnistport reproduce`: makes runs on one or more devices, and writes a report."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
         The exit status: 0 done, 1 a published accuracy was not reached, 130 interrupted.
 
     Raises:
-        UserError: A network or device is unknown, or the output folder cannot be written or
-            holds runs with other settings.
+        UserError: A network or device is unknown, or the output folder cannot be written
+            or holds runs with other settings.
     """
     flush_denormals()
     made_on = training_environment()
@@ -63,7 +63,7 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _network_names(asked: Sequence[str]) -> list[str]:
-    """The networks asked for, each once, or all if none was. An unknown name is a UserError."""
+    """The networks asked for, each once; or all. An unknown name is a UserError."""
     names = list(dict.fromkeys(asked or networks.names()))
     for name in names:
         networks.get(name)
@@ -83,7 +83,11 @@ def _devices(asked: str) -> list[str]:
     return [asked] if number else [f"cuda:{device}" for device in range(count)]
 
 
-def _jobs(args: argparse.Namespace, names: Sequence[str], devices: Sequence[str]) -> list[Job]:
+def _jobs(
+    args: argparse.Namespace,
+    names: Sequence[str],
+    devices: Sequence[str],
+) -> list[Job]:
     """One job for each network and seed, on the same data set.
 
     The data set is loaded here once, so that "auto" means the same for all runs.
@@ -105,10 +109,14 @@ def _jobs(args: argparse.Namespace, names: Sequence[str], devices: Sequence[str]
     ]
 
 
-def _finish_all(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> list[RunResult] | None:
+def _finish_all(
+    jobs: Sequence[Job],
+    out: Path,
+    devices: Sequence[str],
+) -> list[RunResult] | None:
     """Make all runs that are not finished yet.
 
-    Returns the results in the order of the jobs, or None if the user interrupted the command.
+    Returns the results in the order of the jobs, or None if the command was interrupted.
     """
     results = {job.name: _finished_result(job, out) for job in jobs}
     left = [job for job in jobs if results[job.name] is None]
@@ -122,9 +130,9 @@ def _finish_all(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> list[
     except KeyboardInterrupt:
         num_finished = sum(result is not None for result in results.values())
         print(
-            f"\ninterrupted; {num_finished} of {len(jobs)} runs are finished. The same command "
-            "continues: finished runs are not repeated, and a run that was begun continues from "
-            f"its last multiple of {SAVE_STEPS:,} steps",
+            f"\ninterrupted with {num_finished} of {len(jobs)} runs finished; the same "
+            "command continues, and a run that was begun continues from its last multiple "
+            f"of {SAVE_STEPS:,} steps",
             file=sys.stderr,
         )
         return None
@@ -149,8 +157,9 @@ def _refuse_other_settings(before: RunSettings, now: RunSettings, place: Path) -
     if before == now:
         return
     old, new = before.to_json(), now.to_json()
-    changed = [f"{key} {old[key]} (now {new[key]})" for key in new if old[key] != new[key]]
-    raise UserError(f"{place}: holds a run with {', '.join(changed)}; give another --out, or delete this folder")
+    changed = [key for key in new if old[key] != new[key]]
+    differences = ", ".join(f"{key} {old[key]} (now {new[key]})" for key in changed)
+    raise UserError(f"{place}: holds a run with {differences}; give another --out, or delete this folder")
 
 
 def _result_line(job: Job, result: RunResult) -> str:
@@ -167,16 +176,23 @@ def _results_of_earlier_commands(out: Path, jobs: Sequence[Job]) -> list[RunResu
     """
     names = {job.name for job in jobs}
     now = jobs[0].settings
-    files = sorted(file for file in out.glob("*/result.json") if file.parent.name not in names)
-    results = [read_result(file) for file in files]
-    return [
-        result
-        for result in results
-        if result.settings.source == now.source and result.settings.max_steps == now.max_steps
-    ]
+    results = []
+    for file in sorted(out.glob("*/result.json")):
+        if file.parent.name in names:
+            continue
+        result = read_result(file)
+        same_data = result.settings.source == now.source
+        same_length = result.settings.max_steps == now.max_steps
+        if same_data and same_length:
+            results.append(result)
+    return results
 
 
-def _train_all(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> Iterator[tuple[Job, RunResult]]:
+def _train_all(
+    jobs: Sequence[Job],
+    out: Path,
+    devices: Sequence[str],
+) -> Iterator[tuple[Job, RunResult]]:
     """Make the runs, and yield each as it ends."""
     if len(devices) == 1 or len(jobs) < 2:
         for job in jobs:
@@ -187,11 +203,15 @@ def _train_all(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> Iterat
         yield from _train_on_several(jobs, out, devices)
 
 
-def _train_on_several(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> Iterator[tuple[Job, RunResult]]:
+def _train_on_several(
+    jobs: Sequence[Job],
+    out: Path,
+    devices: Sequence[str],
+) -> Iterator[tuple[Job, RunResult]]:
     """Make the runs in one process for each device.
 
-    A pool cannot drop a job it has taken. So it gets no more jobs than there are free devices,
-    and an interruption has only the running jobs to wait for.
+    A pool cannot drop a job it has taken. So it gets no more jobs than there are free
+    devices, and an interruption has only the running jobs to wait for.
     """
     waiting = list(reversed(jobs))
     free = list(devices)
@@ -214,7 +234,7 @@ def _train_on_several(jobs: Sequence[Job], out: Path, devices: Sequence[str]) ->
 
 
 def _train_in_worker(job: Job, out: Path) -> RunResult:
-    """Train in a process of the pool, without its output, which would mix with the others'."""
+    """Train in a process of the pool. What Lightning prints there is dropped."""
     with redirect_stdout(StringIO()):
         return train(job, out, progress=False)
 
@@ -230,12 +250,15 @@ def _summaries(runs: Sequence[RunResult]) -> list[Summary]:
 
 
 def _facts(
-    runs: Sequence[RunResult], jobs: Sequence[Job], words: Sequence[str], names: Sequence[str]
+    runs: Sequence[RunResult],
+    jobs: Sequence[Job],
+    words: Sequence[str],
+    names: Sequence[str],
 ) -> dict[str, Any]:
     """The command, and what is known about where the runs were made.
 
-    The facts in `names` are those of the runs, not of this process: runs of earlier commands may
-    have been made with other versions. If runs differ in a fact, all its values are given.
+    The facts in `names` are those of the runs, not of this process, because earlier runs
+    may have been made with other versions. If runs differ in a fact, all values are given.
     """
     facts: dict[str, Any] = {"command": shlex.join(words)}
     earlier = {run.settings.network for run in runs} - {job.network for job in jobs}
@@ -259,7 +282,7 @@ def _write_report(
     facts: dict[str, Any],
     out: Path,
 ) -> None:
-    """Write the JSON document, the Markdown page and the picture into the folder `out`."""
+    """Write the JSON document, the Markdown page and the picture into `out`."""
     text = json.dumps(document(summaries, runs, facts), indent=1)
     write_whole(out / "reproduce.json", text + "\n")
     write_whole(out / "reproduce.md", markdown(summaries, facts))

@@ -1,6 +1,6 @@
 """The options of `mnistport reproduce`.
 
-They stand in a module of their own that does not import torch, so that `--help` answers at once.
+This module does not import torch, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -25,14 +25,20 @@ def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `reproduce`."""
     options = _Parser(
         prog="mnistport reproduce",
-        description="Train whole recipes, and compare the final test accuracy and the loss of each "
-        "epoch with the published ones. You can interrupt the command: the same command continues, "
-        "and does not repeat finished runs. The table contains all runs in DIR, those of earlier "
-        "commands included.",
-        epilog="Exit status: 0 done; 1 a whole recipe on MNIST is more than three standard errors "
-        "below the published accuracy; 2 the command could not be carried out.",
+        description="Train whole recipes, and compare the final test accuracy and the loss "
+        "of each epoch with the published ones. You can interrupt the command: the same "
+        "command continues, and does not repeat finished runs. The table contains all runs "
+        "in DIR, those of earlier commands included.",
+        epilog="Exit status: 0 done; 1 a whole recipe on MNIST stays more than three "
+        "standard errors below the published accuracy; 2 the command could not be carried "
+        "out.",
     )
-    options.add_argument("networks", nargs="*", metavar="NAME", help="see `mnistport list`; default: all")
+    options.add_argument(
+        "networks",
+        nargs="*",
+        metavar="NAME",
+        help="see `mnistport list`; default: all",
+    )
     options.add_argument(
         "--seeds",
         type=positive,
@@ -47,13 +53,29 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for runs and report (default: %(default)s)",
     )
-    options.add_argument("--max-steps", type=positive, metavar="N", help="cut each recipe short, to try it out")
-    options.add_argument("--data.source", dest="source", choices=SOURCES, default="auto", help="default: auto")
-    options.add_argument("--data.dir", dest="directory", metavar="DIR", help="folder that holds the data set")
+    options.add_argument(
+        "--max-steps",
+        type=positive,
+        metavar="N",
+        help="cut each recipe short, to try it out",
+    )
+    options.add_argument(
+        "--data.source",
+        dest="source",
+        choices=SOURCES,
+        default="auto",
+        help="default: auto",
+    )
+    options.add_argument(
+        "--data.dir",
+        dest="directory",
+        metavar="DIR",
+        help="folder that holds the data set",
+    )
     options.add_argument(
         "--device",
         default="auto",
-        help="cpu; cuda, for one run at a time on each GPU; cuda:N; or auto (default), which is "
-        "cuda if there is a GPU and cpu otherwise",
+        help="cpu; cuda, for one run at a time on each GPU; cuda:N; or auto (default), "
+        "which is cuda if there is a GPU and cpu otherwise",
     )
     return options

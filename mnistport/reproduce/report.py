@@ -27,11 +27,11 @@ COLUMNS = (
 )
 NOTES = (
     "Test accuracy: the mean of the seeds. Deviation: their standard deviation (n - 1).",
-    "95 % interval: the binomial interval (Wilson) of the mean, for a test set of this size.",
-    "Apart: mean minus published accuracy, in standard errors of the published one for this many",
-    "test images. Down to -3 counts as reached.",
-    "Rounds to it: the mean is lower than that, but the authors give so few digits that they would",
-    "have given this mean as the same figure.",
+    "95 % interval: the binomial interval (Wilson) for a test set of this size.",
+    "Apart: mean minus published accuracy, in standard errors of the published one for",
+    "this many test images. Down to -3 counts as reached.",
+    "Rounds to it: the mean is lower than that, but the authors give so few digits that",
+    "they would have given this mean as the same figure.",
     "Time: the median time of training, including the tutorial's own reports.",
 )
 
@@ -43,7 +43,8 @@ def markdown(summaries: Sequence[Summary], facts: Mapping[str, Any]) -> str:
         summaries: One for each network, in the order of the rows.
         facts: What the runs were made on, by name. "command" must be one of them.
     """
-    lines = ["# Whole recipes", "", f"`{facts['command']}`", "", *table(summaries), "", *NOTES]
+    command = f"`{facts['command']}`"
+    lines = ["# Whole recipes", "", command, "", *table(summaries), "", *NOTES]
     with_curve = [summary for summary in summaries if summary.published_losses]
     if with_curve:
         lines += ["", "## Mean loss of each epoch, against the published", ""]
@@ -91,17 +92,17 @@ def _published_accuracy(summary: Summary) -> str:
 
 
 def _loss_table(summary: Summary) -> list[str]:
-    """A table with a column for each epoch: published loss, our mean and deviation, their quotient.
+    """A table of the published losses and ours, with a column for each epoch.
 
     It ends with the shortest of the runs, or with the published losses.
     """
-    num_epochs = min(len(summary.published_losses), *(len(losses) for losses in summary.epoch_losses))
-    published = summary.published_losses[:num_epochs]
-    # One tuple for each epoch, with the losses of all seeds.
-    ours = list(zip(*(losses[:num_epochs] for losses in summary.epoch_losses), strict=True))
+    curves = [summary.published_losses, *summary.epoch_losses]
+    num_epochs = min(len(curve) for curve in curves)
+    published, *seeds = (curve[:num_epochs] for curve in curves)
+    ours = list(zip(*seeds, strict=True))  # for each epoch the losses of all seeds
     means = [fmean(losses) for losses in ours]
     deviations = [f"{stdev(losses):.4f}" if len(losses) > 1 else "" for losses in ours]
-    quotients = [mean / theirs for mean, theirs in zip(means, published, strict=True)]
+    quotients = [mean / loss for mean, loss in zip(means, published, strict=True)]
     return [
         _markdown_row(["epoch", *(str(epoch + 1) for epoch in range(num_epochs))]),
         f"|{'---|' * (num_epochs + 1)}",
@@ -112,8 +113,12 @@ def _loss_table(summary: Summary) -> list[str]:
     ]
 
 
-def document(summaries: Sequence[Summary], runs: Sequence[RunResult], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON values of `reproduce.json` (schema 1). Losses that are not finite become None."""
+def document(
+    summaries: Sequence[Summary],
+    runs: Sequence[RunResult],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The JSON values of `reproduce.json` (schema 1). A loss that is not finite is None."""
     return {
         "schema": 1,
         "environment": dict(facts),
@@ -135,10 +140,10 @@ def _summary_as_json(summary: Summary) -> dict[str, Any]:
 
 
 def plot(summaries: Sequence[Summary], file: Path) -> None:
-    """Draw the results, and save the picture in the format that the suffix of `file` names.
+    """Draw the results, and save the picture. The suffix of `file` names the format.
 
-    Above are the final test accuracies and the published ones. Below is a panel for each network
-    with the loss of each epoch. Networks with a single epoch have no panel.
+    Above are the final test accuracies and the published ones. Below is a panel for each
+    network with the loss of each epoch. Networks with a single epoch have no panel.
     """
     import matplotlib
 
@@ -161,7 +166,7 @@ def plot(summaries: Sequence[Summary], file: Path) -> None:
 
 
 def _plot_accuracies(axes: Any, summaries: Sequence[Summary]) -> None:
-    """A row for each network: a dot for each seed, and the published figure with an error bar."""
+    """A row for each network: a dot for each seed, and a cross for the published figure."""
     published = [summary for summary in summaries if summary.published is not None]
     for row, summary in enumerate(summaries):
         errors_percent = [100.0 * (1.0 - accuracy) for accuracy in summary.accuracies]
@@ -170,7 +175,8 @@ def _plot_accuracies(axes: Any, summaries: Sequence[Summary]) -> None:
         axes.plot(errors_percent, rows, "o", color="tab:blue", markersize=4, label=label)
         if summary.published is not None:
             _plot_published_accuracy(axes, row, summary, labelled=summary is published[0])
-    axes.set_yticks(range(len(summaries)), [summary.network for summary in summaries], fontsize=8)
+    names = [summary.network for summary in summaries]
+    axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set(xscale="log", ylim=(len(summaries) - 0.4, -0.6))
     axes.set_xlabel(f"test images classified wrong, % ({summaries[0].data})", fontsize=9)
     axes.xaxis.set_major_formatter("{x:g}")
@@ -187,7 +193,13 @@ def _plot_accuracies(axes: Any, summaries: Sequence[Summary]) -> None:
     )
 
 
-def _plot_published_accuracy(axes: Any, row: int, summary: Summary, *, labelled: bool) -> None:
+def _plot_published_accuracy(
+    axes: Any,
+    row: int,
+    summary: Summary,
+    *,
+    labelled: bool,
+) -> None:
     """A cross, with three standard errors to either side."""
     assert summary.published is not None
     axes.errorbar(
@@ -203,7 +215,12 @@ def _plot_published_accuracy(axes: Any, row: int, summary: Summary, *, labelled:
     )
 
 
-def _plot_loss_panels(part: Any, summaries: Sequence[Summary], num_rows: int, num_columns: int) -> None:
+def _plot_loss_panels(
+    part: Any,
+    summaries: Sequence[Summary],
+    num_rows: int,
+    num_columns: int,
+) -> None:
     """A grid with a panel for each network. Panels that are left over are removed."""
     panels = list(part.subplots(num_rows, num_columns, squeeze=False).flat)
     for axes in panels[len(summaries) :]:
@@ -221,8 +238,9 @@ def _plot_losses(axes: Any, summary: Summary) -> None:
         epochs = range(1, len(losses) + 1)
         axes.plot(epochs, losses, color="tab:blue", linewidth=1, label=label)
     if summary.published_losses:
-        epochs = range(1, len(summary.published_losses) + 1)
-        axes.plot(epochs, summary.published_losses, "x", color="black", markersize=4, label="published")
+        losses = summary.published_losses
+        epochs = range(1, len(losses) + 1)
+        axes.plot(epochs, losses, "x", color="black", markersize=4, label="published")
     axes.set(yscale="log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=7, which="both")

@@ -20,7 +20,7 @@ class RunSettings:
         network: The registered name of the network.
         seed: Seeds the initial weights, the batches and the dropout draws.
         source: The name of the data set. The folder it lies in makes no difference.
-        max_steps: The step at which the recipe is cut short, or None for the whole recipe.
+        max_steps: The step at which the recipe is cut short. None: the whole recipe.
         device: "cpu" or "cuda". Which of several GPUs makes no difference.
     """
 
@@ -54,8 +54,9 @@ class RunResult:
         device: "cpu", or the model name of the GPU.
         steps: Optimizer steps taken.
         batch_size: Images in a batch.
-        epoch_losses: The mean loss of each whole epoch, in nats. NaN where it was not finite.
-        test_accuracies: Accuracy (0..1) by step, if the tutorial scores the test set on the way.
+        epoch_losses: Mean loss of each whole epoch, in nats. NaN if it was not finite.
+        test_accuracies: Accuracy (0..1) by step, if the tutorial scores the test set on
+            the way.
         correct: Test images classified correctly at the end.
         total: Test images.
         seconds: Duration of the training, including the tutorial's own reports.
@@ -88,8 +89,8 @@ class RunResult:
         """Make a result from the parsed JSON of `file`, which is named in the error.
 
         Raises:
-            UserError: The value is not a JSON object, a key is missing or unknown, or a value
-                has the wrong type or cannot be (more images correct than there are).
+            UserError: The value is not a JSON object, a key is missing or unknown, a
+                value has the wrong type, or `correct` and `total` are impossible.
         """
         found = _checked(value, RESULT_TYPES, file)
         correct, total = found["correct"], found["total"]
@@ -104,8 +105,9 @@ class RunResult:
         return cls(**found)
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON values, in the order of the fields. A NaN loss becomes None."""
-        value: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        """The result as JSON values, in the order of the fields."""
+        names = [field.name for field in fields(self)]
+        value: dict[str, Any] = {name: getattr(self, name) for name in names}
         value["settings"] = self.settings.to_json()
         value["epoch_losses"] = losses_to_json(self.epoch_losses)
         value["test_accuracies"] = _accuracies_to_json(self.test_accuracies)
@@ -114,7 +116,7 @@ class RunResult:
 
 
 def losses_to_json(losses: Sequence[float]) -> list[float | None]:
-    """None in the place of each loss that is infinite or NaN, which JSON cannot express."""
+    """Put None in the place of each infinite or NaN loss, which JSON cannot express."""
     return [loss if math.isfinite(loss) else None for loss in losses]
 
 
@@ -130,8 +132,8 @@ def _accuracies_from_json(accuracies: Mapping[str, float]) -> dict[int, float]:
     return {int(step): float(accuracy) for step, accuracy in accuracies.items()}
 
 
-# The types that `json.loads` may give for each key. A value's type must be one of them exactly,
-# because True and False are instances of int, too.
+# The types that a value may have. It must be one of them exactly: True is an instance of
+# int, too.
 SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
     "network": (str,),
     "seed": (int,),
@@ -181,8 +183,12 @@ def _read_json(file: Path) -> object:
         raise _unusable(file, str(error)) from error
 
 
-def _checked(value: object, types: Mapping[str, tuple[type, ...]], file: Path) -> dict[str, Any]:
-    """A copy of the JSON object, after a check that it has exactly these keys, of these types."""
+def _checked(
+    value: object,
+    types: Mapping[str, tuple[type, ...]],
+    file: Path,
+) -> dict[str, Any]:
+    """Check that a JSON object has exactly these keys, of these types. Return a copy."""
     if not isinstance(value, dict):
         raise _unusable(file, f"expected a JSON object, found {_shortened(value)}")
     if missing := [key for key in types if key not in value]:

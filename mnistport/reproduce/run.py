@@ -40,7 +40,7 @@ class Job:
         network: The registered name of a network.
         seed: Seeds the initial weights, the batches and the dropout draws.
         source, directory: The data set and its folder, as `MnistData` takes them.
-        max_steps: The step at which the recipe is cut short, or None for the whole recipe.
+        max_steps: The step at which the recipe is cut short. None: the whole recipe.
         device: "cpu", or "cuda:N".
     """
 
@@ -58,7 +58,7 @@ class Job:
 
     @property
     def settings(self) -> RunSettings:
-        """What identifies the run. The folder of the data and the number of the GPU do not."""
+        """What identifies the run. The folder of the data and the GPU's number do not."""
         kind, _, _ = self.device.partition(":")
         return RunSettings(
             network=self.network,
@@ -72,12 +72,12 @@ class Job:
 class History(Logger):
     """A Lightning logger that keeps metrics by step, in memory and in a file.
 
-    The file grows by a line at each logged step, so that an interrupted run keeps its metrics.
+    The file grows by a line at each logged step. An interrupted run keeps its metrics.
 
     Args:
         file: JSON lines, each `{"step": ..., NAME: value, ...}`. Read if it exists.
-        until: The step from which the run continues. Lines of later steps are removed, because
-            the run will log those steps again.
+        until: The step from which the run continues. Lines of later steps are removed,
+            because the run will log those steps again.
     """
 
     def __init__(self, file: Path, until: int) -> None:
@@ -102,19 +102,21 @@ class History(Logger):
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Keep the metrics of a step. Lightning's own `epoch` is left out."""
-        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        line = {"step": step, **values}
+        line: dict[str, Any] = {"step": step}
+        for name, value in metrics.items():
+            if name != "epoch":
+                line[name] = float(value)
         self.lines.append(line)
         with self.file.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def values_by_step(self, name: str) -> dict[int, float]:
-        """The values of one metric. Where a step was logged twice, the later value counts."""
+        """The values of one metric. If a step was logged twice, the later value counts."""
         return {line["step"]: line[name] for line in self.lines if name in line}
 
 
 def _parse_complete_lines(text: str) -> list[dict[str, Any]]:
-    """Parse JSON lines. A last line without a line break was not written to its end: drop it."""
+    """Parse JSON lines, except a last line that was not written to its end."""
     complete, _, _ = text.rpartition("\n")
     return [json.loads(line) for line in complete.splitlines()]
 
@@ -122,11 +124,16 @@ def _parse_complete_lines(text: str) -> list[dict[str, Any]]:
 class WholeCheckpoints(TorchCheckpointIO):
     """Saves checkpoints so that a kill leaves either the one before or the new one.
 
-    Lightning writes to the system's temporary folder and moves the file from there. If that
-    folder is on another disk, the move copies, and a kill can leave half a checkpoint.
+    Lightning writes to the system's temporary folder and moves the file from there. If
+    that folder is on another disk, the file is copied, and a kill can leave half of it.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: Any,
+        storage_options: Any = None,
+    ) -> None:
         """Save to a file beside `path`, then rename it."""
         with written_whole(Path(path)) as partial:
             torch.save(checkpoint, partial)
@@ -143,8 +150,9 @@ def training_environment() -> dict[str, object]:
 def train(job: Job, folder: Path, *, progress: bool) -> RunResult:
     """Train and test. Continues from the last checkpoint if the run was interrupted.
 
-    Writes the result to `result.json` in the run's folder. Changes no setting of the process:
-    the caller decides about denormal numbers (`mnistport.float32.flush_denormals`).
+    Writes the result to `result.json` in the run's folder.
+    Denormal numbers are treated as the process treats them. For TF1's treatment, call
+    `mnistport.float32.flush_denormals` where the process begins.
 
     Args:
         job: What to train, and on which device.
@@ -152,7 +160,7 @@ def train(job: Job, folder: Path, *, progress: bool) -> RunResult:
         progress: Whether to show a progress bar.
 
     Raises:
-        KeyboardInterrupt: The run was interrupted. It can continue from its last checkpoint.
+        KeyboardInterrupt: The run was interrupted. Its last checkpoint is kept.
         UserError: The last checkpoint cannot be read, or a file cannot be written.
     """
     made_on = training_environment()
@@ -215,10 +223,18 @@ def _data(job: Job) -> MnistData:
 
 
 def _trainer(
-    job: Job, place: Path, module: Classifier, history: History, timer: Timer, *, progress: bool
+    job: Job,
+    place: Path,
+    module: Classifier,
+    history: History,
+    timer: Timer,
+    *,
+    progress: bool,
 ) -> pl.Trainer:
-    """A trainer like that of `mnistport fit`, which also saves a checkpoint to continue from."""
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty")
+    """The trainer of `mnistport fit`, which also saves checkpoints to continue from."""
+    # A run that continues has its checkpoint there already.
+    not_empty = ".*Checkpoint directory .* exists and is not empty"
+    warnings.filterwarnings("ignore", message=not_empty)
     recipe = module.network.recipe
     save = ModelCheckpoint(
         dirpath=place,
@@ -245,13 +261,18 @@ def _trainer(
 
 
 def _max_steps(recipe: Recipe, job: Job) -> int:
-    """The smaller of the recipe's and the job's limits. -1 is Lightning's word for no limit."""
+    """The smaller of the recipe's and the job's limits, or Lightning's -1 for no limit."""
     limits = [limit for limit in (recipe.steps, job.max_steps) if limit is not None]
     return min(limits, default=-1)
 
 
-def _fit_and_test(trainer: pl.Trainer, module: Classifier, data: MnistData, checkpoint: Path | None) -> None:
-    """Train from `checkpoint`, or from the beginning if it is None, then score the test set.
+def _fit_and_test(
+    trainer: pl.Trainer,
+    module: Classifier,
+    data: MnistData,
+    checkpoint: Path | None,
+) -> None:
+    """Train from `checkpoint`, or from the beginning if it is None, and test.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed. Lightning itself raises SystemExit.
@@ -271,7 +292,7 @@ def _device_name(device: str) -> str:
 
 
 def _epoch_losses(history: History) -> tuple[float, ...]:
-    """The mean loss of each epoch. Infinite losses become NaN, as a file would give them back."""
+    """The mean loss of each epoch. An infinite loss becomes NaN; see `RunResult`."""
     losses = history.values_by_step("train/epoch_loss").values()
     return tuple(loss if math.isfinite(loss) else math.nan for loss in losses)
 

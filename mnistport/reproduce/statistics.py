@@ -11,7 +11,7 @@ from mnistport.network import Network, Published
 from mnistport.reproduce.result import RunResult
 
 ALLOWED_STANDARD_ERRORS = 3.0
-"""A published accuracy is not reached if ours is lower by more than this many standard errors."""
+"""A published accuracy that is higher than ours by more than this is not reached."""
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution, for 95 % intervals."""
 
@@ -31,8 +31,8 @@ class Summary:
         quote: The authors' own words for the published accuracy, or "".
         decimals: How many decimals of it the authors give, as a fraction.
         epoch_losses: Mean loss of each epoch, in nats: one sequence for each seed.
-        published_losses: The published mean losses, in nats. Empty if there are none for this
-            data set.
+        published_losses: The published mean losses, in nats. Empty if there are none for
+            this data set.
         seconds: Training time of each run.
     """
 
@@ -56,24 +56,24 @@ class Summary:
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation of the seeds' accuracies (n - 1). None if there is one seed."""
+        """The standard deviation of the accuracies (n - 1). None for a single seed."""
         return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean accuracy, for this number of test images."""
+        """The 95 % interval of the mean accuracy, for `total` images."""
         return wilson(self.mean, self.total)
 
     @property
     def standard_errors(self) -> float | None:
-        """Mean minus published accuracy, in standard errors of the published one, or None."""
+        """Mean minus published accuracy, in standard errors of the published one."""
         if self.published is None:
             return None
         return (self.mean - self.published) / self.published_standard_error
 
     @property
     def published_standard_error(self) -> float:
-        """The binomial standard error of the published accuracy, for this number of test images."""
+        """The binomial standard error of the published accuracy, for `total` images."""
         accuracy = self.published or 0.0
         return math.sqrt(accuracy * (1.0 - accuracy) / self.total)
 
@@ -82,9 +82,9 @@ class Summary:
         """Whether the runs reach the published accuracy, in words.
 
         "reached": the mean is at most three standard errors below the published accuracy.
-        "rounds to it": it is lower, but rounded to the authors' decimals it is the same figure.
-        "NOT REACHED": it is lower. "cut short" and "nothing to compare with" say why there is no
-        comparison.
+        "rounds to it": it is lower, but rounded to the authors' decimals it is the same.
+        "NOT REACHED": it is lower, and not the same when rounded.
+        "cut short", "nothing to compare with": there is no comparison.
         """
         if not self.whole:
             return "cut short"
@@ -93,11 +93,13 @@ class Summary:
             return "nothing to compare with"
         if errors >= -ALLOWED_STANDARD_ERRORS:
             return "reached"
-        return "rounds to it" if round(self.mean, self.decimals) == self.published else "NOT REACHED"
+        if round(self.mean, self.decimals) == self.published:
+            return "rounds to it"
+        return "NOT REACHED"
 
 
 def wilson(fraction: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a fraction (0..1) observed in `count` independent trials.
+    """The 95 % score interval of a fraction (0..1) seen in `count` independent trials.
 
     Returns (lower end, upper end). Source: E. B. Wilson, "Probable inference, the law of
     succession, and statistical inference", 1927.
