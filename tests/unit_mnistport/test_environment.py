@@ -1,4 +1,4 @@
-"""What results say of where they were made."""
+"""What results say about where they were made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder from which the package seems to run, and no repository that this process was told of."""
+    """A folder from which the package seems to run. Git variables of this process are removed."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -96,7 +96,7 @@ def test_versions_processor_and_cores_are_told() -> None:
     assert told["cores"] >= 1
 
 
-def test_the_callers_facts_come_last_and_none_are_there_without_him() -> None:
+def test_facts_of_the_caller_come_last() -> None:
     told = environment.environment(kernels="ours", data="mnist")
     assert list(told.items())[-2:] == [("kernels", "ours"), ("data", "mnist")]
     assert "kernels" not in environment.environment()
@@ -112,7 +112,7 @@ def test_the_commit_is_that_of_the_first_call(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def forgotten_commit() -> Iterator[None]:
-    """As in a process that has not called `environment` yet, and again afterwards."""
+    """The state of a process that has not called `environment` yet, before and after the test."""
     environment._commit_at_first_call.cache_clear()
     yield
     environment._commit_at_first_call.cache_clear()
@@ -138,7 +138,7 @@ subprocess.run(["true"])
 
 
 def test_importing_it_starts_no_process() -> None:
-    """The script's last line does start one, which shows that it would have been seen."""
+    """The script's last line does start one, which shows that the script would notice."""
     done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "imported\n", done.stderr
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and an unwritable place is found before the work."""
+"""Files are written whole or not at all, and unwritable places are refused before the work."""
 
 import os
 import tempfile
@@ -18,11 +18,11 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def closed_folder():
     """A folder that this process may list, but not write into."""
-    with tempfile.TemporaryDirectory() as name:  # tmp_path lies in a folder that is closed to others as a whole
+    with tempfile.TemporaryDirectory() as name:  # other users cannot enter the folder that holds tmp_path
         folder = Path(name)
         folder.chmod(0o555)
         user = os.geteuid()
-        if user == 0:  # root may write anywhere, so be somebody else for a moment
+        if user == 0:  # root may write anywhere, so become another user for a moment
             folder.chmod(0o755)
             os.seteuid(65534)
         try:
@@ -35,7 +35,9 @@ def closed_folder():
 def test_a_new_file_and_its_folders_are_made(tmp_path):
     file = tmp_path / "a" / "b" / "result.json"
     with files.written_whole(file) as partial:
-        assert partial.parent == file.parent, "beside the file: a rename does not cross file systems"
+        assert partial.parent == file.parent, (
+            "a rename works within one file system, so the path must be beside the file"
+        )
         assert partial.suffix == ".json"
         partial.write_text("new")
         assert not file.exists()
@@ -103,7 +105,7 @@ def test_the_data_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeypatc
 
 
 def test_writers_that_look_at_the_suffix_write_to_the_same_path(tmp_path):
-    """`np.savez` appends a missing ".npz": it would write beside the path that is renamed."""
+    """`np.savez` appends ".npz" if it is missing, and would write to another path than the one yielded."""
     file = tmp_path / "state.npz"
     with files.written_whole(file) as partial:
         np.savez(partial, step=np.asarray(3))

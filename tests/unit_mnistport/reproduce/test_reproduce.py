@@ -1,4 +1,4 @@
-"""`mnistport reproduce`: whole runs, interrupted ones, and what is made of them."""
+"""`mnistport reproduce`: whole and interrupted runs, and the report on them."""
 
 import gc
 import json
@@ -48,7 +48,7 @@ def invented(network: str, correct: int, seed: int = 0, **changes) -> RunResult:
 
 @pytest.fixture
 def words(tmp_path):
-    """`words("softmax")` is a short `reproduce` command line, into a folder of its own."""
+    """`words("softmax")` is the command line of a short `reproduce` that writes to `tmp_path`."""
     return lambda *names: ["reproduce", *names, "--data.source", "digits", "--max-steps", "30", "--out", str(tmp_path)]
 
 
@@ -81,9 +81,9 @@ def test_a_damaged_result_of_another_command_is_told_in_a_line(words, tmp_path, 
 
 
 def test_runs_do_not_pile_up_in_memory(tmp_path):
-    """A run's images are let go before the next one reads its own."""
+    """The images of a run are freed before the next run reads its own."""
     gc.collect()
-    gc.disable()  # nothing but the run itself may tidy up
+    gc.disable()  # only the run itself may collect garbage
     try:
         for seed in range(3):
             train(job(seed=seed, max_steps=5), tmp_path, progress=False)
@@ -94,7 +94,7 @@ def test_runs_do_not_pile_up_in_memory(tmp_path):
 
 
 def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
-    """Two epochs of digits are 26 steps: it is stopped in the third, ten steps after a checkpoint."""
+    """An epoch of digits is 13 steps. The run is stopped in the fourth, ten steps after a checkpoint."""
     monkeypatch.setattr(run, "SAVE_STEPS", 20)
     whole = train(job(), tmp_path / "whole", progress=False)
 
@@ -185,7 +185,7 @@ def test_several_devices_make_the_same_runs(tmp_path):
 
 
 def test_the_interval_is_wilson_s():
-    """An interval's ends are where the score test gives exactly 1.96; and it is right for 0 and for all."""
+    """At both ends of an interval the score test gives 1.96. The intervals of 0 and of 1 are right, too."""
     for share, count in ((0.99, 10_000), (0.5, 40)):
         for end in wilson(share, count):
             assert abs(share - end) / math.sqrt(end * (1 - end) / count) == pytest.approx(1.959964, abs=1e-6)
@@ -234,7 +234,7 @@ def test_a_curve_stands_beside_the_published_one(tmp_path):
 
 
 def flushes_denormals() -> bool:
-    """Whether this process lets a product become 0 that is too small to be a normal number."""
+    """Whether this thread turns a product into 0 if it is too small to be a normal number."""
     return float(torch.tensor(1e-310, dtype=torch.float64) * 0.5) == 0.0
 
 
