@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each side in each round, about")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
+    environment()  # reads the commit now: the checkout may be newer when the results are written
     peak = sgemm_peak()
     print(f"sgemm: {peak / 1e9:.0f} GFLOP/s")
     print(f"{'network':22} tf1 ms bare ms  fit ms  fit/tf1  spread       fit/bare  memory")
