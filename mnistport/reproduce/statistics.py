@@ -11,7 +11,7 @@ from mnistport.network import Network, Published
 from mnistport.reproduce.result import RunResult
 
 ALLOWED_STANDARD_ERRORS = 3.0
-"""A published accuracy that is higher than ours by more than this is not reached."""
+"""An accuracy that is lower than the published one by more than this is not enough."""
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution, for 95 % intervals."""
 
