@@ -1,4 +1,4 @@
-"""Whole numbers on a command line, for argparse's `type`."""
+"""Parsers of whole numbers on a command line, to be given to argparse as `type=`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import argparse
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1.
+    """Read a whole number of at least 1.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: `text` is not a whole number, or the number is 0.
     """
-    return _whole(text, 1)
+    return _whole_number(text, least=1)
 
 
 def not_negative(text: str) -> int:
-    """A whole number of at least 0; raises as `positive` does."""
-    return _whole(text, 0)
+    """Read a whole number of at least 0.
+
+    Raises:
+        argparse.ArgumentTypeError: `text` is not a whole number, or is negative.
+    """
+    return _whole_number(text, least=0)
 
 
-def _whole(text: str, least: int) -> int:
+def _whole_number(text: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
     return int(text)

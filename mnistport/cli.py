@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 
 from mnistport import __version__, networks
@@ -63,27 +62,20 @@ def _reproduce(words: Sequence[str]) -> int:
     from mnistport.reproduce.options import parser
 
     args = parser().parse_args(words)
-    _set_up_process()
+    from mnistport.process import set_up_for_training
+
+    set_up_for_training()
     from mnistport.reproduce.command import reproduce
 
     return reproduce(args, ["mnistport", "reproduce", *words])
 
 
-def _set_up_process() -> None:
-    """Settings of the whole process. They are made here and nowhere else."""
-    from mnistport.float32 import flush_denormals
-
-    flush_denormals()
-    if find_spec("mnistport.speed") is not None:  # the package works without it, slower
-        from mnistport.speed.process import keep_freed_memory
-
-        keep_freed_memory()
-
-
 def _lightning(words: Sequence[str]) -> int:
     """LightningCLI, with recipes by name."""
     resolved = with_recipe_paths(words)
-    _set_up_process()
+    from mnistport.process import set_up_for_training
+
+    set_up_for_training()
     try:
         from mnistport.training.lightning_cli import run
     except ModuleNotFoundError as error:

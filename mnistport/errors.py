@@ -1,12 +1,15 @@
-"""The one exception for mistakes that the user can mend."""
+"""The exception for mistakes that the user can correct."""
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used: say what it is, what was found and what to do.
+    """Something the user gave cannot be used.
 
-    `str(error)` is one line, whatever went into it (a path, another library's message): line breaks become
-    spaces. Command lines print it to standard error and exit with status 2, without a traceback.
+    The message says what it is, what was found, and what to do.
+    `str(error)` is always one line. Line breaks in the message, perhaps from a path or
+    from another library, become spaces.
+    Command lines print it to standard error without a traceback, and exit with status 2.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(line.strip() for line in message.splitlines() if line.strip()))
+        lines = (line.strip() for line in message.splitlines())
+        super().__init__(" ".join(line for line in lines if line))

@@ -1,60 +1,106 @@
-"""Files: where what is kept lies; results found out beforehand to be writable, and then whole or not at all."""
+"""Where downloads are kept, and how results are written: whole, or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mnistport.errors import UserError
 
 
 def cache_folder() -> Path:
-    """Where downloads and compiled kernels are kept: ~/.cache/mnistport, which need not exist."""
+    """The folder that keeps downloads and compiled kernels: ~/.cache/mnistport.
+
+    XDG_CACHE_HOME in the environment replaces ~/.cache. The folder may not exist yet.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnistport"
 
 
 def refuse_unwritable_file(option: str, file: Path) -> None:
-    """Find out before minutes of work that a result cannot be written. Nothing is left behind.
+    """Raise now if a result could not be written later, after minutes of work.
+
+    Writes nothing to `file`, and leaves nothing behind.
+
+    Args:
+        option: The command-line option that names the file, for the message.
+        file: Where the result is to go.
 
     Raises:
-        UserError: The file is a folder, or nothing can be made in the folder it belongs in.
+        UserError: `file` is a folder, or its folder does not exist or is read-only.
     """
     if file.is_dir():
         raise UserError(f"{option} {file}: is a folder; name a file")
-    if not file.resolve().parent.is_dir():
+    folder = file.resolve().parent
+    if not folder.is_dir():
         raise UserError(f"{option} {file}: its folder does not exist; make it, or name another")
-    _try(option, file, file.resolve().parent)
+    _refuse_read_only(option, file, folder)
 
 
 def refuse_unwritable_folder(option: str, folder: Path) -> None:
-    """The same for a folder, which need not exist yet."""
-    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(f"{option} {folder}: {there} is a file; name a folder")
-    _try(option, folder, there)
+    """Raise now if results could not be written into `folder` later.
+
+    The folder need not exist yet.
+
+    Raises:
+        UserError: A part of the path is a file, or the last folder of it that exists is
+            read-only.
+    """
+    path = folder.resolve()
+    existing = next(part for part in (path, *path.parents) if part.exists())
+    if not existing.is_dir():
+        raise UserError(f"{option} {folder}: {existing} is a file; name a folder")
+    _refuse_read_only(option, folder, existing)
 
 
-def _try(option: str, path: Path, folder: Path) -> None:
+def _refuse_read_only(option: str, asked: Path, folder: Path) -> None:
+    """Make a temporary file in `folder`, to see whether the system allows it."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UserError(f"{option} {path}: cannot be written there ({error.strerror})") from error
+        raise UserError(f"{option} {asked}: cannot be written there ({error.strerror})") from error
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """Yield a path beside `file` to write to, and move what was written there to `file`.
+
+    If the block succeeds, the data is flushed to disk and takes the place of `file`.
+    If it fails or is interrupted, the new data is removed, and `file` stays as it was.
+    The folder of `file` is made if it does not exist.
+    The path has the same suffix as `file`. Some writers choose the format by the suffix,
+    and `np.savez` appends one that is missing.
+
+    Raises:
+        UserError: The system refuses to write, in the block or here.
+    """
+    file = file.resolve()
+    partial = file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            _flush_to_disk(partial)
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{file}: could not be written ({error.strerror or error})") from error
+
+
+def _flush_to_disk(file: Path) -> None:
+    """Wait until the file is on the disk. Otherwise a power cut may leave it empty."""
+    with file.open("rb+") as written:
+        os.fsync(written.fileno())
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write beside and rename, so that a stop on the way leaves what was there before.
+    """Write a text file in UTF-8, with the guarantees of `written_whole`.
 
     Raises:
-        UserError: The disk refuses.
+        UserError: The system refuses to write.
     """
-    file = file.resolve()
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(file) as partial:
         partial.write_text(text, "utf-8")
-        os.replace(partial, file)
-    except OSError as error:
-        raise UserError(f"{file}: could not be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     Raises:
         UserError: Unknown network, no such recipe length, a started run with other settings.
     """
+    environment()  # reads the commit now: the checkout may be newer when the results are written
     refuse_device(args.device)
     name = f"{args.target}-{args.dtype}{'-nudged' if args.nudge else ''}"
     out = args.out or Path("runs", "lockstep", name.replace(os.sep, "-"))

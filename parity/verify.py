@@ -68,6 +68,7 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     Raises:
         UserError: The question cannot be asked: unknown name or check, no TensorFlow, no device, unreadable data.
     """
+    environment()  # reads the commit now: the checkout may be newer when the results are written
     checks = _checks(args.checks)
     _refuse_unwritable(args.json, args.out)
     refuse_device(args.device)

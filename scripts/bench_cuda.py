@@ -31,9 +31,9 @@ from pytorch_lightning.callbacks import Callback, Timer
 from pytorch_lightning.loggers import CSVLogger
 
 from mnistport import networks
-from mnistport.data.datamodule import MnistData
 from mnistport.environment import environment
-from mnistport.training.engines import Eager
+from mnistport.step import Eager
+from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
 BOUNDS = {"64-true": 1e-12, "32-true": 1e-5}

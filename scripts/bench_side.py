@@ -83,15 +83,17 @@ def tf1(name: str) -> Callable[[int], float]:
 
 
 def bare(name: str) -> Callable[[int], float]:
-    """The same step without Lightning: the engine's draws, the recipe's batches, nothing reported."""
+    """The same step by the same engine without Lightning: one call a step, nothing reported."""
     import torch
 
-    from mnistport import networks, process
-    from mnistport.data.datamodule import MnistData
-    from mnistport.training.draws import KeyedDraws
+    from mnistport import networks
+    from mnistport.draws import KeyedDraws
+    from mnistport.process import set_up_for_training
+    from mnistport.speed import engine_for
+    from mnistport.step import Step
+    from mnistport.training.datamodule import MnistData
 
-    process.tune()
-    process.flush_denormals()
+    set_up_for_training()
     torch.manual_seed(0)
     network = networks.get(name)
     data = MnistData(name)
@@ -99,18 +101,26 @@ def bare(name: str) -> Callable[[int], float]:
     (pixels, labels), size = data.train, network.recipe.batch_size
     module = network.module()
     optimizer = network.recipe.optimizer(module.parameters())
-    draws = KeyedDraws(module, 0, size, slice(None))
+    step = Step(
+        module=module,
+        loss=lambda output, labels: network.loss(output, labels).sum() / size,
+        optimizer=optimizer,
+        draws=KeyedDraws(module, 0, size, slice(None)),
+        pixels=pixels,
+        labels=labels,
+        num_images=size,
+        pure=network.pure,
+    )
+    engine = engine_for(step, 1)
+    assert not isinstance(engine, str), engine
 
     def loop(steps: int) -> float:
         index = torch.from_numpy(data.stream.indices(0, steps))
         skipped = int(steps * SKIPPED)
-        for draws.step, rows in enumerate(index):
-            if draws.step == skipped:
+        for number in range(steps):
+            if number == skipped:
                 start = time.perf_counter()
-            optimizer.zero_grad()
-            loss = network.loss(module(pixels.index_select(0, rows)), labels.index_select(0, rows)).sum() / size
-            loss.backward()
-            optimizer.step()
+            engine.run(number, index[number : number + 1])
         return (time.perf_counter() - start) / (steps - skipped)
 
     return loop

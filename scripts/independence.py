@@ -117,6 +117,7 @@ def main() -> int:
     parser.add_argument("--data.source", dest="source", default="auto")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    environment()  # reads the commit now: the checkout may be newer when the results are written
     rows = []
     for network in args.networks:
         for line in compared(

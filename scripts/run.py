@@ -14,9 +14,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mnistport.data.datamodule import MnistData
 from mnistport.errors import UserError
-from mnistport.training.module import Classifier, Score
+from mnistport.training.datamodule import MnistData
+from mnistport.training.evaluation import Score
+from mnistport.training.module import Classifier
 from parity import cli
 
 RUNS = {"softmax": 1_000, "hvass": 1_000}

@@ -1,1 +1,1 @@
-"""Images and labels, where they come from, and the order in which the tutorials saw them."""
+"""Images and labels: where they come from, and the order in which the tutorials use them."""

@@ -1,7 +1,9 @@
-"""Which images each step sees: the tutorials' batches as streams of indices, step by step the same.
+"""Which images make up each batch of the tutorials, as streams of indices.
 
-N: images in the training part. B: images in a batch. A step is counted from 0 and never starts anew with an epoch.
-Every stream is a pure function of its seed: any part can be asked for, in any order, any number of times.
+N is the number of images in the training part, B the number of images in a batch.
+Steps are counted from 0. The count goes on from one epoch to the next.
+A stream depends on nothing but its seed and sizes. So any of its batches can be asked
+for, in any order and any number of times.
 """
 
 import operator
@@ -30,16 +32,26 @@ class BatchStream(Protocol):
         ...
 
     def indices(self, start: int, stop: int) -> Indices:
-        """The batches of steps start to stop - 1: a fresh int64 array [stop - start, B] of 0 to N - 1.
+        """The batches of the steps from `start` to `stop - 1`.
 
-        Depends on nothing but the constructor's arguments, start and stop; forward steps are remembered only to be
-        fast. Raises ValueError unless 0 <= start <= stop.
+        The answer depends on nothing but the arguments, here and of the constructor. A
+        stream remembers where it is only to be faster when steps are asked for in order.
+
+        Returns:
+            A new int64 array [stop - start, B] of indices 0 to N - 1.
+
+        Raises:
+            ValueError: Not 0 <= start <= stop.
         """
         ...
 
 
 class _Stream:
-    """Sizes, their checks, and a batch as the piece of one long row of indices that starts at step * B."""
+    """What the streams have in common.
+
+    A stream is one long row of indices. The batch of a step is the piece of B indices
+    that starts at position step * B. A subclass says in `_fill` what the row holds.
+    """
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
         self.num_images = operator.index(num_images)
@@ -64,24 +76,28 @@ class _Stream:
         return row.reshape(stop - start, self.batch_size)
 
     def _fill(self, row: Indices, position: int) -> None:
+        """Fill `row` with the part of the stream that begins at `position`."""
         raise NotImplementedError
 
 
 class Sequential(_Stream):
-    """Batches in file order, never shuffled: 0 to B - 1, B to 2B - 1, ...; same as the `convnet` tutorial.
+    """Batches in the order of the file, never shuffled: 0 to B - 1, then B to 2B - 1, ...
 
-    A short last batch is dropped, so the last N mod B images are never seen; the next epoch begins at image 0.
-    `seed` is accepted, so that all streams are made alike, and has no effect.
+    Same as the `convnet` tutorial. If B does not divide N, the last N mod B images are
+    never used, and the next epoch begins with image 0.
+    `seed` has no effect. It is accepted so that all streams take the same arguments.
     """
 
     def _fill(self, row: Indices, position: int) -> None:
-        row[:] = np.arange(position, position + len(row)) % (self.steps_per_epoch * self.batch_size)
+        used_images = self.steps_per_epoch * self.batch_size
+        row[:] = np.arange(position, position + len(row)) % used_images
 
 
 class _Drawn(_Stream):
-    """A row of indices drawn chunk by chunk from the legacy generator; the last two chunks are kept.
+    """A stream that is drawn in chunks from NumPy's legacy generator, `RandomState`.
 
-    Two, because a batch may straddle them and may be asked for again. Going back further draws from the seed anew.
+    The last two chunks are kept in memory, because a batch may lie across two chunks and
+    may be asked for again. For an earlier chunk, everything is drawn again from the seed.
     """
 
     chunk_size: int
@@ -96,9 +112,11 @@ class _Drawn(_Stream):
         self._previous = self._current = np.arange(self.num_images)
 
     def _draw(self, last: Indices) -> Indices:
+        """Draw the chunk that follows `last`. The first chunk follows 0 to N - 1."""
         raise NotImplementedError
 
     def _chunk(self, number: int) -> Indices:
+        """The chunk of this number, counted from 0."""
         if number < self._number - 1:
             self._restart()
         while self._number < number:
@@ -116,12 +134,16 @@ class _Drawn(_Stream):
 
 
 class NextBatch(_Drawn):
-    """TF1's `DataSet.next_batch`: every image once per epoch, in a new order each time.
+    """Batches of TF1's `DataSet.next_batch`: each image once an epoch, in a new order.
 
-    The images are shuffled before the first batch. When fewer than B are left, the rest is taken, the images *as
-    they now lie* are shuffled again, so permutations accumulate, and the batch is filled from the new order. No
-    image is dropped and a batch may straddle two epochs.
-    Same as the tutorials after `numpy.random.seed(seed)`, if nothing else draws from the global generator.
+    The images are shuffled before the first batch. When fewer than B images are left in
+    an epoch, they are the first part of the next batch. Then the images are shuffled
+    again, from the order they are in, not from that of the file; and the batch is filled
+    up from the new order. So no image is dropped, and a batch may contain images of two
+    epochs.
+
+    Same as the tutorials after `numpy.random.seed(seed)`, if nothing else draws from the
+    global generator.
     Source: tensorflow/contrib/learn/python/learn/datasets/mnist.py.
     """
 
@@ -136,10 +158,13 @@ class NextBatch(_Drawn):
 
 
 class RandomBatch(_Drawn):
-    """Hvass' `random_batch`: B images drawn with replacement, one `randint(0, N, B)` per step.
+    """Batches as Hvass' `random_batch` draws them: B images with replacement.
 
-    The chunks are larger than a batch: the legacy generator yields the same numbers in one call as in many, which
-    a test holds fast. Same as the tutorial after `numpy.random.seed(seed)`; different in that B > N is refused.
+    The tutorial calls `randint(0, N, B)` at each step. Here one call draws a chunk of
+    many steps. The legacy generator gives the same numbers in one call as in many; a test
+    checks this.
+
+    Same as the tutorial after `numpy.random.seed(seed)`. Different: B > N is refused.
     """
 
     chunk_size = 1 << 16
@@ -149,10 +174,19 @@ class RandomBatch(_Drawn):
 
 
 def rank_share(batch_size: int, rank: int, world_size: int) -> slice:
-    """The contiguous part of a global batch that one process computes: of 50 images over 3, 17, 17 and 16.
+    """The part of a batch that one of several processes computes.
 
-    Shares differ by at most one image, the larger ones first; together, in the order of the ranks, they are exactly
-    the batch. Raises ValueError unless 0 <= rank < world_size and batch_size >= 0.
+    The parts are contiguous. In the order of the ranks they make up the batch exactly.
+    They differ by at most one image, and the larger ones come first: three processes
+    share a batch of 50 images as 17, 17 and 16.
+
+    Args:
+        batch_size: Images in the whole batch, 0 or more.
+        rank: The number of the process, from 0 to world_size - 1.
+        world_size: The number of processes.
+
+    Raises:
+        ValueError: An argument is out of its range.
     """
     if batch_size < 0 or not 0 <= rank < world_size:
         raise ValueError(f"rank {rank} of {world_size}, batch of {batch_size}: no such share")

@@ -1,7 +1,9 @@
-"""IDX files, MNIST's own format: bytes in, arrays out, and nothing from a damaged file.
+"""Reads IDX files, the format of MNIST. A damaged file is refused as a whole.
 
-A header of big-endian 32-bit integers (a magic number, then each size), then one unsigned byte per pixel or
-label. Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", section "File formats".
+An IDX file has a header of big-endian 32-bit integers: a magic number, then each size.
+After it comes one unsigned byte for each pixel or label.
+Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", section
+"File formats".
 """
 
 import gzip
@@ -22,44 +24,62 @@ LABEL_MAGIC = 0x0801  # unsigned bytes, one size: count
 GZIP_MAGIC = b"\x1f\x8b"
 SIDE = 28
 NUM_CLASSES = 10
-# Sixteen times MNIST and more than all of EMNIST: bounds what a false header or a gzip bomb can take to 784 MB.
+# Sixteen times MNIST, and more than all of EMNIST. Because of this limit, a false header or
+# a gzip bomb can take up at most 784 MB of memory.
 MAX_COUNT = 1_000_000
 READ_SIZE_BYTES = 1 << 20
 
+Bytes = npt.NDArray[np.uint8]
 
-def read_images(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+
+def read_images(path: str | os.PathLike[str]) -> Bytes:
     """Read the images of one IDX file, gzipped or not.
 
-    Returns a fresh uint8 array [N, 784], rows of 28x28 pixels laid end to end, 0 black (background) to 255.
-    Whether the file is gzipped is told by its first two bytes, not by its name.
-    Raises UserError, with the file, what was found and what was expected, if anything at all is wrong with it.
+    The first two bytes tell whether the file is gzipped. Its name does not matter, except
+    that a name that ends in ".gz" must be that of a gzipped file.
+
+    Returns:
+        A new uint8 array [N, 784]. A row holds the 28 rows of an image, one after
+        another. 0 is black, which is the background; 255 is white.
+
+    Raises:
+        UserError: Something is wrong with the file. The message names the file, what was
+            found and what was expected.
     """
     pixels = _read(Path(path), IMAGE_MAGIC, (SIDE, SIDE))
     return pixels.reshape(-1, SIDE * SIDE)
 
 
-def read_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Read the labels of one IDX file, gzipped or not: a fresh uint8 array [N] of classes 0 to 9.
+def read_labels(path: str | os.PathLike[str]) -> Bytes:
+    """Read the labels of one IDX file, gzipped or not.
 
-    Raises UserError as `read_images` does, and for a label over 9.
+    Returns:
+        A new uint8 array [N] of classes 0 to 9.
+
+    Raises:
+        UserError: Something is wrong with the file, or a label is greater than 9.
     """
     labels = _read(Path(path), LABEL_MAGIC, ())
     wrong = np.flatnonzero(labels >= NUM_CLASSES)
     if wrong.size:
         raise UserError(
-            f"{path}: label {labels[wrong[0]]} at index {wrong[0]} ({wrong.size} such in all), expected 0 to 9: "
-            "fetch the file again"
+            f"{path}: label {labels[wrong[0]]} at index {wrong[0]} ({wrong.size} such in all), "
+            "expected 0 to 9: fetch the file again"
         )
     return labels
 
 
-def _read(path: Path, magic: int, item: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """All bytes after the header, flat; open, inflate and check without trusting the file."""
+def _read(path: Path, magic: int, item: tuple[int, ...]) -> Bytes:
+    """Open, unpack and check a file. Return the bytes after its header as a flat array.
+
+    `item` is the shape of one item: (28, 28) for an image, () for a label.
+    """
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise UserError(f"{path}: found a directory, expected an IDX file")
-        if not stat.S_ISREG(mode):  # a pipe or a device would block, or never end
+        if not stat.S_ISREG(mode):
+            # Reading a pipe could wait for ever, and a device may have no end.
             raise UserError(f"{path}: found something that is not a regular file, expected an IDX file")
         with path.open("rb") as file:
             if not _is_gzip(file, path):
@@ -79,23 +99,31 @@ def _read(path: Path, magic: int, item: tuple[int, ...]) -> npt.NDArray[np.uint8
 
 
 def _is_gzip(file: BinaryIO, path: Path) -> bool:
+    """Whether the file starts like a gzip file. Leaves it at its first byte."""
     start = file.read(len(GZIP_MAGIC))
     file.seek(0)
     if not start:
         raise UserError(f"{path}: found an empty file, expected an IDX file: fetch it again")
     if path.suffix == ".gz" and start != GZIP_MAGIC:
         raise UserError(
-            f"{path}: is not gzip, found first bytes {start.hex(' ')}, expected {GZIP_MAGIC.hex(' ')} "
+            f"{path}: is not gzip, found first bytes {start.hex(' ')}, "
+            f"expected {GZIP_MAGIC.hex(' ')} "
             "(an HTML error page saved under this name, or an unpacked file?): fetch it again"
         )
     return start == GZIP_MAGIC
 
 
-def _parse(file: BinaryIO | gzip.GzipFile, path: Path, magic: int, item: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Check the header, then read what it promises and one byte more, which must not be there.
+def _parse(
+    file: BinaryIO | gzip.GzipFile,
+    path: Path,
+    magic: int,
+    item: tuple[int, ...],
+) -> Bytes:
+    """Check the header, then read the bytes it announces, and check that there are no more.
 
-    That last read also makes gzip compare its checksum. Memory grows with what is really read, never with what the
-    header claims.
+    For that check, one byte more is asked for. Reading to the end of the file is also what
+    makes gzip compare its checksum. The memory in use grows with the bytes really read,
+    whatever the header announces.
     """
     header_size = 4 * (2 + len(item))
     header = _read_at_most(file, header_size)
@@ -121,6 +149,7 @@ def _parse(file: BinaryIO | gzip.GzipFile, path: Path, magic: int, item: tuple[i
 
 
 def _wrong_magic(path: Path, found: int, expected: int) -> str:
+    """The message for a wrong magic number: perhaps the other kind of file was given."""
     holds = {IMAGE_MAGIC: "images", LABEL_MAGIC: "labels"}
     message = f"{path}: found magic number {found:#010x}, expected {expected:#010x} ({holds[expected]})"
     if found in holds:
@@ -129,7 +158,11 @@ def _wrong_magic(path: Path, found: int, expected: int) -> str:
 
 
 def _read_at_most(file: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
+    """Read in small parts until there are `limit` bytes, or the file ends."""
     data = bytearray()
-    while len(data) < limit and (part := file.read(min(READ_SIZE_BYTES, limit - len(data)))):
+    while len(data) < limit:
+        part = file.read(min(READ_SIZE_BYTES, limit - len(data)))
+        if not part:
+            break
         data += part
     return data

@@ -1,6 +1,8 @@
-"""Where the images come from: MNIST, Fashion-MNIST, or the digits inside scikit-learn.
+"""The data sets: MNIST, Fashion-MNIST, and the digits that come with scikit-learn.
 
-N: images. Pixels are uint8, 0 black (background) to 255, in rows of 784 = 28x28; `scale` makes them float32.
+N is the number of images. An image is a row of 784 = 28 * 28 pixels.
+A pixel is a uint8, from 0 for black, which is the background, to 255 for white. `scale`
+turns pixels into float32.
 """
 
 import http.client
@@ -24,18 +26,30 @@ from mnistport.errors import UserError
 from mnistport.files import cache_folder
 
 SOURCES = ("auto", "mnist", "fashion", "digits")
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-FOLDERS = {"mnist": "MNIST/raw", "fashion": "FashionMNIST/raw"}  # torchvision's layout
-# Both sets use the same file names. Their first twenty test labels tell them apart, packed or not.
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+# Where torchvision puts the files of each set.
+FOLDERS = {"mnist": "MNIST/raw", "fashion": "FashionMNIST/raw"}
+# Both sets use the same file names. They differ in the first twenty test labels.
 FIRST_TEST_LABELS = {"mnist": "72104149590690159734", "fashion": "92116146574573412480"}
-TIMEOUT_SECONDS = 4.0  # for a server to answer; with no network the wait ends here
+# How long to wait for a server to answer. Without a network, a command waits this long.
+TIMEOUT_SECONDS = 4.0
 
 Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images uint8 [N, 784] and, row for row, their labels uint8 [N] of classes 0 to 9."""
+    """Images and their labels, in the same order.
+
+    Attributes:
+        images: uint8 [N, 784], 0 to 255.
+        labels: uint8 [N], classes 0 to 9.
+    """
 
     images: Bytes
     labels: Bytes
@@ -46,7 +60,14 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A training set and a test set. `name` is mnist, fashion or digits; `origin` a folder, or scikit-learn."""
+    """A training set and a test set.
+
+    Attributes:
+        name: "mnist", "fashion" or "digits".
+        origin: The folder of the files, or "scikit-learn".
+        train: The training set, from which no validation part has been split off.
+        test: The test set.
+    """
 
     name: str
     origin: str
@@ -55,18 +76,33 @@ class DataSet:
 
 
 class _NotDownloadedError(UserError):
-    """The set is not on disk and could not be fetched; under `auto` the digits take its place."""
+    """The data set is not on disk, and was not downloaded. `auto` then takes the digits."""
 
 
-def load(source: str = "auto", directory: str | os.PathLike[str] | None = None, *, download: bool = True) -> DataSet:
-    """Load a data set into memory: MNIST if it can be had, unless another source is asked for.
+def load(
+    source: str = "auto",
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = True,
+) -> DataSet:
+    """Load a data set into memory. Files that are on disk are never changed.
 
-    `source`: mnist or fashion (IDX files, gzipped or not, in `directory` or in torchvision's layout below it, else
-    downloaded into that layout if `download`), digits (from scikit-learn, needs no files), or auto: mnist, and
-    where it is neither on disk nor to be had, digits, which is said once on standard error.
-    `directory`: if None, the environment's MNISTPORT_DATA, else the cache folder, ~/.cache/mnistport.
-    Raises UserError, one line that says what to do, for anything missing, damaged, mixed up or out of reach; under
-    auto too, a damaged MNIST is an error. Files on disk are never changed.
+    Args:
+        source: Which data set.
+            "mnist" and "fashion" are read from IDX files, gzipped or not, in `directory`
+            or in torchvision's folders below it.
+            "digits" comes with scikit-learn and needs no files.
+            "auto" is "mnist" if it is on disk or can be downloaded, and "digits"
+            otherwise. A message on standard error then says so, once in a process.
+        directory: The folder of the files. The default is the folder that MNISTPORT_DATA
+            in the environment names, or else the cache folder, ~/.cache/mnistport.
+        download: Whether to download a set that is not on disk, into torchvision's
+            folders. "auto" downloads into the cache folder, and never into `directory`.
+
+    Raises:
+        UserError: Files are missing, damaged, or those of another data set, or the
+            download failed. A damaged MNIST is an error for "auto", too. The message says
+            what to do.
     """
     if source not in SOURCES:
         raise UserError(f"data source {source!r}: expected one of {', '.join(SOURCES)}")
@@ -79,8 +115,10 @@ def load(source: str = "auto", directory: str | os.PathLike[str] | None = None, 
 
 
 def _auto(folder: Path, download: bool) -> DataSet:
+    """MNIST from `folder`, from the cache folder, or downloaded; otherwise the digits."""
     for place in dict.fromkeys((folder, cache_folder())):
-        if (raw := _on_disk("mnist", place)) is not None:
+        raw = _on_disk("mnist", place)
+        if raw is not None:
             return _read("mnist", raw)
     try:
         raw = _fetch("mnist", cache_folder(), download)
@@ -94,14 +132,18 @@ _said_digits = False
 
 
 def _say_digits_once(reason: str) -> None:
+    """Say on standard error, once in a process, that the digits replace MNIST."""
     global _said_digits
     if not _said_digits:
-        print(f"mnistport: USING THE 1,797 DIGITS OF SCIKIT-LEARN, NOT MNIST: {reason}", file=sys.stderr)
+        print(
+            f"mnistport: USING THE 1,797 DIGITS OF SCIKIT-LEARN, NOT MNIST: {reason}",
+            file=sys.stderr,
+        )
     _said_digits = True
 
 
 def _folder(directory: str | os.PathLike[str] | None) -> Path:
-    """The folder asked for, which must exist, or the cache folder, which need not."""
+    """The folder that was asked for, which must exist, or else the cache folder."""
     given = directory or os.environ.get("MNISTPORT_DATA")
     if not given:
         return cache_folder()
@@ -115,48 +157,70 @@ def _folder(directory: str | os.PathLike[str] | None) -> Path:
 
 
 def _on_disk(name: str, folder: Path) -> Path | None:
-    """The folder that holds all four files, the one named after the set first; None if there is not one file."""
-    places = [folder / FOLDERS[name], folder]
-    missing = [[file for file in FILES if _path(place, file) is None] for place in places]
-    for place, gaps in zip(places, missing, strict=True):
-        if not gaps:
+    """The folder that holds all four files of a set, or None if there is not one of them.
+
+    That is torchvision's folder for the set, or else `folder` itself.
+    Raises UserError if there are some of the files, but not all four in one folder.
+    """
+    places = (folder / FOLDERS[name], folder)
+    missing = {place: _missing_files(place) for place in places}
+    for place, files in missing.items():
+        if not files:
             return place
-    for place, gaps in zip(places, missing, strict=True):
-        if len(gaps) < len(FILES):
+    for place, files in missing.items():
+        if len(files) < len(FILES):
             raise UserError(
-                f"{place}: {', '.join(gaps)} missing (with or without .gz); add what is missing or name another "
-                "directory with --data.dir"
+                f"{place}: {', '.join(files)} missing (with or without .gz); "
+                "add what is missing or name another directory with --data.dir"
             )
     return None
 
 
+def _missing_files(folder: Path) -> list[str]:
+    return [file for file in FILES if _path(folder, file) is None]
+
+
 def _path(folder: Path, file: str) -> Path | None:
-    """The gzipped file, which carries a checksum, before the plain one. Whatever bears the name counts as there."""
+    """The path of a file, or None. The gzipped one comes first, because it has a checksum.
+
+    A folder or a broken link of that name counts as the file. Reading it gives an error.
+    """
     paths = (folder / f"{file}.gz", folder / file)
     return next((path for path in paths if os.path.lexists(path)), None)
 
 
 def _read(name: str, raw: Path) -> DataSet:
-    """All four files of a folder, each sound, and sound together."""
+    """Read the four files in the folder `raw`, and check that they belong together."""
     paths = [_path(raw, file) or raw / file for file in FILES]
-    train, test = (
-        ImageSet(idx.read_images(images), idx.read_labels(labels)) for images, labels in (paths[:2], paths[2:])
-    )
-    for part, (images, labels) in ((train, paths[:2]), (test, paths[2:])):
-        if len(part.images) != len(part.labels):
-            raise UserError(
-                f"{images}: found {len(part.images):,} images, but {labels.name} has {len(part.labels):,} labels; "
-                "fetch both files again"
-            )
+    train_images, train_labels, test_images, test_labels = paths
+    train = ImageSet(idx.read_images(train_images), idx.read_labels(train_labels))
+    test = ImageSet(idx.read_images(test_images), idx.read_labels(test_labels))
+    _refuse_unequal_counts(train, train_images, train_labels)
+    _refuse_unequal_counts(test, test_images, test_labels)
+    _refuse_other_set(name, raw, test)
+    return DataSet(name, str(raw), train, test)
+
+
+def _refuse_unequal_counts(part: ImageSet, images: Path, labels: Path) -> None:
+    if len(part.images) != len(part.labels):
+        raise UserError(
+            f"{images}: found {len(part.images):,} images, "
+            f"but {labels.name} has {len(part.labels):,} labels; fetch both files again"
+        )
+
+
+def _refuse_other_set(name: str, raw: Path, test: ImageSet) -> None:
     start = "".join(str(label) for label in test.labels[:20])
     for other, first in FIRST_TEST_LABELS.items():
         if other != name and start == first:
             raise UserError(f"{raw}: these files are {other}, not {name}; give --data.source {other} or --data.dir")
-    return DataSet(name, str(raw), train, test)
 
 
 def _fetch(name: str, folder: Path, download: bool) -> Path:
-    """Download with torchvision, which checks checksums, into a folder beside the target, and rename it."""
+    """Download a set with torchvision, which compares checksums. Return its folder.
+
+    The download goes into a temporary folder, which is renamed when it is complete.
+    """
     remedy = f"put the four IDX files in {folder}, or give --data.dir or --data.source digits"
     if not download:
         raise _NotDownloadedError(f"{name} is not in {folder} and downloading is off; {remedy}")
@@ -171,7 +235,8 @@ def _fetch(name: str, folder: Path, download: bool) -> Path:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as beside:
             _download(dataset, beside)
             target.parent.mkdir(exist_ok=True)
-            (Path(beside) / FOLDERS[name]).rename(target)  # refused by the system if the target holds anything
+            # The system refuses this if the target exists and is not empty.
+            (Path(beside) / FOLDERS[name]).rename(target)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         if _on_disk(name, folder) == target:  # another process was faster
             return target
@@ -180,6 +245,7 @@ def _fetch(name: str, folder: Path, download: bool) -> Path:
 
 
 def _download(dataset: type, root: str) -> None:
+    """Let torchvision download, and give up on a server that stops sending."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
@@ -189,18 +255,21 @@ def _download(dataset: type, root: str) -> None:
 
 
 def _ask(urls: Iterable[str]) -> None:
-    """Return once a server answers, anything at all; else raise OSError after TIMEOUT_SECONDS at the latest.
+    """Return as soon as one of the servers answers, whatever the answer is.
 
-    In a thread, because looking up a host's name knows no timeout and a mirror may have many addresses.
+    Raises OSError if none has answered after TIMEOUT_SECONDS.
+    A thread asks them, because the look-up of a host's name has no timeout of its own,
+    and a host may have many addresses that are tried one after another.
     """
     answers: list[str] = []
     errors: list[str] = []
 
     def ask() -> None:
         for url in urls:
+            request = urllib.request.Request(url, method="HEAD")
             try:
-                urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS).close()
-            except urllib.error.HTTPError as error:  # a refusal is an answer
+                urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()
+            except urllib.error.HTTPError as error:  # a refusal is an answer, too
                 error.close()
             except (OSError, http.client.HTTPException) as error:
                 errors.append(str(getattr(error, "reason", error)))
@@ -216,27 +285,45 @@ def _ask(urls: Iterable[str]) -> None:
 
 
 def _digits() -> DataSet:
-    """scikit-learn's 1,797 digits, the first 1,500 to train on and the last 297 to test on.
+    """The digits of scikit-learn: the first 1,500 to train on, the last 297 to test on.
 
-    Each of the 8x8 pixels, 0 to 16, becomes a block of 3x3 pixels of round(value * 255 / 16), and two black pixels
-    go around: 28x28. Whole numbers only, so the same everywhere; black stays exactly 0 and full ink is 255.
-    Source: "Optical Recognition of Handwritten Digits", UCI, by way of sklearn.datasets.load_digits.
+    The originals have 8x8 pixels of 0 to 16. Each becomes a block of 3x3 pixels with the
+    value round(value * 255 / 16), and a border of two black pixels makes 28x28. All of
+    this is done in whole numbers, so the result is the same on every machine. 0 stays 0,
+    and 16 becomes 255.
+    Source: "Optical Recognition of Handwritten Digits", UCI, from
+    sklearn.datasets.load_digits.
     """
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     small, labels = load_digits(return_X_y=True)
-    ink = ((small.reshape(-1, 8, 8).astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
-    images = np.pad(ink.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2))).reshape(-1, idx.SIDE**2)
+    small = small.reshape(-1, 8, 8).astype(np.int64)
+    pixels = ((small * 255 + 8) // 16).astype(np.uint8)
+    enlarged = pixels.repeat(3, axis=1).repeat(3, axis=2)
+    framed = np.pad(enlarged, ((0, 0), (2, 2), (2, 2)))
+    images = framed.reshape(-1, idx.SIDE**2)
     labels = labels.astype(np.uint8)
-    train, test = ImageSet(images[:1500], labels[:1500]), ImageSet(images[1500:], labels[1500:])
+    train = ImageSet(images[:1500], labels[:1500])
+    test = ImageSet(images[1500:], labels[1500:])
     return DataSet("digits", "scikit-learn", train, test)
 
 
 def split(train: ImageSet, which: Literal["first", "last"]) -> tuple[ImageSet, ImageSet]:
-    """Split a training set into (training part, validation part), as views: nothing is copied or reordered.
+    """Split a training set into a training part and a validation part.
 
-    The validation part is a twelfth, rounded down: 5,000 of 60,000. It is the "first" images, as in the TensorFlow
-    programs, or the "last", as in `hvass`. Raises UserError under twelve images, ValueError for another `which`.
+    The validation part is a twelfth, rounded down: 5,000 images of 60,000.
+
+    Args:
+        train: At least 12 images.
+        which: Whether the "first" images are the validation part, as in the TensorFlow
+            programs, or the "last", as in `hvass`.
+
+    Returns:
+        (training part, validation part). They are views: no image is copied or moved.
+
+    Raises:
+        UserError: There are fewer than 12 images.
+        ValueError: `which` is neither "first" nor "last".
     """
     if which not in ("first", "last"):
         raise ValueError(f"split {which!r}: expected 'first' or 'last'")
@@ -250,11 +337,20 @@ def split(train: ImageSet, which: Literal["first", "last"]) -> tuple[ImageSet, I
 
 
 def scale(images: Bytes, how: Literal["multiply", "divide"]) -> npt.NDArray[np.float32]:
-    """Turn uint8 pixels 0 to 255, of any shape, into float32 in [0, 1], the way one of the two programs did.
+    """Turn pixels into numbers from 0 to 1, exactly as the original programs did.
 
-    "multiply": float32(pixel) * float32(1 / 255), as TensorFlow's reader. "divide": pixel / 255 in float64, then
-    rounded to float32, as `hvass`. The two differ in the last bit for 126 of the 256 pixel values.
-    Raises TypeError for pixels that are not uint8, ValueError for another `how`.
+    Args:
+        images: uint8, of any shape.
+        how: "multiply" computes float32(pixel) * float32(1 / 255), as TensorFlow's reader
+            does. "divide" computes pixel / 255 in float64 and rounds it to float32, as
+            `hvass` does. The two differ in the last bit for 126 of the 256 pixel values.
+
+    Returns:
+        A new float32 array of the same shape.
+
+    Raises:
+        TypeError: The pixels are not uint8.
+        ValueError: `how` is neither "multiply" nor "divide".
     """
     if images.dtype != np.uint8:
         raise TypeError(f"pixels of type {images.dtype}, expected uint8")
@@ -264,6 +360,9 @@ def scale(images: Bytes, how: Literal["multiply", "divide"]) -> npt.NDArray[np.f
     multiplied = values.astype(np.float32) * np.float32(1 / 255)
     table = multiplied if how == "multiply" else (values / 255.0).astype(np.float32)
     scaled = np.empty(images.shape, np.float32)
-    for start in range(0, len(images), 1024):  # np.take widens its indices to int64: eight times the pixels at once
-        np.take(table, images[start : start + 1024], out=scaled[start : start + 1024], mode="clip")
+    # In parts, because np.take turns its indices into int64, which takes eight times the
+    # memory of the pixels.
+    for start in range(0, len(images), 1024):
+        part = slice(start, start + 1024)
+        np.take(table, images[part], out=scaled[part], mode="clip")
     return scaled

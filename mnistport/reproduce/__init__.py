@@ -1,1 +1,1 @@
-"""Whole recipes, trained from several seeds and laid beside what their authors published."""
+"""Whole recipes, trained from several seeds and compared with the published results."""

@@ -1,4 +1,4 @@
-"""`mnistport reproduce`: which runs there are to make, on which devices, and what becomes of them."""
+"""`mnistport reproduce`: makes runs on one or more devices, and writes a report."""
 
 from __future__ import annotations
 
@@ -21,137 +21,270 @@ from mnistport import networks
 from mnistport.data.sources import load
 from mnistport.environment import environment
 from mnistport.errors import UserError
-from mnistport.files import refuse_unwritable_folder, write_whole
+from mnistport.files import refuse_unwritable_folder, write_whole, written_whole
+from mnistport.process import set_up_for_training
 from mnistport.reproduce.report import clock, document, markdown, plot, table
-from mnistport.reproduce.run import SAVE_STEPS, Job, finished, read, train
+from mnistport.reproduce.result import RunResult, RunSettings, read_result, read_settings
+from mnistport.reproduce.run import SAVE_STEPS, Job, train
 from mnistport.reproduce.statistics import Summary, summarise
 
 
 def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
-    """Run what the command line (`words`) asks for; the exit status.
+    """Make the runs that the command line asks for, and write a report on them.
+
+    Args:
+        args: The parsed command line; see `mnistport.reproduce.options`.
+        words: The command line as it was typed, for the report.
+
+    Returns:
+        The exit status: 0 done, 1 a published accuracy was not reached, 130 interrupted.
 
     Raises:
-        UserError: Unknown network or device, a folder that holds other runs or cannot be written.
+        UserError: A network or device is unknown, or the output folder cannot be written
+            or holds runs with other settings.
     """
+    made_on = environment()
     refuse_unwritable_folder("--out", args.out)
-    names = list(dict.fromkeys(args.networks or networks.names()))
-    for name in names:
-        networks.get(name)  # or say which there are
+    names = _network_names(args.networks)
     devices = _devices(args.device)
-    found = load(args.source, args.directory)  # what "auto" comes to, settled once for all runs
-    place = None if found.name == "digits" else found.origin
-    kind, _, _ = devices[0].partition(":")
-    jobs = [
-        Job(network=name, seed=seed, source=found.name, directory=place, max_steps=args.max_steps, device=kind)
-        for name in names
-        for seed in range(args.seeds)
-    ]
-    runs = _all_runs(jobs, args.out, devices)
+    jobs = _jobs(args, names, devices)
+    runs = _finish_all(jobs, args.out, devices)
     if runs is None:
         return 130
-    runs += _earlier(args.out, jobs)
-    names = [name for name in networks.names() if any(run["settings"]["network"] == name for run in runs)]
-    summaries = [
-        summarise(networks.get(name), [run for run in runs if run["settings"]["network"] == name]) for name in names
-    ]
-    _write(summaries, runs, jobs, args.out, words)
+    runs += _results_of_earlier_commands(args.out, jobs)
+    summaries = _summaries(runs)
+    facts = _facts(runs, jobs, words, [*made_on, "kernels"])
+    _write_report(summaries, runs, facts, args.out)
     print("\n" + "\n".join(table(summaries)))
-    print(f"\nwritten: {', '.join(str(args.out / f'reproduce.{end}') for end in ('md', 'json', 'png'))}")
-    return 1 if any(summary.verdict == "NOT REACHED" for summary in summaries) else 0
+    written = [str(args.out / f"reproduce.{suffix}") for suffix in ("md", "json", "png")]
+    print(f"\nwritten: {', '.join(written)}")
+    missed = any(summary.verdict == "NOT REACHED" for summary in summaries)
+    return 1 if missed else 0
+
+
+def _network_names(asked: Sequence[str]) -> list[str]:
+    """The networks asked for, each once; or all. An unknown name is a UserError."""
+    names = list(dict.fromkeys(asked or networks.names()))
+    for name in names:
+        networks.get(name)
+    return names
 
 
 def _devices(asked: str) -> list[str]:
-    """Where runs are made, one at a time on each."""
+    """The devices to train on, one run at a time on each."""
     count = torch.cuda.device_count()
     kind, _, number = asked.partition(":")
     if asked == "cpu" or (asked == "auto" and not count):
         return ["cpu"]
     if asked not in ("cuda", "auto") and not (kind == "cuda" and number.isdecimal()):
-        raise UserError(f"--device {asked}: is none; use cpu, cuda, cuda:N or auto")
+        raise UserError(f"--device {asked}: there is no such device; use cpu, cuda, cuda:N or auto")
     if int(number or 0) >= count:
         raise UserError(f"--device {asked}: torch sees {count} CUDA devices here; use --device cpu")
     return [asked] if number else [f"cuda:{device}" for device in range(count)]
 
 
-def _all_runs(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> list[dict[str, Any]] | None:
-    """The result of every job, in order; None if it was interrupted."""
-    results = {job.name: _kept(job, out) for job in jobs}
+def _jobs(
+    args: argparse.Namespace,
+    names: Sequence[str],
+    devices: Sequence[str],
+) -> list[Job]:
+    """One job for each network and seed, on the same data set.
+
+    The data set is loaded here once, so that "auto" means the same for all runs.
+    """
+    data = load(args.source, args.directory)
+    directory = None if data.name == "digits" else data.origin
+    kind, _, _ = devices[0].partition(":")
+    return [
+        Job(
+            network=name,
+            seed=seed,
+            source=data.name,
+            directory=directory,
+            max_steps=args.max_steps,
+            device=kind,
+        )
+        for name in names
+        for seed in range(args.seeds)
+    ]
+
+
+def _finish_all(
+    jobs: Sequence[Job],
+    out: Path,
+    devices: Sequence[str],
+) -> list[RunResult] | None:
+    """Make all runs that are not finished yet.
+
+    Returns the results in the order of the jobs, or None if the command was interrupted.
+    """
+    results = {job.name: _finished_result(job, out) for job in jobs}
     left = [job for job in jobs if results[job.name] is None]
     if len(left) < len(jobs):
-        print(f"{len(jobs) - len(left)} of {len(jobs)} runs are there already, in {out}", flush=True)
+        num_finished = len(jobs) - len(left)
+        print(f"{num_finished} of {len(jobs)} runs are there already, in {out}", flush=True)
     try:
-        for job, result in _made(left, out, devices):
+        for job, result in _train_all(left, out, devices):
             results[job.name] = result
-            right = f"test accuracy {result['correct'] / result['total']:.4f} on {result['data']}"
-            print(f"{job.name}: {right}, {result['steps']:,} steps in {clock(result['seconds'])}", flush=True)
+            print(_result_line(job, result), flush=True)
     except KeyboardInterrupt:
-        done = sum(result is not None for result in results.values())
+        num_finished = sum(result is not None for result in results.values())
         print(
-            f"\nstopped with {done} of {len(jobs)} runs finished; the same command goes on, with a run that was begun "
-            f"from its last multiple of {SAVE_STEPS:,} steps",
+            f"\ninterrupted with {num_finished} of {len(jobs)} runs finished; the same "
+            "command continues, and a run that was begun continues from its last multiple "
+            f"of {SAVE_STEPS:,} steps",
             file=sys.stderr,
         )
         return None
     return [result for result in results.values() if result is not None]
 
 
-def _kept(job: Job, out: Path) -> dict[str, Any] | None:
-    """The result that is there already. What was begun with other settings is not gone on with."""
-    marker = out / job.name / "settings.json"
-    if marker.is_file() and (was := read(marker)) != job.settings:
-        now = job.settings
-        changed = ", ".join(f"{key} {was.get(key)} (now {now[key]})" for key in now if was.get(key) != now[key])
-        raise UserError(f"{marker.parent}: holds a run with {changed}; give another --out, or delete it")
-    return finished(job, out)
+def _finished_result(job: Job, out: Path) -> RunResult | None:
+    """The result that an earlier command left in the output folder, or None.
+
+    Raises:
+        UserError: The folder holds a run with other settings, finished or not.
+    """
+    place = out / job.name
+    settings_file = place / "settings.json"
+    if settings_file.is_file():
+        _refuse_other_settings(read_settings(settings_file), job.settings, place)
+    result_file = place / "result.json"
+    return read_result(result_file) if result_file.is_file() else None
 
 
-def _earlier(out: Path, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """What earlier commands put into the folder, of the same data set and length: it belongs into the table, too."""
-    files = sorted(file for file in out.glob("*/result.json") if file.parent.name not in {job.name for job in jobs})
-    runs = [read(file) for file in files]
-    alike = ("source", "max_steps")
-    return [run for run in runs if all(run["settings"][key] == jobs[0].settings[key] for key in alike)]
+def _refuse_other_settings(before: RunSettings, now: RunSettings, place: Path) -> None:
+    if before == now:
+        return
+    old, new = before.to_json(), now.to_json()
+    changed = [key for key in new if old[key] != new[key]]
+    differences = ", ".join(f"{key} {old[key]} (now {new[key]})" for key in changed)
+    raise UserError(f"{place}: holds a run with {differences}; give another --out, or delete this folder")
 
 
-def _made(jobs: Sequence[Job], out: Path, devices: Sequence[str]) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Make the runs: here, one after the other; or, on several devices, in a process for each."""
+def _result_line(job: Job, result: RunResult) -> str:
+    return (
+        f"{job.name}: test accuracy {result.accuracy:.4f} on {result.data}, "
+        f"{result.steps:,} steps in {clock(result.seconds)}"
+    )
+
+
+def _results_of_earlier_commands(out: Path, jobs: Sequence[Job]) -> list[RunResult]:
+    """Other runs in the folder, on the same data set and of the same length.
+
+    They belong in the same report. `jobs` is what this command has asked for.
+    """
+    names = {job.name for job in jobs}
+    now = jobs[0].settings
+    results = []
+    for file in sorted(out.glob("*/result.json")):
+        if file.parent.name in names:
+            continue
+        result = read_result(file)
+        same_data = result.settings.source == now.source
+        same_length = result.settings.max_steps == now.max_steps
+        if same_data and same_length:
+            results.append(result)
+    return results
+
+
+def _train_all(
+    jobs: Sequence[Job],
+    out: Path,
+    devices: Sequence[str],
+) -> Iterator[tuple[Job, RunResult]]:
+    """Make the runs, and yield each as it ends."""
     if len(devices) == 1 or len(jobs) < 2:
         for job in jobs:
             print(f"\n{job.name}", flush=True)
-            yield job, train(replace(job, device=devices[0]), out, progress=sys.stdout.isatty())
-        return
-    left, running = list(reversed(jobs)), dict[Future[dict[str, Any]], tuple[Job, str]]()
-    with ProcessPoolExecutor(min(len(devices), len(jobs)), multiprocessing.get_context("spawn")) as pool:
-        free = list(devices)
-        while left or running:
-            while left and free:  # no more than run at once: what a pool has taken it cannot be made to drop
-                job, device = left.pop(), free.pop()
-                running[pool.submit(_silently, replace(job, device=device), out)] = job, device
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for one in done:
-                job, device = running.pop(one)
+            on_device = replace(job, device=devices[0])
+            yield job, train(on_device, out, progress=sys.stdout.isatty())
+    else:
+        yield from _train_on_several(jobs, out, devices)
+
+
+def _train_on_several(
+    jobs: Sequence[Job],
+    out: Path,
+    devices: Sequence[str],
+) -> Iterator[tuple[Job, RunResult]]:
+    """Make the runs in one process for each device.
+
+    A pool cannot drop a job it has taken. So it gets no more jobs than there are free
+    devices, and an interruption has only the running jobs to wait for.
+    """
+    waiting = list(reversed(jobs))
+    free = list(devices)
+    running: dict[Future[RunResult], tuple[Job, str]] = {}
+    with ProcessPoolExecutor(
+        max_workers=min(len(devices), len(jobs)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=set_up_for_training,
+    ) as pool:
+        while waiting or running:
+            while waiting and free:
+                job, device = waiting.pop(), free.pop()
+                future = pool.submit(_train_in_worker, replace(job, device=device), out)
+                running[future] = job, device
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                job, device = running.pop(future)
                 free.append(device)
-                yield job, one.result()
+                yield job, future.result()
 
 
-def _silently(job: Job, out: Path) -> dict[str, Any]:
-    """In a process of the pool."""
+def _train_in_worker(job: Job, out: Path) -> RunResult:
+    """Train in a process of the pool. What Lightning prints there is dropped."""
     with redirect_stdout(StringIO()):
         return train(job, out, progress=False)
 
 
-def _write(
-    summaries: Sequence[Summary], runs: Sequence[dict[str, Any]], jobs: Sequence[Job], out: Path, words: Sequence[str]
-) -> None:
-    """Page, document and picture."""
-    earlier = sorted({run["settings"]["network"] for run in runs} - {job.network for job in jobs})
-    made_on: dict[str, Any] = {"command": shlex.join(words)}
+def _summaries(runs: Sequence[RunResult]) -> list[Summary]:
+    """One summary for each network that has runs, in the order of `mnistport list`."""
+    summaries = []
+    for name in networks.names():
+        of_network = [run for run in runs if run.settings.network == name]
+        if of_network:
+            summaries.append(summarise(networks.get(name), of_network))
+    return summaries
+
+
+def _facts(
+    runs: Sequence[RunResult],
+    jobs: Sequence[Job],
+    words: Sequence[str],
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """The command, and what is known about where the runs were made.
+
+    The facts in `names` are those of the runs, not of this process, because earlier runs
+    may have been made with other versions. If runs differ in a fact, all values are given.
+    """
+    facts: dict[str, Any] = {"command": shlex.join(words)}
+    earlier = {run.settings.network for run in runs} - {job.network for job in jobs}
     if earlier:
-        made_on["runs of earlier commands"] = ", ".join(earlier)
-    for fact in ("device", "threads"):
-        made_on[fact] = ", ".join(sorted({str(run[fact]) for run in runs}))
-    for fact in environment():  # of the runs, not of this process; earlier ones may have had others
-        made_on[fact] = ", ".join(sorted({str(run["environment"].get(fact)) for run in runs}))
-    write_whole(out / "reproduce.json", json.dumps(document(summaries, runs, made_on), indent=1) + "\n")
-    write_whole(out / "reproduce.md", markdown(summaries, made_on))
-    plot(summaries, out / "reproduce.png")
+        facts["runs of earlier commands"] = ", ".join(sorted(earlier))
+    facts["device"] = _distinct([run.device for run in runs])
+    facts["threads"] = _distinct([run.threads for run in runs])
+    for name in names:
+        facts[name] = _distinct([run.environment.get(name) for run in runs])
+    return facts
+
+
+def _distinct(values: Sequence[object]) -> str:
+    """The different values, as text, in alphabetical order."""
+    return ", ".join(sorted({str(value) for value in values}))
+
+
+def _write_report(
+    summaries: Sequence[Summary],
+    runs: Sequence[RunResult],
+    facts: dict[str, Any],
+    out: Path,
+) -> None:
+    """Write the JSON document, the Markdown page and the picture into `out`."""
+    text = json.dumps(document(summaries, runs, facts), indent=1)
+    write_whole(out / "reproduce.json", text + "\n")
+    write_whole(out / "reproduce.md", markdown(summaries, facts))
+    with written_whole(out / "reproduce.png") as partial:
+        plot(summaries, partial)

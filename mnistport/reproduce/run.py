@@ -1,4 +1,4 @@
-"""One recipe from one seed: trained, tested, and kept as a file."""
+"""Train one recipe from one seed, test it, and keep the result in a file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import gc
 import json
 import logging
 import math
-import os
 import signal
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +18,28 @@ from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from mnistport.environment import environment
+from mnistport.environment import environment, whose_kernels
 from mnistport.errors import UserError
-from mnistport.files import write_whole
+from mnistport.files import write_whole, written_whole
+from mnistport.network import Recipe
+from mnistport.reproduce.result import RunResult, RunSettings
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
 
 SAVE_STEPS = 500
-"""Optimizer steps between two checkpoints: what an interruption costs at most."""
+"""Optimizer steps between two checkpoints. An interruption costs at most this many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained.
+    """One run to make.
 
     Attributes:
-        network: A registered name.
-        seed: Of initial weights, batches and draws.
-        source, directory: The data set asked for, as `MnistData` takes them.
-        max_steps: Cuts the recipe short; None: the whole.
+        network: The registered name of a network.
+        seed: Seeds the initial weights, the batches and the dropout draws.
+        source, directory: The data set and its folder, as `MnistData` takes them.
+        max_steps: The step at which the recipe is cut short. None: the whole recipe.
         device: "cpu", or "cuda:N".
     """
 
@@ -51,166 +52,243 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The run's folder."""
+        """The name of the run's folder."""
         return f"{self.network}-seed{self.seed}"
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What makes a run another run; where the data lies does not."""
-        kept = asdict(self)
-        device, _, _ = self.device.partition(":")
-        return {**{name: kept[name] for name in ("network", "seed", "source", "max_steps")}, "device": device}
+    def settings(self) -> RunSettings:
+        """What identifies the run. The folder of the data and the GPU's number do not."""
+        kind, _, _ = self.device.partition(":")
+        return RunSettings(
+            network=self.network,
+            seed=self.seed,
+            source=self.source,
+            max_steps=self.max_steps,
+            device=kind,
+        )
 
 
 class History(Logger):
-    """Metrics by step, in memory; a line a step in a file, so that an interrupted run keeps what it had.
+    """A Lightning logger that keeps metrics by step, in memory and in a file.
+
+    The file grows by a line at each logged step. An interrupted run keeps its metrics.
 
     Args:
-        file: JSON lines, `{"step": ..., NAME: value, ...}`.
-        until: Lines after this step are of a stretch that will be run again.
+        file: JSON lines, each `{"step": ..., NAME: value, ...}`. Read if it exists.
+        until: The step from which the run continues. Lines of later steps are removed,
+            because the run will log those steps again.
     """
 
     def __init__(self, file: Path, until: int) -> None:
         super().__init__()
         self.file = file
-        lines = _lines(file.read_text()) if file.is_file() else []
+        lines = _parse_complete_lines(file.read_text()) if file.is_file() else []
         self.lines = [line for line in lines if line["step"] <= until]
         write_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     @property
     def name(self) -> str:
-        """Lightning asks for one."""
+        """A name, which Lightning requires."""
         return "history"
 
     @property
     def version(self) -> int:
-        """Lightning asks for one."""
+        """A version, which Lightning requires."""
         return 0
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """They are in the run's settings."""
+        """Do nothing: the run's `settings.json` holds the hyper-parameters."""
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Keep them."""
-        self.lines.append({"step": step, **{name: float(value) for name, value in metrics.items() if name != "epoch"}})
+        """Keep the metrics of a step. Lightning's own `epoch` is left out."""
+        line: dict[str, Any] = {"step": step}
+        for name, value in metrics.items():
+            if name != "epoch":
+                line[name] = float(value)
+        self.lines.append(line)
         with self.file.open("a") as file:
-            file.write(json.dumps(self.lines[-1]) + "\n")
+            file.write(json.dumps(line) + "\n")
 
-    def curve(self, name: str) -> dict[int, float]:
-        """A metric by step, the newest where a step was logged twice."""
+    def values_by_step(self, name: str) -> dict[int, float]:
+        """The values of one metric. If a step was logged twice, the later value counts."""
         return {line["step"]: line[name] for line in self.lines if name in line}
 
 
-def _lines(text: str) -> list[dict[str, Any]]:
-    """Every line that was written to its end."""
-    whole, _, _ = text.rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+def _parse_complete_lines(text: str) -> list[dict[str, Any]]:
+    """Parse JSON lines, except a last line that was not written to its end."""
+    complete, _, _ = text.rpartition("\n")
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Written beside and renamed: what a kill leaves is the checkpoint before, or this one."""
+    """Saves checkpoints so that a kill leaves either the one before or the new one.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """As Lightning's, which moves a file from the system's temporary folder, perhaps of another disk."""
-        partial = Path(f"{path}.partial")
-        torch.save(checkpoint, partial)
-        os.replace(partial, path)
+    Lightning writes to the system's temporary folder and moves the file from there. If
+    that folder is on another disk, the file is copied, and a kill can leave half of it.
+    """
 
-
-def finished(job: Job, folder: Path) -> dict[str, Any] | None:
-    """The result of a run that came to its end."""
-    file = folder / job.name / "result.json"
-    return read(file) if file.is_file() else None
-
-
-def read(file: Path) -> dict[str, Any]:
-    """What a run's JSON file holds."""
-    try:
-        return dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{file}: cannot be read; delete {file.parent}, and the run begins anew ({error})") from error
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: Any,
+        storage_options: Any = None,
+    ) -> None:
+        """Save to a file beside `path`, then rename it."""
+        with written_whole(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
-def train(job: Job, folder: Path, *, progress: bool) -> dict[str, Any]:
-    """Train and test, from the last checkpoint if the run was interrupted; write and return its result.
+def train(job: Job, folder: Path, *, progress: bool) -> RunResult:
+    """Train and test. Continues from the last checkpoint if the run was interrupted.
 
-    The result: `settings`, `data`, `device`, `steps`, `batch_size`, `epoch_losses` (mean of each whole epoch, nats),
-    `test_accuracies` (by step, where the tutorial scores the test set on the way), `correct`, `total`, `seconds` (of
-    training, reports included), `resumed`, `environment`, `threads`.
+    Writes the result to `result.json` in the run's folder.
+    Denormal numbers are treated as the process treats them. For TF1's treatment, call
+    `mnistport.float32.flush_denormals` where the process begins.
+
+    Args:
+        job: What to train, and on which device.
+        folder: The run gets a folder of its own in this one.
+        progress: Whether to show a progress bar.
 
     Raises:
-        KeyboardInterrupt: It was interrupted; what was trained up to the last checkpoint is kept.
-        UserError: The last checkpoint cannot be read.
+        KeyboardInterrupt: The run was interrupted. Its last checkpoint is kept.
+        UserError: The last checkpoint cannot be read, or a file cannot be written.
     """
-    gc.collect()  # a trainer and its module hold each other, and the run before its images
+    made_on = environment()
+    gc.collect()  # frees the run before, whose trainer and module refer to each other
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     place = folder / job.name
-    write_whole(place / "settings.json", json.dumps(job.settings) + "\n")
+    write_whole(place / "settings.json", json.dumps(job.settings.to_json()) + "\n")
     checkpoint = place / "last.ckpt"
     resumed = checkpoint.is_file()
-    step = _step_of(checkpoint) if resumed else 0
+    step = _step_of_checkpoint(checkpoint) if resumed else 0
+
     pl.seed_everything(job.seed, verbose=False)
-    data = MnistData(network=job.network, source=job.source, dir=job.directory, seed=job.seed)  # type: ignore[arg-type]
+    data = _data(job)
     module = Classifier(network=job.network, seed=job.seed)
-    history, timer = History(place / "metrics.jsonl", step), Timer()
+    history = History(place / "metrics.jsonl", step)
+    timer = Timer()
     trainer = _trainer(job, place, module, history, timer, progress=progress)
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
-        trainer.test(module, datamodule=data, verbose=False)
-    except SystemExit:
-        signal.signal(signal.SIGINT, before)  # Lightning has stopped in good order, and ignores the signal from now on
-        raise KeyboardInterrupt from None
+    _fit_and_test(trainer, module, data, checkpoint if resumed else None)
+
+    assert data.name is not None
     assert module.last_score is not None
-    result = {
-        "settings": job.settings,
-        "data": data.name,
-        "device": torch.cuda.get_device_name(job.device) if job.device.startswith("cuda") else "cpu",
-        "steps": trainer.global_step,
-        "batch_size": data.batch_size,
-        "epoch_losses": [loss if math.isfinite(loss) else None for loss in history.curve("train/epoch_loss").values()],
-        "test_accuracies": {
-            step: value for step, value in history.curve("test/accuracy").items() if step < trainer.global_step
-        },
-        **module.last_score._asdict(),
-        "seconds": round(timer.time_elapsed("train"), 2),
-        "resumed": resumed,
-        "environment": environment(),
-        "threads": torch.get_num_threads(),
-    }
-    write_whole(place / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    result = RunResult(
+        settings=job.settings,
+        data=data.name,
+        device=_device_name(job.device),
+        steps=trainer.global_step,
+        batch_size=data.batch_size,
+        epoch_losses=_epoch_losses(history),
+        test_accuracies=_accuracies_on_the_way(history, trainer.global_step),
+        correct=module.last_score.correct,
+        total=module.last_score.total,
+        seconds=round(timer.time_elapsed("train"), 2),
+        resumed=resumed,
+        environment={**made_on, "kernels": whose_kernels()},
+        threads=torch.get_num_threads(),
+    )
+    text = json.dumps(result.to_json(), indent=1, allow_nan=False)
+    write_whole(place / "result.json", text + "\n")
     checkpoint.unlink(missing_ok=True)
     return result
 
 
-def _step_of(checkpoint: Path) -> int:
+def _step_of_checkpoint(checkpoint: Path) -> int:
+    """The number of optimizer steps taken before the checkpoint was saved."""
+    remedy = "delete it, and the run starts again from its beginning"
     try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        return int(state["global_step"])
     except Exception as error:
-        raise UserError(f"{checkpoint}: cannot be read; delete it, and the run begins anew ({error})") from error
+        raise UserError(f"{checkpoint}: cannot be read; {remedy} ({error})") from error
+
+
+def _data(job: Job) -> MnistData:
+    return MnistData(
+        network=job.network,
+        source=job.source,  # type: ignore[arg-type]
+        dir=job.directory,
+        seed=job.seed,
+    )
 
 
 def _trainer(
-    job: Job, place: Path, module: Classifier, history: History, timer: Timer, *, progress: bool
+    job: Job,
+    place: Path,
+    module: Classifier,
+    history: History,
+    timer: Timer,
+    *,
+    progress: bool,
 ) -> pl.Trainer:
-    """As `mnistport fit` makes it, with a checkpoint to go on from."""
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty")
+    """The trainer of `mnistport fit`, which also saves checkpoints to continue from."""
+    # A run that continues has its checkpoint there already.
+    not_empty = ".*Checkpoint directory .* exists and is not empty"
+    warnings.filterwarnings("ignore", message=not_empty)
     recipe = module.network.recipe
-    steps = [steps for steps in (recipe.steps, job.max_steps) if steps is not None]
     save = ModelCheckpoint(
-        dirpath=place, filename="last", every_n_train_steps=SAVE_STEPS, enable_version_counter=False, save_top_k=1
+        dirpath=place,
+        filename="last",
+        every_n_train_steps=SAVE_STEPS,
+        enable_version_counter=False,
+        save_top_k=1,
     )
+    progress_bars = [StepProgressBar()] if progress else []
     kind, _, number = job.device.partition(":")
     return pl.Trainer(
         accelerator="cpu" if kind == "cpu" else "gpu",
         devices=1 if kind == "cpu" else [int(number)],
-        max_steps=min(steps, default=-1),
+        max_steps=_max_steps(recipe, job),
         max_epochs=-1 if recipe.epochs is None else recipe.epochs,
         plugins=[WholeCheckpoints()],
         limit_val_batches=0,
         log_every_n_steps=100,
         logger=history,
-        callbacks=[save, timer, *([StepProgressBar()] if progress else [])],
+        callbacks=[save, timer, *progress_bars],
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
+
+
+def _max_steps(recipe: Recipe, job: Job) -> int:
+    """The smaller of the recipe's and the job's limits, or Lightning's -1 for no limit."""
+    limits = [limit for limit in (recipe.steps, job.max_steps) if limit is not None]
+    return min(limits, default=-1)
+
+
+def _fit_and_test(
+    trainer: pl.Trainer,
+    module: Classifier,
+    data: MnistData,
+    checkpoint: Path | None,
+) -> None:
+    """Train from `checkpoint`, or from the beginning if it is None, and test.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed. Lightning itself raises SystemExit.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.test(module, datamodule=data, verbose=False)
+    except SystemExit:
+        # Lightning has set Ctrl-C to be ignored from now on. Undo that.
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+
+
+def _epoch_losses(history: History) -> tuple[float, ...]:
+    """The mean loss of each epoch. An infinite loss becomes NaN; see `RunResult`."""
+    losses = history.values_by_step("train/epoch_loss").values()
+    return tuple(loss if math.isfinite(loss) else math.nan for loss in losses)
+
+
+def _accuracies_on_the_way(history: History, last_step: int) -> dict[int, float]:
+    """The test accuracies that the tutorial prints before the end, by step."""
+    accuracies = history.values_by_step("test/accuracy")
+    return {step: accuracy for step, accuracy in accuracies.items() if step < last_step}

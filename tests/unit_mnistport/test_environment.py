@@ -1,19 +1,24 @@
-"""What results say of where they were made."""
+"""What results say about where they were made."""
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mnistport import environment
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder from which the package seems to run, and no repository that this process was told of."""
+    """A folder from which the package seems to run. Git variables of this process are removed."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -86,7 +91,62 @@ def test_a_worktrees_commit_is_its_own(
 def test_versions_processor_and_cores_are_told() -> None:
     told = environment.environment()
     assert told["torch"]
-    assert told["commit"] == environment.LOADED_FROM
     assert told["processor"]
     assert isinstance(told["cores"], int)
     assert told["cores"] >= 1
+
+
+def test_facts_of_the_caller_come_last() -> None:
+    told = environment.environment(kernels="ours", data="mnist")
+    assert list(told.items())[-2:] == [("kernels", "ours"), ("data", "mnist")]
+    assert "kernels" not in environment.environment()
+
+
+@pytest.mark.usefixtures("forgotten_commit")
+def test_the_commit_is_that_of_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "commit", lambda: "0123456789ab")
+    assert environment.environment()["commit"] == "0123456789ab"
+    monkeypatch.setattr(environment, "commit", lambda: "0123456789ab-dirty")
+    assert environment.environment()["commit"] == "0123456789ab"
+
+
+@pytest.fixture
+def forgotten_commit() -> Iterator[None]:
+    """The state of a process that has not called `environment` yet, before and after the test."""
+    environment._commit_at_first_call.cache_clear()
+    yield
+    environment._commit_at_first_call.cache_clear()
+
+
+IMPORT = """
+import subprocess, sys
+
+def refuse(event, args):
+    if event in ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn"):
+        raise SystemExit(f"{event} {args}")
+
+def refuse_run(*args, **options):
+    raise SystemExit(f"subprocess.run {args}")
+
+sys.addaudithook(refuse)
+run, subprocess.run = subprocess.run, refuse_run
+import mnistport.environment
+print("imported", flush=True)
+subprocess.run = run
+subprocess.run(["true"])
+"""
+
+
+def test_importing_it_starts_no_process() -> None:
+    """The script's last line does start one, which shows that the script would notice."""
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "imported\n", done.stderr
+    assert done.returncode == 1
+    assert "subprocess.Popen" in done.stderr
+
+
+def test_importing_it_imports_neither_torch_nor_the_kernels() -> None:
+    script = "import sys, mnistport.environment; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    modules = [module for module in ast.literal_eval(done.stdout) if module.startswith(("mnistport", "torch", "numpy"))]
+    assert modules == ["mnistport", "mnistport.environment"]

@@ -1,4 +1,4 @@
-"""Batch streams against the tutorials' own programs, restated here with NumPy's global generator."""
+"""Batch streams, compared with the tutorials' own programs, which are repeated here in NumPy."""
 
 import pickle
 import time
@@ -13,7 +13,7 @@ STREAMS = [NextBatch, RandomBatch, Sequential]
 
 
 class TensorFlowDataSet:
-    """What TF1's DataSet does, images really moved about. Here an image is two numbers: its index, and it doubled."""
+    """TF1's DataSet, which really moves the images. Here an image is two numbers: its index, and twice its index."""
 
     def __init__(self, num_images: int) -> None:
         self.images = np.stack([np.arange(num_images), 2 * np.arange(num_images)], axis=1)
@@ -41,7 +41,7 @@ class TensorFlowDataSet:
 
 @pytest.fixture
 def global_seed():
-    """Seed the global generator and give it back as it was."""
+    """Returns the function that seeds the global generator. Afterwards its state is restored."""
     state = np.random.get_state()
     yield np.random.seed
     np.random.set_state(state)
@@ -79,7 +79,7 @@ def test_next_batch_drops_no_image_and_straddles_epochs(size):
 
 @pytest.mark.parametrize(("num_images", "size"), [(55000, 64), (55000, 128), (65536, 64), (7, 3), (1, 1)])
 def test_random_batch_is_one_randint_per_step(global_seed, num_images, size):
-    """Over more than two of the chunks in which the stream draws, so that their seams are compared too."""
+    """The steps span more than two of the stream's chunks, so that batches across two chunks are compared."""
     num_steps = min(4000, 3 * RandomBatch.chunk_size // size)
     global_seed(11)
     theirs = np.array([np.random.randint(0, num_images, size) for _ in range(num_steps)])
@@ -118,8 +118,8 @@ def test_indices_depend_on_nothing_but_the_steps_asked_for(stream, num_images, s
         ours = sought.indices(start, stop)
         assert ours.shape == (stop - start, size)
         np.testing.assert_array_equal(ours, whole[start:stop])
-        ours[:] = -1  # the caller's own copy
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # and the global generator is left alone
+        ours[:] = -1  # the array belongs to the caller: the stream must not see this
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # the global generator has not moved
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(sought)).indices(700, 703), whole[700:703])
 
 
@@ -133,7 +133,7 @@ def test_seeds_differ(stream):
 def test_seeking_far_and_reading_on_are_fast(stream, size):
     far, onward = stream(55000, size, 0), stream(55000, size, 0)
     seconds = []
-    for _ in range(3):  # the best of three, since other work may run on this machine
+    for _ in range(3):  # the best of three, because other work may run on this machine
         far, start = stream(55000, size, 0), time.perf_counter()
         far.indices(20_000, 20_001)
         seconds.append(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""IDX files: sound ones are read exactly, and of a damaged one nothing is."""
+"""IDX files: good files are read exactly, and damaged files are refused as a whole."""
 
 import gzip
 import hashlib
@@ -29,7 +29,7 @@ def mnist_folder() -> Path:
 
 
 def refuse(read, path: Path, pattern: str) -> str:
-    """The reader refuses the path in one line that names it, and leaves what is there alone."""
+    """Check that `read` refuses the path, in one line that names it, and does not change the file."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(UserError, match=pattern) as caught:
         read(path)
@@ -48,7 +48,7 @@ def test_reads_what_was_written_whatever_the_name(tmp_path, pack):
     assert images.dtype == labels.dtype == np.uint8
     np.testing.assert_array_equal(images, PIXELS)
     np.testing.assert_array_equal(labels, LABELS)
-    images[0], labels[0] = 7, 7  # fresh and writable: torch.from_numpy takes them without a warning
+    images[0], labels[0] = 7, 7  # new and writable: torch.from_numpy takes them without a warning
     assert idx.read_images(tmp_path / "images")[0, 0] == PIXELS[0, 0]
 
 
@@ -102,7 +102,7 @@ def test_damaged_images_are_refused(tmp_path, case, packed):
     refuse(idx.read_images, path, pattern)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * idx.READ_SIZE_BYTES, "memory followed the header, not the file"
+    assert peak < 4 * idx.READ_SIZE_BYTES, "the memory in use grew with the header, not with the file"
 
 
 def test_labels_over_nine_and_images_in_their_place_are_refused(tmp_path):
@@ -150,7 +150,7 @@ def test_one_flipped_bit_in_gzip_never_changes_a_label(tmp_path):
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         try:
-            np.testing.assert_array_equal(idx.read_labels(path), LABELS)  # a time stamp, say, may differ
+            np.testing.assert_array_equal(idx.read_labels(path), LABELS)  # the flipped bit may be in the time stamp
         except UserError:
             refused += 1
     assert refused > 8 * (len(content) - 10)
@@ -173,19 +173,19 @@ def test_what_is_no_file_is_refused(tmp_path):
     refuse(idx.read_images, tmp_path / "dangling", "no such file")
     (tmp_path / "file").write_bytes(b"x")
     refuse(idx.read_images, tmp_path / "file" / "below", "cannot be read")
-    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    os.mkfifo(tmp_path / "pipe")  # to open it would mean to wait for ever
     refuse(idx.read_images, tmp_path / "pipe", "not a regular file")
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no user to become")
 def test_no_permission_is_said():
-    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in a folder that is closed to others as a whole
+    with tempfile.TemporaryDirectory() as folder:  # other users cannot enter the folder that holds tmp_path
         path = Path(folder, "images")
         path.write_bytes(IMAGE_BYTES)
         path.chmod(0)
         Path(folder).chmod(0o755)
         user = os.geteuid()
-        if user == 0:  # root may read anything, so be somebody else for a moment
+        if user == 0:  # root may read anything, so become another user for a moment
             os.seteuid(65534)
         try:
             with pytest.raises(UserError, match="no permission to read it") as caught:

@@ -1,4 +1,4 @@
-"""Sources: what is found, what is refused, what is downloaded, and that nothing on disk is ever changed."""
+"""Data sets: which files are found, refused and downloaded, and that no file on disk is ever changed."""
 
 import gc
 import gzip
@@ -26,7 +26,7 @@ CLOSED_PORT = "http://127.0.0.1:9/"
 
 
 def write_set(folder: Path, *, packed=True, num_train=24, num_test=20, test_labels=None, seed=0) -> dict[str, bytes]:
-    """Four small sound IDX files of random pixels; returns the plain bytes of each."""
+    """Write four small good IDX files of random pixels. Return the unpacked bytes of each."""
     random, files = np.random.RandomState(seed), {}
     for part, count in (("train", num_train), ("t10k", num_test)):
         pixels, labels = random.bytes(784 * count), random.randint(0, 10, count)
@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch, tmp_path):
-    """An empty cache folder, no MNISTPORT_DATA, and nothing said yet; gives the real MNISTPORT_DATA."""
+    """An empty cache folder, no MNISTPORT_DATA, and no message so far. Returns the real MNISTPORT_DATA."""
     real = os.environ.get("MNISTPORT_DATA")
     monkeypatch.delenv("MNISTPORT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -69,7 +69,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def mirror(monkeypatch):
-    """Send torchvision's downloads to the given address, and expect the given files there."""
+    """Make torchvision download from the given address, and expect the given files there."""
     from torchvision import datasets
 
     def divert(url: str, served: Path | None = None) -> None:
@@ -85,7 +85,7 @@ def mirror(monkeypatch):
 
 @pytest.fixture
 def server(tmp_path):
-    """A small MNIST behind a real HTTP server; gives its folder and address."""
+    """A small MNIST on a real HTTP server. Yields the folder and the address."""
     served = tmp_path / "served"
     write_set(served)
 
@@ -133,7 +133,7 @@ def test_the_folder_named_after_the_set_comes_before_flat_files(folder):
     assert load("fashion", folder).origin == str(folder / "FashionMNIST/raw")
     assert load("mnist", folder).origin == str(folder)
     (folder / "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
-    assert load("fashion", folder).origin == str(folder), "what is whole comes before what is not"
+    assert load("fashion", folder).origin == str(folder), "a complete folder comes before an incomplete one"
 
 
 def test_the_directory_comes_from_the_argument_then_the_environment_then_the_cache(folder, tmp_path, monkeypatch):
@@ -227,7 +227,7 @@ def test_real_mnist(real_mnist, folder):
         write_set(folder)
         (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels.read(), 1))
     shutil.copy(real_mnist / "t10k-images-idx3-ubyte.gz", folder)
-    refused("these files are mnist, not fashion", "fashion", folder)  # packed anew, and only half of it
+    refused("these files are mnist, not fashion", "fashion", folder)  # packed again, and only the test half
 
 
 def test_download_into_torchvisions_layout(folder, server, mirror, capsys):
@@ -240,7 +240,7 @@ def test_download_into_torchvisions_layout(folder, server, mirror, capsys):
     images = gzip.decompress((served / "train-images-idx3-ubyte.gz").read_bytes())
     assert data.train.images.tobytes() == images[16:]
     mirror(CLOSED_PORT)
-    assert load("mnist", folder).origin == str(folder / "MNIST/raw"), "the second time it is on disk"
+    assert load("mnist", folder).origin == str(folder / "MNIST/raw"), "the second time, the files are on disk"
 
 
 def test_auto_downloads_into_the_cache_and_not_into_a_named_directory(folder, server, mirror, tmp_path):
@@ -251,7 +251,7 @@ def test_auto_downloads_into_the_cache_and_not_into_a_named_directory(folder, se
     assert load("auto", folder).name == load("auto").name == "mnist"
 
 
-# torchvision does not close the answer of a server that says 404
+# torchvision does not close the response of a server that answers 404
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", ["changed", "absent", "occupied"])
 def test_a_download_that_goes_wrong_leaves_nothing(folder, server, mirror, damage):
@@ -279,7 +279,9 @@ def test_another_process_that_was_faster_is_not_overwritten(folder, server, mirr
     download = sources._download
 
     def slowly(dataset, root):
-        assert Path(root).parent == folder, "beside the target: a rename does not cross file systems"
+        assert Path(root).parent == folder, (
+            "a rename works within one file system, so the folder must be beside the target"
+        )
         download(dataset, root)
         write_set(folder / "MNIST/raw", seed=7)
 
@@ -357,7 +359,7 @@ def test_digits():
 
 
 def image_set(count: int) -> ImageSet:
-    """Images that bear their own index in their first pixels."""
+    """Images with their own index in their first pixels."""
     images = np.zeros((count, 784), np.uint8)
     images[:, :8] = np.arange(count)[:, None].view(np.uint8)
     return ImageSet(images, (np.arange(count) % 10).astype(np.uint8))

@@ -1,16 +1,20 @@
-"""`mnistport reproduce`: whole runs, interrupted ones, and what is made of them."""
+"""`mnistport reproduce`: whole and interrupted runs, and the report on them."""
 
 import gc
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mnistport import networks
 from mnistport.cli import main
+from mnistport.float32 import flush_denormals
 from mnistport.reproduce import command, run
 from mnistport.reproduce.report import clock, markdown, plot
+from mnistport.reproduce.result import RunResult, RunSettings
 from mnistport.reproduce.run import Job, train
 from mnistport.reproduce.statistics import summarise, wilson
 from mnistport.training.datamodule import MnistData
@@ -21,16 +25,30 @@ def job(**changes) -> Job:
     return Job(**{"network": "softmax", "seed": 0, "source": "digits", "max_steps": 60, **changes})
 
 
-def invented(network: str, correct: int, seed: int = 0, **changes) -> dict:
-    """A finished run as `train` writes it."""
-    settings = {"network": network, "seed": seed, "source": "mnist", "max_steps": None}
-    made = {"settings": settings, "data": "mnist", "steps": 1_000, "epoch_losses": [0.4], "seconds": 1.0}
-    return {**made, "correct": correct, "total": 10_000, **changes}
+def invented(network: str, correct: int, seed: int = 0, **changes) -> RunResult:
+    """The result of a whole run that was never made."""
+    settings = RunSettings(network=network, seed=seed, source="mnist", max_steps=None, device="cpu")
+    result = RunResult(
+        settings=settings,
+        data="mnist",
+        device="cpu",
+        steps=1_000,
+        batch_size=100,
+        epoch_losses=(0.4,),
+        test_accuracies={},
+        correct=correct,
+        total=10_000,
+        seconds=1.0,
+        resumed=False,
+        environment={},
+        threads=1,
+    )
+    return replace(result, **changes)
 
 
 @pytest.fixture
 def words(tmp_path):
-    """`words("softmax")` is a short `reproduce` command line, into a folder of its own."""
+    """`words("softmax")` is the command line of a short `reproduce` that writes to `tmp_path`."""
     return lambda *names: ["reproduce", *names, "--data.source", "digits", "--max-steps", "30", "--out", str(tmp_path)]
 
 
@@ -43,10 +61,29 @@ def test_a_damaged_file_is_told_in_a_line(words, tmp_path, capsys, name):
     assert f"{name}: cannot be read; delete" in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["result.json", "settings.json"])
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '"a text"', '{"settings": 1}', '{"network": 1}'])
+def test_a_file_of_another_shape_is_told_in_a_line(words, tmp_path, capsys, name, content):
+    folder = tmp_path / "softmax-seed0"
+    folder.mkdir()
+    (folder / name).write_text(content)
+    assert main(words("softmax")) == 2
+    err = capsys.readouterr().err
+    assert f"{folder / name}: cannot be read; delete {folder}, and the run starts again" in err
+    assert err.count("\n") == 1
+
+
+def test_a_damaged_result_of_another_command_is_told_in_a_line(words, tmp_path, capsys):
+    (tmp_path / "deep-seed7").mkdir()
+    (tmp_path / "deep-seed7" / "result.json").write_text("[]")
+    assert main(words("softmax")) == 2
+    assert "deep-seed7/result.json: cannot be read; delete" in capsys.readouterr().err
+
+
 def test_runs_do_not_pile_up_in_memory(tmp_path):
-    """A run's images are let go before the next one reads its own."""
+    """The images of a run are freed before the next run reads its own."""
     gc.collect()
-    gc.disable()  # nothing but the run itself may tidy up
+    gc.disable()  # only the run itself may collect garbage
     try:
         for seed in range(3):
             train(job(seed=seed, max_steps=5), tmp_path, progress=False)
@@ -57,7 +94,7 @@ def test_runs_do_not_pile_up_in_memory(tmp_path):
 
 
 def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
-    """Two epochs of digits are 26 steps: it is stopped in the third, ten steps after a checkpoint."""
+    """An epoch of digits is 13 steps. The run is stopped in the fourth, ten steps after a checkpoint."""
     monkeypatch.setattr(run, "SAVE_STEPS", 20)
     whole = train(job(), tmp_path / "whole", progress=False)
 
@@ -76,10 +113,10 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 40
 
     halves = train(job(), tmp_path / "halves", progress=False)
-    assert halves["resumed"] and not whole["resumed"]
-    kept = ("steps", "epoch_losses", "correct", "total", "test_accuracies")
-    assert {key: halves[key] for key in kept} == {key: whole[key] for key in kept}
-    assert len(whole["epoch_losses"]) == 60 // 13
+    assert halves.resumed
+    assert not whole.resumed
+    assert replace(halves, resumed=False, seconds=whole.seconds) == whole
+    assert len(whole.epoch_losses) == 60 // 13
     assert not checkpoint.exists()
 
 
@@ -125,7 +162,7 @@ def test_a_run_with_other_settings_is_not_gone_on_with(words, capsys):
     [
         (["sofmax"], "softmax"),
         (["softmax", "--seeds", "0"], "--seeds"),
-        (["softmax", "--device", "tpu"], "use cpu, cuda"),
+        (["softmax", "--device", "tpu"], "--device tpu: there is no such device; use cpu, cuda, cuda:N or auto"),
         (["softmax", "--device", "cuda:99"], "CUDA devices here"),
         (["softmax", "--data.dir", "/nowhere"], "no such directory"),
     ],
@@ -141,13 +178,14 @@ def test_what_cannot_be_done_is_refused_in_a_line(wrong, said, tmp_path, capsys)
 @pytest.mark.slow
 def test_several_devices_make_the_same_runs(tmp_path):
     jobs = [job(seed=seed) for seed in range(3)]
-    several = {job.name: result for job, result in command._made(jobs, tmp_path, ["cpu", "cpu"])}
+    several = {job.name: result for job, result in command._train_all(jobs, tmp_path, ["cpu", "cpu"])}
+    flush_denormals()
     alone = [train(job, tmp_path / "alone", progress=False) for job in jobs]
-    assert [several[job.name]["correct"] for job in jobs] == [result["correct"] for result in alone]
+    assert [several[job.name].correct for job in jobs] == [result.correct for result in alone]
 
 
 def test_the_interval_is_wilson_s():
-    """An interval's ends are where the score test gives exactly 1.96; and it is right for 0 and for all."""
+    """At both ends of an interval the score test gives 1.96. The intervals of 0 and of 1 are right, too."""
     for share, count in ((0.99, 10_000), (0.5, 40)):
         for end in wilson(share, count):
             assert abs(share - end) / math.sqrt(end * (1 - end) / count) == pytest.approx(1.959964, abs=1e-6)
@@ -185,7 +223,7 @@ def test_published_figures_are_compared_on_mnist_only():
 
 def test_a_curve_stands_beside_the_published_one(tmp_path):
     network = networks.get("three_minute_adam")
-    runs = [invented(network.name, 9926, seed, epoch_losses=[0.3 + seed / 100] * 15) for seed in range(2)]
+    runs = [invented(network.name, 9926, seed, epoch_losses=(0.3 + seed / 100,) * 15) for seed in range(2)]
     summary = summarise(network, runs)
     page = markdown([summary], {"command": "mnistport reproduce"})
     assert "| published | 0.3480 | 0.1090 |" in page
@@ -193,6 +231,34 @@ def test_a_curve_stands_beside_the_published_one(tmp_path):
     assert "| ours / published | 0.88 | 2.80 |" in page
     plot([summary], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def flushes_denormals() -> bool:
+    """Whether this thread turns a product into 0 if it is too small to be a normal number."""
+    return float(torch.tensor(1e-310, dtype=torch.float64) * 0.5) == 0.0
+
+
+def test_the_command_flushes_denormals_and_train_does_not(words, tmp_path, monkeypatch):
+    monkeypatch.delenv("MNISTPORT_TUNE", raising=False)
+    train(job(max_steps=5), tmp_path / "alone", progress=False)
+    assert not flushes_denormals()
+    assert main(words("softmax")) == 0
+    assert flushes_denormals()
+
+
+def test_the_workers_of_the_pool_flush_denormals(tmp_path, monkeypatch):
+    """Threads stand in for processes: each thread has its own setting, too."""
+    monkeypatch.delenv("MNISTPORT_TUNE", raising=False)
+
+    def pool_of_threads(max_workers, mp_context, initializer):
+        return ThreadPoolExecutor(max_workers, initializer=initializer)
+
+    monkeypatch.setattr(command, "ProcessPoolExecutor", pool_of_threads)
+    monkeypatch.setattr(command, "_train_in_worker", lambda job, out: flushes_denormals())
+    jobs = [job(seed=seed) for seed in range(3)]
+    flushed = [result for _, result in command._train_all(jobs, tmp_path, ["cpu", "cpu"])]
+    assert flushed == [True, True, True]
+    assert not flushes_denormals()
 
 
 def test_times_are_said_shortly():

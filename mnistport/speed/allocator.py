@@ -1,4 +1,4 @@
-"""Settings of the whole process that make training on a CPU faster and change no result."""
+"""A setting of the memory allocator that makes steps on a CPU faster and changes no result."""
 
 from __future__ import annotations
 

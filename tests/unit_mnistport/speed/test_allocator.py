@@ -9,9 +9,9 @@ import pytest
 FAULTS = """
 import resource
 import numpy as np
-from mnistport.speed import process
+from mnistport.speed import allocator
 
-said = process.keep_freed_memory()
+said = allocator.keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     step = [np.ones(1 << 20) for _ in range(8)]  # what a training step does: 64 MiB, all of it freed at its end

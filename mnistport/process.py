@@ -1,0 +1,21 @@
+"""Settings of the whole process. The command lines apply them; importing changes nothing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from mnistport.float32 import flush_denormals
+
+
+def set_up_for_training() -> None:
+    """TF1's treatment of denormal numbers, and memory that is kept from step to step."""
+    flush_denormals()
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """See `mnistport.speed.allocator`. Without that folder nothing is done."""
+    if find_spec("mnistport.speed") is not None:
+        from mnistport.speed import allocator
+
+        allocator.keep_freed_memory()

@@ -1,0 +1,102 @@
+"""The record of a run, and its JSON form."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from mnistport.errors import UserError
+from mnistport.reproduce.result import RunResult, RunSettings, read_result, read_settings
+
+SETTINGS = {"network": "deep", "seed": 3, "source": "mnist", "max_steps": None, "device": "cpu"}
+RESULT = {
+    "settings": SETTINGS,
+    "data": "mnist",
+    "device": "cpu",
+    "steps": 20_000,
+    "batch_size": 50,
+    "epoch_losses": [0.25, None],
+    "test_accuracies": {"1000": 0.875, "2000": 0.9375},
+    "correct": 9_900,
+    "total": 10_000,
+    "seconds": 12.5,
+    "resumed": False,
+    "environment": {"python": "3.11", "cores": 2},
+    "threads": 2,
+}
+PUBLISHED = sorted(Path(__file__).parents[3].glob("results/reproduce-*/reproduce.json"))
+
+
+def without(key: str) -> dict:
+    return {name: value for name, value in RESULT.items() if name != key}
+
+
+def test_a_result_is_read_from_json(tmp_path):
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(RESULT))
+    result = read_result(file)
+    assert result.settings == RunSettings(network="deep", seed=3, source="mnist", max_steps=None, device="cpu")
+    assert result.accuracy == 0.99
+    assert result.epoch_losses[0] == 0.25
+    assert math.isnan(result.epoch_losses[1])
+    assert result.test_accuracies == {1000: 0.875, 2000: 0.9375}
+
+
+def test_json_is_the_same_after_reading_and_writing(tmp_path):
+    result = RunResult.from_json(RESULT, tmp_path / "result.json")
+    assert json.dumps(result.to_json(), allow_nan=False) == json.dumps(RESULT)
+    settings = RunSettings.from_json(SETTINGS, tmp_path / "settings.json")
+    assert json.dumps(settings.to_json()) == json.dumps(SETTINGS)
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
+def test_published_runs_can_be_read_and_stay_as_they_are(file):
+    runs = json.loads(file.read_text())["runs"]
+    assert runs
+    for run in runs:
+        assert json.dumps(RunResult.from_json(run, file).to_json()) == json.dumps(run)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([], "expected a JSON object, found []"),
+        (None, "expected a JSON object, found null"),
+        ({}, "missing: settings, data, device"),
+        (without("steps"), "missing: steps"),
+        ({**RESULT, "later": 1}, "unknown: later"),
+        ({**RESULT, "steps": "20000"}, 'steps cannot be "20000"'),
+        ({**RESULT, "steps": True}, "steps cannot be true"),
+        ({**RESULT, "resumed": 0}, "resumed cannot be 0"),
+        ({**RESULT, "settings": []}, "settings cannot be []"),
+        ({**RESULT, "settings": {}}, "missing: network, seed"),
+        ({**RESULT, "epoch_losses": [[1.0]]}, "list"),
+        ({**RESULT, "test_accuracies": {"first": 0.5}}, "first"),
+        ({**RESULT, "test_accuracies": {"1": None}}, "NoneType"),
+        ({**RESULT, "correct": 0, "total": 0}, "correct 0 of total 0"),
+        ({**RESULT, "correct": 10_001}, "correct 10001 of total 10000"),
+    ],
+)
+def test_a_result_of_another_shape_is_refused_in_a_line(tmp_path, value, reason):
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(value))
+    with pytest.raises(UserError) as caught:
+        read_result(file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: cannot be read; delete {tmp_path}, and the run starts again")
+    assert reason in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"{}"])
+def test_damaged_settings_are_refused(tmp_path, content):
+    file = tmp_path / "settings.json"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"settings.json: cannot be read; delete"):
+        read_settings(file)
+
+
+def test_a_folder_in_the_place_of_a_result_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be read; delete .*Is a directory"):
+        read_result(tmp_path)
