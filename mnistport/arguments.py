@@ -25,5 +25,7 @@ def not_negative(text: str) -> int:
 
 def _whole_number(text: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a whole number of at least {least}"
+        )
     return int(text)

@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command == "reproduce":
             return _reproduce(words[1:])
         if command not in LIGHTNING:
-            raise UserError(f"no command is called {command!r}; there are list, reproduce, {', '.join(LIGHTNING)}")
+            raise UserError(
+                f"no command is called {command!r}; there are list, reproduce, {', '.join(LIGHTNING)}"
+            )
         return _lightning(words)
     except UserError as error:
         print(f"mnistport: {error}", file=sys.stderr)
@@ -79,7 +81,9 @@ def _lightning(words: Sequence[str]) -> int:
     try:
         from mnistport.training.lightning_cli import run
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed; install it: pip install {error.name}") from error
+        raise UserError(
+            f"{error.name} is not installed; install it: pip install {error.name}"
+        ) from error
     return run(resolved)
 
 
@@ -103,7 +107,9 @@ def _recipe(value: str) -> str:
     if value in networks.BUILT_IN and shipped.is_file():
         return str(shipped)
     if value in networks.plug_ins():
-        raise UserError(f"the network {value!r} is a plug-in and ships no recipe; use --model.network {value}")
+        raise UserError(
+            f"the network {value!r} is a plug-in and ships no recipe; use --model.network {value}"
+        )
     if not Path(value).is_file():
         if Path(value).suffix in (".yaml", ".yml", ".json") or "/" in value:
             raise UserError(f"--config {value}: no such file")
@@ -114,6 +120,8 @@ def _recipe(value: str) -> str:
 def show_list() -> int:
     """Print the networks."""
     for name in networks.names():
-        about = networks.BUILT_IN.get(name) or f"plug-in {networks.plug_ins()[name].value}"
+        about = (
+            networks.BUILT_IN.get(name) or f"plug-in {networks.plug_ins()[name].value}"
+        )
         print(f"{name:22}{about}")
     return 0

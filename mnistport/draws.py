@@ -84,10 +84,14 @@ class KeyedDraws:
             `keys`. Set it, or call `stand_at`, before each forward pass.
     """
 
-    def __init__(self, module: nn.Module, seed: int, batch_size: int, share: slice) -> None:
+    def __init__(
+        self, module: nn.Module, seed: int, batch_size: int, share: slice
+    ) -> None:
         self.seed = seed
         self.rows = range(batch_size)[share]
-        self.dropouts = [layer for layer in module.modules() if isinstance(layer, Dropout)]
+        self.dropouts = [
+            layer for layer in module.modules() if isinstance(layer, Dropout)
+        ]
         self.key = self.keys(0, 1)[0]
         self._positions: dict[tuple[int, torch.device], Tensor] = {}
         for number, dropout in enumerate(self.dropouts):

@@ -82,11 +82,15 @@ def commit() -> str | None:
 
 def _git(folder: Path, *words: str) -> str | None:
     """Run git on the repository in `folder`, not in one above it. None if git fails."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_")
+    }
     variables["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
     command = ["git", "-C", str(folder), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=variables
+        )
     except (OSError, subprocess.CalledProcessError, UnicodeDecodeError):
         return None
     return done.stdout.strip()

@@ -35,7 +35,9 @@ def refuse_unwritable_file(option: str, file: Path) -> None:
         raise UserError(f"{option} {file}: is a folder; name a file")
     folder = file.resolve().parent
     if not folder.is_dir():
-        raise UserError(f"{option} {file}: its folder does not exist; make it, or name another")
+        raise UserError(
+            f"{option} {file}: its folder does not exist; make it, or name another"
+        )
     _refuse_read_only(option, file, folder)
 
 
@@ -60,7 +62,9 @@ def _refuse_read_only(option: str, asked: Path, folder: Path) -> None:
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UserError(f"{option} {asked}: cannot be written there ({error.strerror})") from error
+        raise UserError(
+            f"{option} {asked}: cannot be written there ({error.strerror})"
+        ) from error
 
 
 @contextmanager
@@ -87,7 +91,9 @@ def written_whole(file: Path) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{file}: could not be written ({error.strerror or error})") from error
+        raise UserError(
+            f"{file}: could not be written ({error.strerror or error})"
+        ) from error
 
 
 def _flush_to_disk(file: Path) -> None:

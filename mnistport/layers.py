@@ -120,7 +120,9 @@ def as_image(pixels: Tensor) -> Tensor:
         ValueError: There are not exactly 784 columns.
     """
     if pixels.ndim != 2 or pixels.shape[1] != 784:
-        raise ValueError(f"expected pixels of shape [N, 784], one 28 x 28 image per row; got {list(pixels.shape)}")
+        raise ValueError(
+            f"expected pixels of shape [N, 784], one 28 x 28 image per row; got {list(pixels.shape)}"
+        )
     return pixels.view(-1, 1, 28, 28)
 
 
@@ -153,7 +155,9 @@ class Dropout(nn.Module):
     def __init__(self, keep_prob: float) -> None:
         super().__init__()
         if not 0.0 < keep_prob <= 1.0:
-            raise ValueError(f"keep_prob is the fraction kept, in (0, 1]; got {keep_prob}")
+            raise ValueError(
+                f"keep_prob is the fraction kept, in (0, 1]; got {keep_prob}"
+            )
         self.keep_prob = float32(keep_prob)
         self.draw: Callable[[Tensor], Tensor] = uniform
 
@@ -162,7 +166,9 @@ class Dropout(nn.Module):
             return unit
         draw = self.draw(unit)
         if draw.shape != unit.shape:
-            raise RuntimeError(f"dropout was given {list(draw.shape)} numbers for a unit of shape {list(unit.shape)}")
+            raise RuntimeError(
+                f"dropout was given {list(draw.shape)} numbers for a unit of shape {list(unit.shape)}"
+            )
         kept = (draw >= 1.0 - self.keep_prob).to(unit.dtype)
         return unit * kept / self.keep_prob
 

@@ -23,7 +23,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where mnistport is not installed
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # where mnistport is not installed
 
 import pytorch_lightning as pl
 import torch
@@ -53,11 +55,15 @@ class Clock(Callback):
         """A run begins."""
         self.marks: list[tuple[int, float]] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any
+    ) -> None:
         """A chunk is through, its losses on the host."""
         self.marks.append((trainer.global_step, time.perf_counter()))
         if isinstance(module.engine, Eager) != (self.asked == "eager"):
-            raise RuntimeError(f"asked for {self.asked}, but the steps were taken by {type(module.engine).__name__}")
+            raise RuntimeError(
+                f"asked for {self.asked}, but the steps were taken by {type(module.engine).__name__}"
+            )
 
     @property
     def milliseconds(self) -> float:
@@ -67,7 +73,12 @@ class Clock(Callback):
 
 
 def run(
-    name: str, engine: str, steps: int | None, precision: str = "32-true", *, tf32: bool = False
+    name: str,
+    engine: str,
+    steps: int | None,
+    precision: str = "32-true",
+    *,
+    tf32: bool = False,
 ) -> tuple[Classifier, Clock, Timer]:
     """A run through the Trainer, with a logger. Without `steps` the network's whole recipe, tested at its end."""
     pl.seed_everything(0, verbose=False)
@@ -98,11 +109,23 @@ def run(
 def parted(name: str, precision: str) -> dict[str, Any]:
     """Eager against graph after 50 steps, with deterministic kernels."""
     torch.backends.cudnn.deterministic = True
-    eager, graph = (run(name, engine, 50, precision)[0].net.state_dict() for engine in ("eager", "graph"))
+    eager, graph = (
+        run(name, engine, 50, precision)[0].net.state_dict()
+        for engine in ("eager", "graph")
+    )
     torch.backends.cudnn.deterministic = False
-    far = float(torch.stack([(eager[key] - graph[key]).abs().max().double() for key in eager]).max())  # of a NaN, NaN
+    far = float(
+        torch.stack(
+            [(eager[key] - graph[key]).abs().max().double() for key in eager]
+        ).max()
+    )  # of a NaN, NaN
     shown = far if math.isfinite(far) else None
-    return {"network": name, "precision": precision, "max_abs": shown, "holds": far <= BOUNDS[precision]}
+    return {
+        "network": name,
+        "precision": precision,
+        "max_abs": shown,
+        "holds": far <= BOUNDS[precision],
+    }
 
 
 def speed(name: str, steps: int) -> dict[str, Any]:
@@ -113,7 +136,9 @@ def speed(name: str, steps: int) -> dict[str, Any]:
         run(name, "graph", steps, tf32=True),
         run(name, "graph", steps, "bf16-mixed"),
     )
-    times = {way: clock.milliseconds for way, (_, clock, _) in zip(WAYS, made, strict=True)}
+    times = {
+        way: clock.milliseconds for way, (_, clock, _) in zip(WAYS, made, strict=True)
+    }
     return {"network": name, "milliseconds": times}
 
 
@@ -138,8 +163,16 @@ def recipe(name: str) -> dict[str, Any]:
 def page(document: dict[str, Any]) -> str:
     """The three parts as Markdown."""
     made_on = document["environment"]
-    lines = [f"# On {made_on['gpu']}", "", f"`{made_on['command']}`, torch {made_on['torch']}", ""]
-    lines += ["| graph against eager, 50 steps | precision | largest difference | |", "|---|---|---|---|"]
+    lines = [
+        f"# On {made_on['gpu']}",
+        "",
+        f"`{made_on['command']}`, torch {made_on['torch']}",
+        "",
+    ]
+    lines += [
+        "| graph against eager, 50 steps | precision | largest difference | |",
+        "|---|---|---|---|",
+    ]
     for row in document["parted"]:
         verdict = "ok" if row["holds"] else "PARTS"
         far = "not finite" if row["max_abs"] is None else f"{row['max_abs']:.1e}"
@@ -148,23 +181,39 @@ def page(document: dict[str, Any]) -> str:
     for row in document["speed"]:
         times = [f"{row['milliseconds'][way]:.3f}" for way in WAYS]
         lines.append(f"| {row['network']} | {' | '.join(times)} |")
-    lines += ["", "| whole recipe | steps | training and test | of it training | with start-up | test accuracy |"]
+    lines += [
+        "",
+        "| whole recipe | steps | training and test | of it training | with start-up | test accuracy |",
+    ]
     lines += ["|---|---|---|---|---|---|"]
     for row in document["recipes"]:
-        times = [row["seconds"], row["seconds_by_stage"]["train"], row["seconds_with_start_up"]]
+        times = [
+            row["seconds"],
+            row["seconds_by_stage"]["train"],
+            row["seconds_with_start_up"],
+        ]
         shown = " | ".join(f"{seconds:.2f} s" for seconds in times)
         accuracy = f"{row['test_accuracy']:.4f} of {row['test_images']:,}"
         lines.append(f"| {row['network']} | {row['steps']:,} | {shown} | {accuracy} |")
-    lines += [f"\n{row['part']} of {row['network']} FAILED: {row['error']}" for row in document["failed"]]
-    lines.append(f"\nAll of them: {sum(row['seconds'] for row in document['recipes']):.1f} s of training and test.")
+    lines += [
+        f"\n{row['part']} of {row['network']} FAILED: {row['error']}"
+        for row in document["failed"]
+    ]
+    lines.append(
+        f"\nAll of them: {sum(row['seconds'] for row in document['recipes']):.1f} s of training and test."
+    )
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("networks", nargs="*", metavar="NAME")
-    parser.add_argument("--steps", type=int, default=2000, help="of a timed run, at least 1000")
+    parser.add_argument(
+        "--steps", type=int, default=2000, help="of a timed run, at least 1000"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/bench_cuda"))
     args = parser.parse_args()
     if not torch.cuda.is_available():
@@ -174,8 +223,19 @@ def main() -> int:
         parser.error("--steps: at least 1000, or there is nothing to time")
     names = args.networks or list(networks.BUILT_IN)
     command = shlex.join(["python", "scripts/bench_cuda.py", *sys.argv[1:]])
-    made_on = {**environment(), "gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "command": command}
-    document: dict[str, Any] = {"environment": made_on, "parted": [], "speed": [], "recipes": [], "failed": []}
+    made_on = {
+        **environment(),
+        "gpu": torch.cuda.get_device_name(),
+        "cuda": torch.version.cuda,
+        "command": command,
+    }
+    document: dict[str, Any] = {
+        "environment": made_on,
+        "parted": [],
+        "speed": [],
+        "recipes": [],
+        "failed": [],
+    }
     parts = {
         "parted": lambda name: [parted(name, precision) for precision in BOUNDS],
         "speed": lambda name: [speed(name, args.steps)],
@@ -188,13 +248,25 @@ def main() -> int:
                 rows = measure(name)
             except Exception as error:  # what else there is to measure is measured
                 traceback.print_exc()
-                document["failed"].append({"part": part, "network": name, "error": f"{type(error).__name__}: {error}"})
+                document["failed"].append(
+                    {
+                        "part": part,
+                        "network": name,
+                        "error": f"{type(error).__name__}: {error}",
+                    }
+                )
                 rows = []
             document[part] += rows
             print(*rows, sep="\n", flush=True)
-            (args.out / "bench_cuda.json").write_text(json.dumps(document, indent=1) + "\n")
+            (args.out / "bench_cuda.json").write_text(
+                json.dumps(document, indent=1) + "\n"
+            )
             (args.out / "bench_cuda.md").write_text(page(document))
-    return 0 if all(row["holds"] for row in document["parted"]) and not document["failed"] else 1
+    return (
+        0
+        if all(row["holds"] for row in document["parted"]) and not document["failed"]
+        else 1
+    )
 
 
 if __name__ == "__main__":

@@ -58,14 +58,20 @@ def tf1(name: str) -> Callable[[int], float]:
 
     def score(feeds: Any, size: int = 256) -> None:
         for first in range(0, len(feeds["x"]), size):
-            part = {end.feeds[key]: value[first : first + size] for key, value in feeds.items()}
+            part = {
+                end.feeds[key]: value[first : first + size]
+                for key, value in feeds.items()
+            }
             run(output, {**part, **end.evaluation})
 
     def report(step: int, batch: Any) -> None:
         for one in reports:
             if isinstance(one, BatchAccuracy) and step % one.every == 0:
                 score(batch)
-            if isinstance(one, SampledAccuracy) and (step + 1) % data.steps_per_epoch == 0:
+            if (
+                isinstance(one, SampledAccuracy)
+                and (step + 1) % data.steps_per_epoch == 0
+            ):
                 score({key: value[: one.num_images] for key, value in test.items()})
                 score(test)
 
@@ -75,7 +81,13 @@ def tf1(name: str) -> Callable[[int], float]:
             if step == skipped:
                 start = time.perf_counter()
             batch = next(feeds)
-            run(end.train_op, {**{end.feeds[key]: value for key, value in batch.items()}, **end.training})
+            run(
+                end.train_op,
+                {
+                    **{end.feeds[key]: value for key, value in batch.items()},
+                    **end.training,
+                },
+            )
             report(step, batch)
         return (time.perf_counter() - start) / (steps - skipped)
 
@@ -149,8 +161,27 @@ def fit(name: str) -> Callable[[int], float]:
     def loop(steps: int) -> float:
         marks.clear()
         with tempfile.TemporaryDirectory() as folder:
-            words = ["fit", "--config", name, "--trainer.max_steps", str(steps), "--trainer.limit_test_batches", "0"]
-            assert main([*words, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", folder]) == 0
+            words = [
+                "fit",
+                "--config",
+                name,
+                "--trainer.max_steps",
+                str(steps),
+                "--trainer.limit_test_batches",
+                "0",
+            ]
+            assert (
+                main(
+                    [
+                        *words,
+                        "--trainer.accelerator",
+                        "cpu",
+                        "--trainer.default_root_dir",
+                        folder,
+                    ]
+                )
+                == 0
+            )
         first = next(mark for mark in marks if mark[0] >= steps * SKIPPED)
         (begin, start), (end, stop) = first, marks[-1]
         return (stop - start) / (end - begin)
@@ -163,9 +194,14 @@ def main() -> None:
     side, name, steps = sys.argv[1:]
     answer = os.fdopen(os.dup(1), "w")
     loop = {"tf1": tf1, "bare": bare, "fit": fit}[side](name)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         seconds = loop(int(steps))
-    answer.write(json.dumps({"seconds": seconds, "peak_mib": _peak_mib() - not_theirs_mib}) + "\n")
+    answer.write(
+        json.dumps({"seconds": seconds, "peak_mib": _peak_mib() - not_theirs_mib}) + "\n"
+    )
     answer.close()
 
 

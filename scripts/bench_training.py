@@ -1,4 +1,4 @@
-"""Steps per second on the CPU: a TF1 session loop, a bare torch loop, `mnistport fit`; in turn, several times, medians.
+"""Steps per second on the CPU: a TF1 session loop, a bare loop, `mnistport fit`; in turn, several times, medians.
 
 python scripts/bench_training.py [NAME ...] [--rounds 5] [--seconds 3] [--json FILE]
 
@@ -29,7 +29,9 @@ SIDES = ("tf1", "bare", "fit")
 def take(side: str, name: str, steps: int) -> dict[str, float]:
     """Seconds a step and peak memory of a process that takes so many steps."""
     words = [sys.executable, str(Path(__file__).with_name("bench_side.py")), side, name]
-    done = subprocess.run([*words, str(steps)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        [*words, str(steps)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     if done.returncode:
         raise SystemExit(f"failed: {shlex.join([*words, str(steps)])}")
     told: dict[str, float] = json.loads(done.stdout)
@@ -38,21 +40,29 @@ def take(side: str, name: str, steps: int) -> dict[str, float]:
 
 def measure(name: str, rounds: int, seconds: float, peak: float) -> dict[str, Any]:
     """A network's three sides. Ratios are taken round by round, so that what slows the machine slows both."""
-    steps = max(50, round(seconds / min(take(side, name, 50)["seconds"] for side in SIDES)))
+    steps = max(
+        50, round(seconds / min(take(side, name, 50)["seconds"] for side in SIDES))
+    )
     taken: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for turn in range(rounds):
         for side in SIDES if turn % 2 else reversed(SIDES):
             taken[side].append(take(side, name, steps))
     times = {side: [one["seconds"] for one in taken[side]] for side in SIDES}
     peaks = {side: max(one["peak_mib"] for one in taken[side]) for side in SIDES}
-    ratios = {f"fit_vs_{side}": [a / b for a, b in zip(times[side], times["fit"], strict=True)] for side in SIDES[:2]}
+    ratios = {
+        f"fit_vs_{side}": [a / b for a, b in zip(times[side], times["fit"], strict=True)]
+        for side in SIDES[:2]
+    }
     flops = flops_of(name)
     return {
         "network": name,
         "fit_vs_tf1": median(ratios["fit_vs_tf1"]),
         "fit_vs_tf1_spread": [min(ratios["fit_vs_tf1"]), max(ratios["fit_vs_tf1"])],
         "fit_vs_bare_loop": median(ratios["fit_vs_bare"]),
-        "fit_vs_bare_loop_spread": [min(ratios["fit_vs_bare"]), max(ratios["fit_vs_bare"])],
+        "fit_vs_bare_loop_spread": [
+            min(ratios["fit_vs_bare"]),
+            max(ratios["fit_vs_bare"]),
+        ],
         "memory_vs_tf1": peaks["fit"] / peaks["tf1"],
         "milliseconds_per_step": {side: 1e3 * median(times[side]) for side in SIDES},
         "peak_mib": peaks,
@@ -74,7 +84,9 @@ def flops_of(name: str) -> float:
     network = networks.get(name)
     module, size = network.module(), network.recipe.batch_size
     with FlopCounterMode(display=False) as counter:
-        network.loss(module(torch.rand(size, 784)), torch.zeros(size, dtype=torch.int64)).sum().backward()
+        network.loss(
+            module(torch.rand(size, 784)), torch.zeros(size, dtype=torch.int64)
+        ).sum().backward()
     return float(counter.get_total_flops())
 
 
@@ -85,12 +97,14 @@ def sgemm_peak() -> float:
 
     left = torch.rand(2048, 2048)
     array = left.numpy()
-    best = float("inf")
-    for product in (
+    by_onednn = torch.ops.mkldnn._linear_pointwise
+    products = (
         lambda: left @ left,
-        lambda: torch.ops.mkldnn._linear_pointwise(left, left, None, "none", [], ""),
+        lambda: by_onednn(left, left, None, "none", [], ""),
         lambda: np.matmul(array, array),
-    ):
+    )
+    best = float("inf")
+    for product in products:
         for _ in range(5):
             start = time.perf_counter()
             product()
@@ -103,13 +117,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", metavar="NAME")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each side in each round, about")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="of each side in each round, about"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     environment()  # reads the commit now: the checkout may be newer when the results are written
     peak = sgemm_peak()
     print(f"sgemm: {peak / 1e9:.0f} GFLOP/s")
-    print(f"{'network':22} tf1 ms bare ms  fit ms  fit/tf1  spread       fit/bare  memory")
+    print(
+        f"{'network':22} tf1 ms bare ms  fit ms  fit/tf1  spread       fit/bare  memory"
+    )
     results = []
     for name in args.networks or list(networks.BUILT_IN):
         row = measure(name, args.rounds, args.seconds, peak)
@@ -119,8 +137,14 @@ def main() -> None:
         ratios = f"{row['fit_vs_tf1']:8.2f}  {low:.2f} - {high:.2f}{row['fit_vs_bare_loop']:11.2f}"
         print(f"{name:22}{shown}{ratios}{row['memory_vs_tf1']:8.2f}", flush=True)
     if args.json:
-        made_on = {**environment(), "sgemm_gflops": peak / 1e9, "command": shlex.join(["python", *sys.argv])}
-        args.json.write_text(json.dumps({"environment": made_on, "results": results}, indent=1) + "\n")
+        made_on = {
+            **environment(),
+            "sgemm_gflops": peak / 1e9,
+            "command": shlex.join(["python", *sys.argv]),
+        }
+        args.json.write_text(
+            json.dumps({"environment": made_on, "results": results}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

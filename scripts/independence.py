@@ -25,7 +25,9 @@ BOUND = 1e-12
 """Of ranks, float64: the sums of a batch run in another order. Everything else is bit for bit."""
 
 
-def fit(folder: Path, network: str, steps: int, *flags: object) -> dict[str, torch.Tensor]:
+def fit(
+    folder: Path, network: str, steps: int, *flags: object
+) -> dict[str, torch.Tensor]:
     """A float64 run of `mnistport fit`: its last weights and optimizer slots by name, and its test predictions."""
     words = [sys.executable, "-m", "mnistport"]
     common = [
@@ -36,15 +38,28 @@ def fit(folder: Path, network: str, steps: int, *flags: object) -> dict[str, tor
         "--trainer.enable_progress_bar",
         "false",
     ]
-    made = ["--trainer.default_root_dir", folder, "--trainer.max_steps", steps, "--trainer.limit_test_batches", 0]
+    made = [
+        "--trainer.default_root_dir",
+        folder,
+        "--trainer.max_steps",
+        steps,
+        "--trainer.limit_test_batches",
+        0,
+    ]
     made += ["--trainer.logger", "false"]
     _run([*words, "fit", "--config", network, *common, *made, *flags])
     file = max(folder.rglob("*.ckpt"), key=os.path.getmtime)
     said = _run([*words, "predict", "--ckpt_path", file, *common, *_data(flags)])
     checkpoint = torch.load(file, weights_only=True)
-    assert checkpoint["global_step"] == steps, f"{file} is of step {checkpoint['global_step']}"
+    assert checkpoint["global_step"] == steps, (
+        f"{file} is of step {checkpoint['global_step']}"
+    )
     slots = checkpoint["optimizer_states"][0]["state"]
-    state = {f"{number}.{slot}": value for number, of in slots.items() for slot, value in of.items()}
+    state = {
+        f"{number}.{slot}": value
+        for number, of in slots.items()
+        for slot, value in of.items()
+    }
     classes = torch.tensor([int(word) for word in said.split()])
     return {**checkpoint["state_dict"], **state, "classes": classes}
 
@@ -52,28 +67,48 @@ def fit(folder: Path, network: str, steps: int, *flags: object) -> dict[str, tor
 def _data(flags: Sequence[object]) -> list[object]:
     """The flags, by twos, that say which data."""
     return [
-        word for pair in zip(flags[::2], flags[1::2], strict=True) if str(pair[0]).startswith("--data") for word in pair
+        word
+        for pair in zip(flags[::2], flags[1::2], strict=True)
+        if str(pair[0]).startswith("--data")
+        for word in pair
     ]
 
 
 def _run(words: Sequence[object]) -> str:
     """A command's standard output; what it said, if it fails."""
     threads = {"OMP_NUM_THREADS": "1"}  # the order of sums depends on their number
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, env={**os.environ, **threads})
+    done = subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **threads},
+    )
     if done.returncode:
-        raise SystemExit(f"{shlex.join(str(word) for word in words)}\n{done.stdout}{done.stderr}")
+        raise SystemExit(
+            f"{shlex.join(str(word) for word in words)}\n{done.stdout}{done.stderr}"
+        )
     return done.stdout
 
 
-def furthest(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> float:
+def furthest(
+    ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]
+) -> float:
     """Largest |difference| of any weight or slot; infinite if the names or the predicted classes differ."""
-    if ours.keys() != theirs.keys() or not torch.equal(ours["classes"], theirs["classes"]):
+    if ours.keys() != theirs.keys() or not torch.equal(
+        ours["classes"], theirs["classes"]
+    ):
         return float("inf")
-    furthest = [(ours[name] - theirs[name]).abs().max().double() for name in theirs if name != "classes"]
+    furthest = [
+        (ours[name] - theirs[name]).abs().max().double()
+        for name in theirs
+        if name != "classes"
+    ]
     return float(torch.stack(furthest).max())  # of a NaN, NaN
 
 
-def compared(network: str, steps: int, ranks: Sequence[int], flags: Sequence[object]) -> Iterator[dict[str, Any]]:
+def compared(
+    network: str, steps: int, ranks: Sequence[int], flags: Sequence[object]
+) -> Iterator[dict[str, Any]]:
     """Each way of making the run against one rank with chunks of 20 steps."""
     with tempfile.TemporaryDirectory() as folder:
 
@@ -88,10 +123,16 @@ def compared(network: str, steps: int, ranks: Sequence[int], flags: Sequence[obj
         made("stopped", "--model.steps_per_execution", 20, upto=half)
         (checkpoint,) = (Path(folder) / "stopped").rglob("*.ckpt")
         resumed = made("resumed", "--ckpt_path", checkpoint)
-        yield row(network, steps, f"stopped after {half} and resumed", resumed, plain, 0.0)
+        yield row(
+            network, steps, f"stopped after {half} and resumed", resumed, plain, 0.0
+        )
         for count in ranks:
-            ranked = made(f"ranks-{count}", "--trainer.devices", count, "--trainer.strategy", "ddp")
-            yield row(network, steps, f"{count} rank{'s' * (count > 1)}", ranked, plain, BOUND)
+            ranked = made(
+                f"ranks-{count}", "--trainer.devices", count, "--trainer.strategy", "ddp"
+            )
+            yield row(
+                network, steps, f"{count} rank{'s' * (count > 1)}", ranked, plain, BOUND
+            )
 
 
 def row(
@@ -105,13 +146,22 @@ def row(
     """A line of the result; with more than one rank, the bound is of rounding."""
     far = furthest(ours, theirs)
     finite = far if math.isfinite(far) else None
-    return {"network": network, "steps": steps, "how": how, "max_abs": finite, "bound": bound, "holds": far <= bound}
+    return {
+        "network": network,
+        "steps": steps,
+        "how": how,
+        "max_abs": finite,
+        "bound": bound,
+        "holds": far <= bound,
+    }
 
 
 def main() -> int:
     """Print a line for each way, and write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="*", default=["deep", "three_minute_rmsprop"], metavar="NAME")
+    parser.add_argument(
+        "networks", nargs="*", default=["deep", "three_minute_rmsprop"], metavar="NAME"
+    )
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--ranks", default="1,2,3,4")
     parser.add_argument("--data.source", dest="source", default="auto")
@@ -121,16 +171,25 @@ def main() -> int:
     rows = []
     for network in args.networks:
         for line in compared(
-            network, args.steps, [int(n) for n in args.ranks.split(",")], ["--data.source", args.source]
+            network,
+            args.steps,
+            [int(n) for n in args.ranks.split(",")],
+            ["--data.source", args.source],
         ):
             found = "not equal" if line["max_abs"] is None else f"{line['max_abs']:.1e}"
             verdict = "ok" if line["holds"] else "DIFFERS"
-            print(f"{network:22}{line['how']:32}{found:>10}  of {line['bound']:.0e}  {verdict}", flush=True)
+            print(
+                f"{network:22}{line['how']:32}{found:>10}  of {line['bound']:.0e}  {verdict}",
+                flush=True,
+            )
             rows.append(line)
     if args.json:
         command = shlex.join(["python", "scripts/independence.py", *sys.argv[1:]])
         args.json.write_text(
-            json.dumps({"environment": {**environment(), "command": command}, "results": rows}, indent=1)
+            json.dumps(
+                {"environment": {**environment(), "command": command}, "results": rows},
+                indent=1,
+            )
         )
     return 0 if all(line["holds"] for line in rows) else 1
 

@@ -22,4 +22,8 @@ def with_table(readme: str, results: list[dict[str, object]]) -> str:
 if __name__ == "__main__":
     page = Path("README.md")
     results = json.loads(Path(sys.argv[1]).read_text())["results"]
-    page.write_text(with_table(page.read_text(), [result for result in results if result["check"] in QUICK]))
+    page.write_text(
+        with_table(
+            page.read_text(), [result for result in results if result["check"] in QUICK]
+        )
+    )

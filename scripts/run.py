@@ -28,7 +28,10 @@ def train(name: str, steps: int) -> tuple[Score, str]:
     """Train and test one network; its score on the test set, and the data set's name."""
     print(f"\n{name}: {steps:,} steps", flush=True)
     pl.seed_everything(0, verbose=False)
-    data, module = MnistData(network=name), Classifier(network=name, steps_per_execution=100)
+    data, module = (
+        MnistData(network=name),
+        Classifier(network=name, steps_per_execution=100),
+    )
     trainer = pl.Trainer(
         max_steps=steps,
         max_epochs=-1,
@@ -54,24 +57,36 @@ def prove() -> tuple[int, list[dict[str, Any]]]:
 
 def worst(results: list[dict[str, Any]], name: str, dtype: str) -> str:
     """Number of comparisons, and the largest difference of any that was judged by a bound."""
-    mine = [result for result in results if (result["network"], result["dtype"]) == (name, dtype)]
+    mine = [
+        result
+        for result in results
+        if (result["network"], result["dtype"]) == (name, dtype)
+    ]
     judged = [comparison for result in mine for comparison in result["comparisons"]]
     held = all(result["passed"] for result in mine) and bool(judged)
     nearest = max(
-        (c for c in judged if c["bound"] and c["max_abs"] is not None), key=lambda c: c["max_abs"] / c["bound"]
+        (c for c in judged if c["bound"] and c["max_abs"] is not None),
+        key=lambda c: c["max_abs"] / c["bound"],
     )
-    return f"{'ok' if held else 'FAILS'}, {nearest['max_abs']:.0e} of {nearest['bound']:.0e}"
+    return (
+        f"{'ok' if held else 'FAILS'}, {nearest['max_abs']:.0e} of {nearest['bound']:.0e}"
+    )
 
 
 def main() -> int:
     """Train, prove, and lay both side by side."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     scores = {name: train(name, steps) for name, steps in RUNS.items()}
-    print("\nThe same networks against TensorFlow 1, identical weights on both sides:", flush=True)
+    print(
+        "\nThe same networks against TensorFlow 1, identical weights on both sides:",
+        flush=True,
+    )
     status, results = prove()
     if not results:
         return status
-    print(f"\n{'network':9} {'steps':>6}  {'test accuracy':21} {'equal to TF1, float64':26} float32")
+    print(
+        f"\n{'network':9} {'steps':>6}  {'test accuracy':21} {'equal to TF1, float64':26} float32"
+    )
     for name, (score, data) in scores.items():
         accuracy = f"{score.accuracy:.4f} on {data}"
         proofs = f"{worst(results, name, 'float64'):26} {worst(results, name, 'float32')}"

@@ -22,7 +22,10 @@ class MovingNorm(nn.Module):
 
     def __init__(self, units: int) -> None:
         super().__init__()
-        self.gamma, self.beta = nn.Parameter(torch.ones(units)), nn.Parameter(torch.zeros(units))
+        self.gamma, self.beta = (
+            nn.Parameter(torch.ones(units)),
+            nn.Parameter(torch.zeros(units)),
+        )
         self.register_buffer("mean", torch.zeros(units))
         self.register_buffer("variance", torch.ones(units))
 
@@ -71,9 +74,18 @@ def build(tf, dtype: str) -> Endpoints:
     moving_mean = tf.Variable(tf.zeros([16], dtype), trainable=False)
     moving_variance = tf.Variable(tf.ones([16], dtype), trainable=False)
     mean, variance = tf.nn.moments(hidden, [0])
-    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.assign(moving_mean, 0.9 * moving_mean + 0.1 * mean))
-    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.assign(moving_variance, 0.9 * moving_variance + 0.1 * variance))
-    used = tf.cond(training, lambda: (mean, variance), lambda: (moving_mean + 0.0, moving_variance + 0.0))
+    tf.add_to_collection(
+        tf.GraphKeys.UPDATE_OPS, tf.assign(moving_mean, 0.9 * moving_mean + 0.1 * mean)
+    )
+    tf.add_to_collection(
+        tf.GraphKeys.UPDATE_OPS,
+        tf.assign(moving_variance, 0.9 * moving_variance + 0.1 * variance),
+    )
+    used = tf.cond(
+        training,
+        lambda: (mean, variance),
+        lambda: (moving_mean + 0.0, moving_variance + 0.0),
+    )
     normed = gamma * (hidden - used[0]) / tf.sqrt(used[1] + 0.001) + beta
     dropped = tf.nn.dropout(normed, keep_prob)
 
@@ -88,12 +100,27 @@ def build(tf, dtype: str) -> Endpoints:
     averages = {"moving_mean": moving_mean, "moving_variance": moving_variance}
     return Endpoints(
         feeds={"x": x, "z": z, "target": target},
-        variables={"W1": W1, "b1": b1, "gamma": gamma, "beta": beta, **averages, "W2": W2, "b2": b2},
-        stages={"hidden": hidden, "normed": normed, "dropped": dropped, "y": y},  # in the order of computation
+        variables={
+            "W1": W1,
+            "b1": b1,
+            "gamma": gamma,
+            "beta": beta,
+            **averages,
+            "W2": W2,
+            "b2": b2,
+        },
+        stages={
+            "hidden": hidden,
+            "normed": normed,
+            "dropped": dropped,
+            "y": y,
+        },  # in the order of computation
         loss=loss,
         optimizer=optimizer,
         train_op=train_op,
-        draws={"dropped": uniform_of(dropped)},  # the random numbers inside the dropout: both sides are given the same
+        draws={
+            "dropped": uniform_of(dropped)
+        },  # the random numbers inside the dropout: both sides are given the same
         training={training: True, keep_prob: 0.75},
         evaluation={training: False, keep_prob: 1.0},
     )
@@ -106,7 +133,9 @@ def data(seed: int) -> Data:
     every = {"x": x, "z": z, "target": np.sin(x[:, :1]) * z[:, :1] + z[:, 1:]}
 
     def batch(step: int) -> Feeds:
-        rows = np.random.default_rng((seed, step)).integers(0, 800, 32)  # the first 800 train
+        rows = np.random.default_rng((seed, step)).integers(
+            0, 800, 32
+        )  # the first 800 train
         return {name: array[rows] for name, array in every.items()}
 
     held_back = {name: array[800:] for name, array in every.items()}
@@ -126,7 +155,9 @@ REFERENCE = Reference(
         forward=lambda module, feeds: module(feeds["x"], feeds["z"]),
         loss=loss,
         # TF1 turns a rate into a float32 number, whatever the weights are. torch does not: say so.
-        optimizer=lambda weights: torch.optim.SGD(weights, float(np.float32(0.05)), float(np.float32(0.9))),
+        optimizer=lambda weights: torch.optim.SGD(
+            weights, float(np.float32(0.05)), float(np.float32(0.9))
+        ),
     ),
     build=build,
     weights=WeightMap(  # every variable of theirs, every tensor of ours, once each; theirs -> ours
@@ -140,9 +171,16 @@ REFERENCE = Reference(
         Weight("b2", "out.bias"),
     ),
     positive={"moving_variance"},
-    stages=[Stage("hidden", "tanh"), Stage("normed", "norm"), Stage("dropped", "dropout"), Stage("y", "out")],
+    stages=[
+        Stage("hidden", "tanh"),
+        Stage("normed", "norm"),
+        Stage("dropped", "dropout"),
+        Stage("y", "out"),
+    ],
     output="y",
-    slots=Slots(per_weight={"momentum": "momentum_buffer"}),  # TF1's slot, and torch's name for it
+    slots=Slots(
+        per_weight={"momentum": "momentum_buffer"}
+    ),  # TF1's slot, and torch's name for it
     data=data,
     draws=[Draw("dropped", "dropout", (16,))],
     trained_steps=200,

@@ -62,7 +62,9 @@ class _Stream:
                 f"batch size {self.batch_size}: expected 1 to {self.num_images:,}, the number of training images"
             )
         if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed {self.seed}: expected 0 to {2**32 - 1}, the range of NumPy's legacy generator")
+            raise UserError(
+                f"seed {self.seed}: expected 0 to {2**32 - 1}, the range of NumPy's legacy generator"
+            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -189,7 +191,9 @@ def rank_share(batch_size: int, rank: int, world_size: int) -> slice:
         ValueError: An argument is out of its range.
     """
     if batch_size < 0 or not 0 <= rank < world_size:
-        raise ValueError(f"rank {rank} of {world_size}, batch of {batch_size}: no such share")
+        raise ValueError(
+            f"rank {rank} of {world_size}, batch of {batch_size}: no such share"
+        )
     size, larger = divmod(batch_size, world_size)
     start = rank * size + min(rank, larger)
     return slice(start, start + size + (rank < larger))

@@ -80,7 +80,9 @@ def _read(path: Path, magic: int, item: tuple[int, ...]) -> Bytes:
             raise UserError(f"{path}: found a directory, expected an IDX file")
         if not stat.S_ISREG(mode):
             # Reading a pipe could wait for ever, and a device may have no end.
-            raise UserError(f"{path}: found something that is not a regular file, expected an IDX file")
+            raise UserError(
+                f"{path}: found something that is not a regular file, expected an IDX file"
+            )
         with path.open("rb") as file:
             if not _is_gzip(file, path):
                 return _parse(file, path, magic, item)
@@ -89,11 +91,17 @@ def _read(path: Path, magic: int, item: tuple[int, ...]) -> Bytes:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, expected an IDX file") from None
     except PermissionError:
-        raise UserError(f"{path}: no permission to read it: give yourself read access") from None
+        raise UserError(
+            f"{path}: no permission to read it: give yourself read access"
+        ) from None
     except EOFError:
-        raise UserError(f"{path}: its gzip data ends too early (half a download?): fetch the file again") from None
+        raise UserError(
+            f"{path}: its gzip data ends too early (half a download?): fetch the file again"
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: its gzip data is damaged ({error}): fetch the file again") from None
+        raise UserError(
+            f"{path}: its gzip data is damaged ({error}): fetch the file again"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -103,7 +111,9 @@ def _is_gzip(file: BinaryIO, path: Path) -> bool:
     start = file.read(len(GZIP_MAGIC))
     file.seek(0)
     if not start:
-        raise UserError(f"{path}: found an empty file, expected an IDX file: fetch it again")
+        raise UserError(
+            f"{path}: found an empty file, expected an IDX file: fetch it again"
+        )
     if path.suffix == ".gz" and start != GZIP_MAGIC:
         raise UserError(
             f"{path}: is not gzip, found first bytes {start.hex(' ')}, "
@@ -131,12 +141,18 @@ def _parse(
     if found_magic is not None and found_magic != magic:
         raise UserError(_wrong_magic(path, found_magic, magic))
     if len(header) < header_size:
-        raise UserError(f"{path}: found {len(header)} bytes, expected a header of {header_size}: fetch it again")
+        raise UserError(
+            f"{path}: found {len(header)} bytes, expected a header of {header_size}: fetch it again"
+        )
     count, *shape = struct.unpack(f">{1 + len(item)}I", header[4:])
     if tuple(shape) != item:
-        raise UserError(f"{path}: found images of {shape[0]}x{shape[1]} pixels, expected {item[0]}x{item[1]}")
+        raise UserError(
+            f"{path}: found images of {shape[0]}x{shape[1]} pixels, expected {item[0]}x{item[1]}"
+        )
     if not 0 < count <= MAX_COUNT:
-        raise UserError(f"{path}: its header claims {count:,} items, expected 1 to {MAX_COUNT:,}: fetch it again")
+        raise UserError(
+            f"{path}: its header claims {count:,} items, expected 1 to {MAX_COUNT:,}: fetch it again"
+        )
 
     expected = count * int(np.prod(item, dtype=np.int64))
     data = _read_at_most(file, expected + 1)
@@ -153,7 +169,9 @@ def _wrong_magic(path: Path, found: int, expected: int) -> str:
     holds = {IMAGE_MAGIC: "images", LABEL_MAGIC: "labels"}
     message = f"{path}: found magic number {found:#010x}, expected {expected:#010x} ({holds[expected]})"
     if found in holds:
-        return f"{message}: the file holds {holds[found]}; were images and labels swapped?"
+        return (
+            f"{message}: the file holds {holds[found]}; were images and labels swapped?"
+        )
     return f"{message}: this is not an IDX file of {holds[expected]}"
 
 

@@ -150,9 +150,13 @@ def _folder(directory: str | os.PathLike[str] | None) -> Path:
     folder = Path(os.path.expanduser(given))
     if not os.path.isdir(folder):
         asked = "data directory" if directory else "MNISTPORT_DATA"
-        raise UserError(f"{asked} {folder}: no such directory; create it or name another with --data.dir")
+        raise UserError(
+            f"{asked} {folder}: no such directory; create it or name another with --data.dir"
+        )
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise UserError(f"data directory {folder}: no permission to read it; name another with --data.dir")
+        raise UserError(
+            f"data directory {folder}: no permission to read it; name another with --data.dir"
+        )
     return folder
 
 
@@ -213,7 +217,9 @@ def _refuse_other_set(name: str, raw: Path, test: ImageSet) -> None:
     start = "".join(str(label) for label in test.labels[:20])
     for other, first in FIRST_TEST_LABELS.items():
         if other != name and start == first:
-            raise UserError(f"{raw}: these files are {other}, not {name}; give --data.source {other} or --data.dir")
+            raise UserError(
+                f"{raw}: these files are {other}, not {name}; give --data.source {other} or --data.dir"
+            )
 
 
 def _fetch(name: str, folder: Path, download: bool) -> Path:
@@ -221,9 +227,13 @@ def _fetch(name: str, folder: Path, download: bool) -> Path:
 
     The download goes into a temporary folder, which is renamed when it is complete.
     """
-    remedy = f"put the four IDX files in {folder}, or give --data.dir or --data.source digits"
+    remedy = (
+        f"put the four IDX files in {folder}, or give --data.dir or --data.source digits"
+    )
     if not download:
-        raise _NotDownloadedError(f"{name} is not in {folder} and downloading is off; {remedy}")
+        raise _NotDownloadedError(
+            f"{name} is not in {folder} and downloading is off; {remedy}"
+        )
     from torchvision import datasets  # type: ignore[import-untyped]
 
     dataset = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST}[name]
@@ -240,7 +250,9 @@ def _fetch(name: str, folder: Path, download: bool) -> Path:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         if _on_disk(name, folder) == target:  # another process was faster
             return target
-        raise _NotDownloadedError(f"{name} could not be downloaded ({error}); {remedy}") from None
+        raise _NotDownloadedError(
+            f"{name} could not be downloaded ({error}); {remedy}"
+        ) from None
     return target
 
 
@@ -281,7 +293,9 @@ def _ask(urls: Iterable[str]) -> None:
     thread.start()
     thread.join(TIMEOUT_SECONDS)
     if not answers:
-        raise OSError(errors[0] if errors else f"no answer in {TIMEOUT_SECONDS:g} seconds")
+        raise OSError(
+            errors[0] if errors else f"no answer in {TIMEOUT_SECONDS:g} seconds"
+        )
 
 
 def _digits() -> DataSet:
@@ -329,7 +343,9 @@ def split(train: ImageSet, which: Literal["first", "last"]) -> tuple[ImageSet, I
         raise ValueError(f"split {which!r}: expected 'first' or 'last'")
     size = len(train) // 12
     if size == 0:
-        raise UserError(f"training set: found {len(train)} images, expected 12 or more to split off validation")
+        raise UserError(
+            f"training set: found {len(train)} images, expected 12 or more to split off validation"
+        )
     cut = size if which == "first" else len(train) - size
     head = ImageSet(train.images[:cut], train.labels[:cut])
     tail = ImageSet(train.images[cut:], train.labels[cut:])

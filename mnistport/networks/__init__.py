@@ -44,7 +44,9 @@ def plug_ins() -> dict[str, EntryPoint]:
         taken = f"mnistport.networks.{entry.name}" if entry.name in BUILT_IN else None
         taken = found[entry.name].value if entry.name in found else taken
         if taken is not None and taken != entry.value:
-            raise UserError(f"two networks are called {entry.name!r}: {taken} and {entry.value}; rename one of them")
+            raise UserError(
+                f"two networks are called {entry.name!r}: {taken} and {entry.value}; rename one of them"
+            )
         found[entry.name] = entry
     return found
 
@@ -78,7 +80,9 @@ def _plug_in(name: str) -> Network:
     loaded = plug_ins()[name].load()
     if not isinstance(loaded, Network):
         kind = type(loaded).__name__
-        raise UserError(f"the plug-in {name!r} ({place}) is a {kind}; it must be a mnistport.network.Network")
+        raise UserError(
+            f"the plug-in {name!r} ({place}) is a {kind}; it must be a mnistport.network.Network"
+        )
     if loaded.name != name:
         raise UserError(
             f"the plug-in {name!r} ({place}) holds a network called {loaded.name!r}; give both the same name"

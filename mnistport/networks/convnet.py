@@ -7,7 +7,15 @@ from functools import partial
 from torch import Tensor, nn
 
 from mnistport.data.batches import Sequential
-from mnistport.layers import Conv2d, Dense, Dropout, ReluMaxPool, as_image, cross_entropy, flatten
+from mnistport.layers import (
+    Conv2d,
+    Dense,
+    Dropout,
+    ReluMaxPool,
+    as_image,
+    cross_entropy,
+    flatten,
+)
 from mnistport.network import Network, Published, Recipe, SampledAccuracy, Source
 from mnistport.optimizers import RMSProp
 
@@ -61,10 +69,17 @@ NETWORK = Network(
         scaling="multiply",
         batch_size=128,
         epochs=100,
-        reports=(SampledAccuracy(num_images=256, line="{epoch} {accuracy:g}  (all test images: {full:.4f})"),),
+        reports=(
+            SampledAccuracy(
+                num_images=256, line="{epoch} {accuracy:g}  (all test images: {full:.4f})"
+            ),
+        ),
     ),
     source=Source(
-        title="TensorFlow-Tutorials 05, ConvNet", where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py"
+        title="TensorFlow-Tutorials 05, ConvNet",
+        where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py",
     ),
-    published=(Published(what="test accuracy", value=0.99, quote="MNIST 99%", decimals=2),),
+    published=(
+        Published(what="test accuracy", value=0.99, quote="MNIST 99%", decimals=2),
+    ),
 )

@@ -64,10 +64,19 @@ NETWORK = Network(
         scaling="multiply",
         batch_size=50,
         steps=20_000,
-        reports=(BatchAccuracy(every=100, when="before", line="step {step}, training accuracy {accuracy:g}"),),
+        reports=(
+            BatchAccuracy(
+                every=100,
+                when="before",
+                line="step {step}, training accuracy {accuracy:g}",
+            ),
+        ),
     ),
     source=Source(
-        title="Deep MNIST for Experts, part 2", where="tensorflow/examples/tutorials/mnist/mnist_deep.py, deepnn()"
+        title="Deep MNIST for Experts, part 2",
+        where="tensorflow/examples/tutorials/mnist/mnist_deep.py, deepnn()",
     ),
-    published=(Published(what="test accuracy", value=0.992, quote="about 99.2 %", decimals=3),),
+    published=(
+        Published(what="test accuracy", value=0.992, quote="about 99.2 %", decimals=3),
+    ),
 )

@@ -24,7 +24,14 @@ from mnistport.layers import (
     flatten,
     truncated_normal_,
 )
-from mnistport.network import BatchAccuracy, Network, Published, Recipe, Source, StageAccuracy
+from mnistport.network import (
+    BatchAccuracy,
+    Network,
+    Published,
+    Recipe,
+    Source,
+    StageAccuracy,
+)
 from mnistport.optimizers import Adam
 
 
@@ -69,13 +76,22 @@ class Hvass(nn.Module):
     ) -> None:
         super().__init__()
         act = _choose("activation", activation, {"relu": nn.ReLU, "sigmoid": nn.Sigmoid})
-        poolings = {"max": MaxPool, "average": AveragePool, "none": nn.Identity, "stride": nn.Identity}
+        poolings = {
+            "max": MaxPool,
+            "average": AveragePool,
+            "none": nn.Identity,
+            "stride": nn.Identity,
+        }
         reduce = _choose("pooling", pooling, poolings)
 
         def pool() -> nn.Module:
             if pooling == "max" and activation == "relu":
                 return ReluMaxPool()  # either order: the same function
-            return nn.Sequential(act(), reduce()) if activation_first else nn.Sequential(reduce(), act())
+            return (
+                nn.Sequential(act(), reduce())
+                if activation_first
+                else nn.Sequential(reduce(), act())
+            )
 
         stride = 2 if pooling == "stride" else 1
         self.conv1 = Conv2d(1, num_filters1, filter_size1, stride=stride)
@@ -86,12 +102,19 @@ class Hvass(nn.Module):
         self.conv3: nn.Module = nn.Identity()
         self.pool3: nn.Module = nn.Identity()
         if extra_convolution:
-            self.conv3, self.pool3 = Conv2d(num_filters2, num_filters2, filter_size2, stride=stride), pool()
+            self.conv3, self.pool3 = (
+                Conv2d(num_filters2, num_filters2, filter_size2, stride=stride),
+                pool(),
+            )
             size = 28 if pooling == "none" else 4  # 7 -> 4
         self.fc1 = Dense(size * size * num_filters2, fc_size)
         self.act1 = act()
         self.dropout = Dropout(keep_prob) if keep_prob < 1.0 else nn.Identity()
-        self.fc_extra = nn.Sequential(Dense(fc_size, fc_size), act()) if extra_dense else nn.Identity()
+        self.fc_extra = (
+            nn.Sequential(Dense(fc_size, fc_size), act())
+            if extra_dense
+            else nn.Identity()
+        )
         self.fc2 = Dense(fc_size, 10)
         self.last = nn.ReLU() if last_relu else nn.Identity()
         for layer in self.modules():
@@ -108,7 +131,9 @@ class Hvass(nn.Module):
         return logits
 
 
-def _choose(option: str, value: str, choices: Mapping[str, type[nn.Module]]) -> type[nn.Module]:
+def _choose(
+    option: str, value: str, choices: Mapping[str, type[nn.Module]]
+) -> type[nn.Module]:
     """The layer an option names."""
     if value not in choices:
         raise ValueError(f"{option} {value!r}: expected one of {', '.join(choices)}")
@@ -144,5 +169,12 @@ NETWORK = Network(
         title="TensorFlow Tutorial #02, Convolutional Neural Network",
         where="Hvass-Labs/TensorFlow-Tutorials, 02_Convolutional_Neural_Network.ipynb",
     ),
-    published=(Published(what="test accuracy", value=0.99, quote="about 99 % after 10,000 iterations", decimals=2),),
+    published=(
+        Published(
+            what="test accuracy",
+            value=0.99,
+            quote="about 99 % after 10,000 iterations",
+            decimals=2,
+        ),
+    ),
 )

@@ -45,6 +45,9 @@ NETWORK = Network(
         steps=1_000,
         test_line="{accuracy:g}",
     ),
-    source=Source(title="Deep MNIST for Experts, part 1", where="TensorFlow r1 tutorials, mnist/pros, mnist_softmax"),
+    source=Source(
+        title="Deep MNIST for Experts, part 1",
+        where="TensorFlow r1 tutorials, mnist/pros, mnist_softmax",
+    ),
     published=(Published(what="test accuracy", value=0.9194),),
 )

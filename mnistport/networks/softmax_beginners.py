@@ -47,6 +47,10 @@ NETWORK = Network(
         steps=1_000,
         test_line="{accuracy:g}",
     ),
-    source=Source(title="MNIST for ML Beginners", where="TensorFlow r1 tutorials, mnist/beginners"),
-    published=(Published(what="test accuracy", value=0.92, quote="about 92 %", decimals=2),),
+    source=Source(
+        title="MNIST for ML Beginners", where="TensorFlow r1 tutorials, mnist/beginners"
+    ),
+    published=(
+        Published(what="test accuracy", value=0.92, quote="about 92 %", decimals=2),
+    ),
 )

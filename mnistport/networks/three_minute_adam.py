@@ -7,7 +7,15 @@ from functools import partial
 from torch import Tensor, nn
 
 from mnistport.data.batches import NextBatch
-from mnistport.layers import Conv2d, Dense, Dropout, ReluMaxPool, as_image, cross_entropy, flatten
+from mnistport.layers import (
+    Conv2d,
+    Dense,
+    Dropout,
+    ReluMaxPool,
+    as_image,
+    cross_entropy,
+    flatten,
+)
 from mnistport.network import EpochLoss, Network, Published, Recipe, Source
 from mnistport.optimizers import Adam
 
@@ -57,7 +65,10 @@ NETWORK = Network(
         epochs=15,
         reports=(EpochLoss(line="Epoch: {epoch:04d} Avg. cost = {loss:.3f}"),),
     ),
-    source=Source(title="3-minute deep learning, 7.2, Adam", where="golbin's TensorFlow tutorials, CNN chapter"),
+    source=Source(
+        title="3-minute deep learning, 7.2, Adam",
+        where="golbin's TensorFlow tutorials, CNN chapter",
+    ),
     published=(
         Published(what="test accuracy", value=0.9926),
         Published(

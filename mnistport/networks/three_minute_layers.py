@@ -46,7 +46,9 @@ class ThreeMinuteLayers(nn.Module):
         self.relu = nn.ReLU()
         self.fc2 = Dense(256, 10)
         drop = (0.7, 0.7, 0.5) if intended_dropout else (0.0, 0.0, 0.0)
-        self.dropout1, self.dropout2, self.dropout3 = (Dropout(1.0 - rate) if rate else nn.Identity() for rate in drop)
+        self.dropout1, self.dropout2, self.dropout3 = (
+            Dropout(1.0 - rate) if rate else nn.Identity() for rate in drop
+        )
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
             glorot_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -73,7 +75,10 @@ NETWORK = Network(
         epochs=15,
         reports=(EpochLoss(line="Epoch: {epoch:04d} Avg. cost = {loss:.4f}"),),
     ),
-    source=Source(title="3-minute deep learning, 7.3, tf.layers", where="golbin's TensorFlow tutorials, CNN chapter"),
+    source=Source(
+        title="3-minute deep learning, 7.3, tf.layers",
+        where="golbin's TensorFlow tutorials, CNN chapter",
+    ),
     published=(
         Published(what="test accuracy", value=0.9911),
         Published(

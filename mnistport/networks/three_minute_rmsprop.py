@@ -14,8 +14,14 @@ NETWORK = Network(
     module=three_minute_adam.ThreeMinute,
     loss=three_minute_adam.NETWORK.loss,
     pure=True,
-    recipe=replace(three_minute_adam.NETWORK.recipe, optimizer=partial(RMSProp, learning_rate=0.001, decay=0.9)),
-    source=Source(title="3-minute deep learning, 7.2.9, RMSProp", where="golbin's TensorFlow tutorials, CNN chapter"),
+    recipe=replace(
+        three_minute_adam.NETWORK.recipe,
+        optimizer=partial(RMSProp, learning_rate=0.001, decay=0.9),
+    ),
+    source=Source(
+        title="3-minute deep learning, 7.2.9, RMSProp",
+        where="golbin's TensorFlow tutorials, CNN chapter",
+    ),
     published=(
         Published(what="test accuracy", value=0.9896),
         Published(

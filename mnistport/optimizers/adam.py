@@ -67,7 +67,9 @@ class Adam(Optimizer):
         group["beta2_power"] = torch.tensor(group["beta2"], dtype=torch.float32)
         for weight in group["params"]:
             for slot in ("m", "v"):
-                self.state[weight][slot] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+                self.state[weight][slot] = torch.zeros_like(
+                    weight, memory_format=torch.preserve_format
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -78,7 +80,9 @@ class Adam(Optimizer):
             if weights:
                 self._update(group, weights)
             for beta in ("beta1", "beta2"):
-                power = group[f"{beta}_power"].mul_(group[beta])  # in place: a CUDA graph holds its address
+                power = group[f"{beta}_power"].mul_(
+                    group[beta]
+                )  # in place: a CUDA graph holds its address
                 torch.threshold_(power, _LARGEST_DENORMAL, 0.0)
         return loss
 
@@ -118,12 +122,20 @@ def _endless(device: torch.device) -> Tensor:
 def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float:
     """rate * sqrt(1 - beta2_power) / (1 - beta1_power), computed in the weights' own precision as the kernel does."""
     real = np.float64 if dtype == torch.float64 else np.float32
-    rate, power1, power2 = real(group["lr"]), real(group["beta1_power"].item()), real(group["beta2_power"].item())
+    rate, power1, power2 = (
+        real(group["lr"]),
+        real(group["beta1_power"].item()),
+        real(group["beta2_power"].item()),
+    )
     return float(rate * np.sqrt(real(1) - power2) / (real(1) - power1))
 
 
 def _update_on_device(
-    group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor], m: list[Tensor], v: list[Tensor]
+    group: dict[str, Any],
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    m: list[Tensor],
+    v: list[Tensor],
 ) -> None:
     """The same on a GPU, where the rate stays: nothing waits for the host, and a CUDA graph can hold it.
 
@@ -132,9 +144,15 @@ def _update_on_device(
     for name in ("beta1_power", "beta2_power"):
         group[name] = group[name].to(weights[0].device)
     exact = torch.promote_types(weights[0].dtype, torch.float32)
-    rate = torch.sqrt(1 - group["beta2_power"].to(exact)) * group["lr"] / (1 - group["beta1_power"].to(exact))
+    rate = (
+        torch.sqrt(1 - group["beta2_power"].to(exact))
+        * group["lr"]
+        / (1 - group["beta1_power"].to(exact))
+    )
     torch._foreach_lerp_(m, gradients, 1.0 - group["beta1"])
-    torch._foreach_lerp_(v, torch._foreach_mul(gradients, gradients), 1.0 - group["beta2"])
+    torch._foreach_lerp_(
+        v, torch._foreach_mul(gradients, gradients), 1.0 - group["beta2"]
+    )
     root = torch._foreach_sqrt(v)
     torch._foreach_add_(root, group["epsilon"])
     change = torch._foreach_div(m, root)

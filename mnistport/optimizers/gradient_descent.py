@@ -34,5 +34,7 @@ class GradientDescent(Optimizer):
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
-                torch._foreach_add_(weights, [weight.grad for weight in weights], alpha=-group["lr"])
+                torch._foreach_add_(
+                    weights, [weight.grad for weight in weights], alpha=-group["lr"]
+                )
         return loss

@@ -56,8 +56,12 @@ class RMSProp(Optimizer):
         """Add weights, with slots as TF1 initialises them."""
         super().add_param_group(param_group)
         for weight in self.param_groups[-1]["params"]:
-            self.state[weight]["rms"] = torch.ones_like(weight, memory_format=torch.preserve_format)
-            self.state[weight]["momentum"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+            self.state[weight]["rms"] = torch.ones_like(
+                weight, memory_format=torch.preserve_format
+            )
+            self.state[weight]["momentum"] = torch.zeros_like(
+                weight, memory_format=torch.preserve_format
+            )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -70,7 +74,9 @@ class RMSProp(Optimizer):
             gradients = [weight.grad for weight in weights]
             rms = [self.state[weight]["rms"] for weight in weights]
             momentum = [self.state[weight]["momentum"] for weight in weights]
-            torch._foreach_lerp_(rms, torch._foreach_mul(gradients, gradients), 1.0 - group["decay"])
+            torch._foreach_lerp_(
+                rms, torch._foreach_mul(gradients, gradients), 1.0 - group["decay"]
+            )
             root = torch._foreach_add(rms, group["epsilon"])
             torch._foreach_sqrt_(root)
             torch._foreach_mul_(momentum, group["mu"])

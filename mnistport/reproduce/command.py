@@ -77,9 +77,13 @@ def _devices(asked: str) -> list[str]:
     if asked == "cpu" or (asked == "auto" and not count):
         return ["cpu"]
     if asked not in ("cuda", "auto") and not (kind == "cuda" and number.isdecimal()):
-        raise UserError(f"--device {asked}: there is no such device; use cpu, cuda, cuda:N or auto")
+        raise UserError(
+            f"--device {asked}: there is no such device; use cpu, cuda, cuda:N or auto"
+        )
     if int(number or 0) >= count:
-        raise UserError(f"--device {asked}: torch sees {count} CUDA devices here; use --device cpu")
+        raise UserError(
+            f"--device {asked}: torch sees {count} CUDA devices here; use --device cpu"
+        )
     return [asked] if number else [f"cuda:{device}" for device in range(count)]
 
 
@@ -122,7 +126,9 @@ def _finish_all(
     left = [job for job in jobs if results[job.name] is None]
     if len(left) < len(jobs):
         num_finished = len(jobs) - len(left)
-        print(f"{num_finished} of {len(jobs)} runs are there already, in {out}", flush=True)
+        print(
+            f"{num_finished} of {len(jobs)} runs are there already, in {out}", flush=True
+        )
     try:
         for job, result in _train_all(left, out, devices):
             results[job.name] = result
@@ -159,7 +165,9 @@ def _refuse_other_settings(before: RunSettings, now: RunSettings, place: Path) -
     old, new = before.to_json(), now.to_json()
     changed = [key for key in new if old[key] != new[key]]
     differences = ", ".join(f"{key} {old[key]} (now {new[key]})" for key in changed)
-    raise UserError(f"{place}: holds a run with {differences}; give another --out, or delete this folder")
+    raise UserError(
+        f"{place}: holds a run with {differences}; give another --out, or delete this folder"
+    )
 
 
 def _result_line(job: Job, result: RunResult) -> str:

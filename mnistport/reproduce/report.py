@@ -109,7 +109,9 @@ def _loss_table(summary: Summary) -> list[str]:
         _markdown_row(["published", *(f"{loss:.4f}" for loss in published)]),
         _markdown_row(["ours", *(f"{mean:.4f}" for mean in means)]),
         _markdown_row(["deviation", *deviations]),
-        _markdown_row(["ours / published", *(f"{quotient:.2f}" for quotient in quotients)]),
+        _markdown_row(
+            ["ours / published", *(f"{quotient:.2f}" for quotient in quotients)]
+        ),
     ]
 
 
@@ -157,7 +159,9 @@ def plot(summaries: Sequence[Summary], file: Path) -> None:
     if num_rows:
         heights_inch.append(2.6 * num_rows)
     figure = pyplot.figure(figsize=(10, sum(heights_inch)), layout="constrained")
-    parts = figure.subfigures(len(heights_inch), 1, squeeze=False, height_ratios=heights_inch)
+    parts = figure.subfigures(
+        len(heights_inch), 1, squeeze=False, height_ratios=heights_inch
+    )
     _plot_accuracies(parts[0, 0].subplots(), summaries)
     if num_rows:
         _plot_loss_panels(parts[1, 0], with_curve, num_rows, num_columns)

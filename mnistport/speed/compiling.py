@@ -64,7 +64,9 @@ def library(real: str) -> ctypes.CDLL:
             if kept is not None:
                 _keep(made, kept)
     except OSError as error:
-        raise UnavailableError(f"what was made of {SOURCE.name} cannot be loaded: {error}") from error
+        raise UnavailableError(
+            f"what was made of {SOURCE.name} cannot be loaded: {error}"
+        ) from error
     return loaded
 
 
@@ -78,15 +80,32 @@ def _compiler() -> list[str]:
 
 def _compile(words: list[str]) -> None:
     try:
-        subprocess.run(words, capture_output=True, text=True, errors="replace", check=True, timeout=120)
+        subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+            timeout=120,
+        )
     except subprocess.CalledProcessError as error:
-        told = (line for line in error.stderr.splitlines() if "error" in line or "cannot find" in line)
+        told = (
+            line
+            for line in error.stderr.splitlines()
+            if "error" in line or "cannot find" in line
+        )
         said = next(told, f"exit status {error.returncode}")
-        raise UnavailableError(f"{words[0]} cannot compile {SOURCE.name}: {said}") from error
+        raise UnavailableError(
+            f"{words[0]} cannot compile {SOURCE.name}: {said}"
+        ) from error
     except subprocess.TimeoutExpired as error:
-        raise UnavailableError(f"{words[0]} did not end compiling {SOURCE.name}") from error
+        raise UnavailableError(
+            f"{words[0]} did not end compiling {SOURCE.name}"
+        ) from error
     except OSError as error:
-        raise UnavailableError(f"there is no C compiler: {words[0]}: {error.strerror}") from error
+        raise UnavailableError(
+            f"there is no C compiler: {words[0]}: {error.strerror}"
+        ) from error
 
 
 def _kept(compiler: list[str], real: str) -> Path | None:
@@ -109,6 +128,18 @@ def _fingerprint(compiler: list[str], real: str) -> str:
     """Of all that the result depends on, the processor included: folders are shared between machines."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.is_file() else []
-    processor = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    told = "\n".join([SOURCE.read_text("utf-8"), *compiler, *FLAGS, real, platform.machine(), processor])
+    processor = next(
+        (line for line in lines if line.startswith(("flags", "Features"))),
+        platform.processor(),
+    )
+    told = "\n".join(
+        [
+            SOURCE.read_text("utf-8"),
+            *compiler,
+            *FLAGS,
+            real,
+            platform.machine(),
+            processor,
+        ]
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]

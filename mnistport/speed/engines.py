@@ -131,7 +131,8 @@ def _python_scalars(optimizer: Optimizer) -> list[dict[str, Any]]:
     """The numbers of the optimizer's groups that a graph freezes."""
     plain = (int, float, bool, str, tuple)
     return [
-        {name: value for name, value in group.items() if isinstance(value, plain)} for group in optimizer.param_groups
+        {name: value for name, value in group.items() if isinstance(value, plain)}
+        for group in optimizer.param_groups
     ]
 
 

@@ -81,7 +81,12 @@ def _draws_by_torch(graph: Graph) -> bool:
     return any(seeded in getattr(node.target, "tags", ()) for node in graph.nodes)
 
 
-def _repeated(calls: Callable[..., list[Any]], state: dict[str, Tensor], trained: list[str], step: Step) -> Backward:
+def _repeated(
+    calls: Callable[..., list[Any]],
+    state: dict[str, Tensor],
+    trained: list[str],
+    step: Step,
+) -> Backward:
     """The list as a `Backward`."""
     tensors = list(state.values())
     weights = [state[name] for name in trained]

@@ -42,31 +42,67 @@ def _max_pool(convolved: Tensor, ceil_mode: bool, relu: bool) -> tuple[Tensor, T
     pooled = torch.empty(size, dtype=convolved.dtype, memory_format=torch.channels_last)
     winner = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
     lengths = map(ctypes.c_int64, (images, rows, columns, filters, *size[2:]))
-    _library(convolved).max_pool(*map(_address, (convolved, pooled, winner)), *lengths, int(relu), _threads())
+    _library(convolved).max_pool(
+        *map(_address, (convolved, pooled, winner)), *lengths, int(relu), _threads()
+    )
     return pooled, winner
 
 
-@_operation("to_weights(Tensor image, Tensor gradient, Tensor winner, int[] kernel, int[] padding) -> (Tensor, Tensor)")
+@_operation(
+    "to_weights(Tensor image, Tensor gradient, Tensor winner, int[] kernel, int[] padding) -> (Tensor, Tensor)"
+)
 def _to_weights(
-    image: Tensor, gradient: Tensor, winner: Tensor, kernel: Sequence[int], padding: Sequence[int]
+    image: Tensor,
+    gradient: Tensor,
+    winner: Tensor,
+    kernel: Sequence[int],
+    padding: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     """From `[N, C, H, W]` and the maxima's gradient `[N, F, H', W']`: `[F, C, *kernel]` and `[F]`."""
     image, gradient = _channels_last(image), _channels_last(gradient)
     filters = gradient.shape[1]
-    weight = torch.empty(filters, image.shape[1], *kernel, dtype=image.dtype, memory_format=torch.channels_last)
+    weight = torch.empty(
+        filters,
+        image.shape[1],
+        *kernel,
+        dtype=image.dtype,
+        memory_format=torch.channels_last,
+    )
     bias = torch.empty(filters, dtype=image.dtype)
     tensors = map(_address, (image, gradient, winner, weight, bias))
-    _check(_library(image).to_weights(_shape(image.shape, weight.shape, winner.shape, padding), *tensors, _threads()))
+    _check(
+        _library(image).to_weights(
+            _shape(image.shape, weight.shape, winner.shape, padding), *tensors, _threads()
+        )
+    )
     return weight, bias
 
 
-@_operation("to_image(Tensor weight, Tensor gradient, Tensor winner, int[] size, int[] padding) -> Tensor")
-def _to_image(weight: Tensor, gradient: Tensor, winner: Tensor, size: Sequence[int], padding: Sequence[int]) -> Tensor:
+@_operation(
+    "to_image(Tensor weight, Tensor gradient, Tensor winner, int[] size, int[] padding) -> Tensor"
+)
+def _to_image(
+    weight: Tensor,
+    gradient: Tensor,
+    winner: Tensor,
+    size: Sequence[int],
+    padding: Sequence[int],
+) -> Tensor:
     """From `[F, C, rows, columns]` and the maxima's gradient `[N, F, H', W']`: `[N, C, *size]`."""
     weight, gradient = _channels_last(weight), _channels_last(gradient)
-    image = torch.empty(len(gradient), weight.shape[1], *size, dtype=weight.dtype, memory_format=torch.channels_last)
+    image = torch.empty(
+        len(gradient),
+        weight.shape[1],
+        *size,
+        dtype=weight.dtype,
+        memory_format=torch.channels_last,
+    )
     tensors = map(_address, (weight, gradient, winner, image))
-    _check(_library(weight).to_image(_shape(image.shape, weight.shape, winner.shape, padding), *tensors, _threads()))
+    _check(
+        _library(weight).to_image(
+            _shape(image.shape, weight.shape, winner.shape, padding), *tensors, _threads()
+        )
+    )
     return image
 
 
@@ -74,11 +110,28 @@ def _library(tensor: Tensor) -> ctypes.CDLL:
     return compiling.library(LANGUAGE[tensor.dtype])
 
 
-def _shape(image: Sequence[int], weight: Sequence[int], winner: Sequence[int], padding: Sequence[int]) -> Any:
+def _shape(
+    image: Sequence[int],
+    weight: Sequence[int],
+    winner: Sequence[int],
+    padding: Sequence[int],
+) -> Any:
     """`Shape` of pooled.c."""
     images, channels, rows, columns = image
     above, left = padding
-    lengths = (images, rows, columns, channels, weight[0], *weight[2:], above, left, above, left, *winner[2:])
+    lengths = (
+        images,
+        rows,
+        columns,
+        channels,
+        weight[0],
+        *weight[2:],
+        above,
+        left,
+        above,
+        left,
+        *winner[2:],
+    )
     return (ctypes.c_int64 * len(lengths))(*lengths)
 
 

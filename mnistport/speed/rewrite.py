@@ -43,7 +43,9 @@ def rewrite(graph: Graph) -> str:
 
 
 def _pool_with_convolutions(graph: Graph) -> str:
-    backwards = graph.find_nodes(op="call_function", target=aten.convolution_backward.default)
+    backwards = graph.find_nodes(
+        op="call_function", target=aten.convolution_backward.default
+    )
     found = [match for back in backwards if (match := _pooled_convolution(back))]
     if not found:
         return ""
@@ -82,7 +84,9 @@ class _PooledConvolution:
 
 def _pooled_convolution(back: Any) -> _PooledConvolution | None:
     """The match, if this convolution's gradient comes from such pooling and nothing else."""
-    unpool, image, weight, _, stride, padding, dilation, transposed, _, groups, needed = back.args
+    unpool, image, weight, _, stride, padding, dilation, transposed, _, groups, needed = (
+        back.args
+    )
     if unpool.target is not aten.max_pool2d_with_indices_backward.default:
         return None
     gradient, convolved, size, pool_stride, *pool_rest, ceil_mode, places = unpool.args
@@ -93,12 +97,17 @@ def _pooled_convolution(back: Any) -> _PooledConvolution | None:
     if not _fits_kernels(*(_value(node) for node in (convolved, image, weight))):
         return None
     pool = places.args[0]
-    return _PooledConvolution(back, image, weight, padding, needed[0], convolved, pool, ceil_mode, gradient)
+    return _PooledConvolution(
+        back, image, weight, padding, needed[0], convolved, pool, ceil_mode, gradient
+    )
 
 
 def _fits_kernels(convolved: Tensor, image: Tensor, weight: Tensor) -> bool:
     tensors = (convolved, image, weight)
-    if len({tensor.dtype for tensor in tensors}) > 1 or image.dtype not in pooled.LANGUAGE:
+    if (
+        len({tensor.dtype for tensor in tensors}) > 1
+        or image.dtype not in pooled.LANGUAGE
+    ):
         return False
     if image.dim() != 4 or min(convolved.shape[2:]) < 2:
         return False
@@ -111,7 +120,9 @@ def _fuse(graph: Graph, match: _PooledConvolution) -> None:
     maxima = _item(match.pool, 0)
     relu = _relu_between(maxima, gradient)
     with graph.inserting_before(match.pool):
-        made = graph.call_function(own.max_pool.default, (match.convolved, match.ceil_mode, relu is not None))
+        made = graph.call_function(
+            own.max_pool.default, (match.convolved, match.ceil_mode, relu is not None)
+        )
         value, winner = (graph.call_function(getitem, (made, place)) for place in (0, 1))
     (maxima if relu is None else relu).replace_all_uses_with(value)
     if relu is not None:
@@ -120,16 +131,22 @@ def _fuse(graph: Graph, match: _PooledConvolution) -> None:
         _replace_gradients(graph, match, gradient, winner)
 
 
-def _replace_gradients(graph: Graph, match: _PooledConvolution, gradient: Node, winner: Node) -> None:
+def _replace_gradients(
+    graph: Graph, match: _PooledConvolution, gradient: Node, winner: Node
+) -> None:
     kernel = list(_value(match.weight).shape[2:])
-    made = graph.call_function(own.to_weights.default, (match.image, gradient, winner, kernel, match.padding))
+    made = graph.call_function(
+        own.to_weights.default, (match.image, gradient, winner, kernel, match.padding)
+    )
     new = {
         1: graph.call_function(getitem, (made, 0)),
         2: graph.call_function(getitem, (made, 1)),
     }
     if match.image_needs_gradient:
         size = list(_value(match.image).shape[2:])
-        new[0] = graph.call_function(own.to_image.default, (match.weight, gradient, winner, size, match.padding))
+        new[0] = graph.call_function(
+            own.to_image.default, (match.weight, gradient, winner, size, match.padding)
+        )
     for place, node in new.items():
         if old := _item(match.back, place):
             old.replace_all_uses_with(node)
@@ -146,7 +163,9 @@ def _relu_between(maxima: Any, gradient: Any) -> Any:
 
 def _item(node: Node, place: int) -> Any:
     """The call that takes item `place` of what `node` returns; None where nothing does."""
-    takes = [user for user in node.users if user.target is getitem and user.args[1] == place]
+    takes = [
+        user for user in node.users if user.target is getitem and user.args[1] == place
+    ]
     return takes[0] if takes else None
 
 
@@ -169,7 +188,9 @@ def _send_products_to_onednn(graph: Graph) -> None:
             _replace_product(graph, node, left, transposed, None)
 
 
-def _replace_product(graph: Graph, node: Any, left: Any, transposed: Any, bias: Any) -> None:
+def _replace_product(
+    graph: Graph, node: Any, left: Any, transposed: Any, bias: Any
+) -> None:
     """`left @ transposed.T + bias`."""
     product = torch.ops.mkldnn._linear_pointwise.default
     with graph.inserting_before(node):

@@ -13,7 +13,10 @@ from mnistport.training.lightning_steps import loop_state_at
 
 
 def refuse_other_run(
-    checkpoint: Mapping[str, Any], network: str, weights: Mapping[str, Tensor], run: Mapping[str, Any] | None
+    checkpoint: Mapping[str, Any],
+    network: str,
+    weights: Mapping[str, Tensor],
+    run: Mapping[str, Any] | None,
 ) -> None:
     """Refuse another network's weights, and a continuation that would be another run.
 
@@ -30,7 +33,9 @@ def refuse_other_run(
     found = dict(checkpoint.get("mnistport", {}))
     held_network = found.pop("network", None)
     if held_network is None:
-        raise UserError("the checkpoint was not written by mnistport: it does not say which network it holds")
+        raise UserError(
+            "the checkpoint was not written by mnistport: it does not say which network it holds"
+        )
     if held_network != network:
         raise UserError(
             f"the checkpoint holds the network {held_network!r}, the model is {network!r}; "
@@ -46,8 +51,14 @@ def refuse_other_run(
             )
     if run is None:
         return
-    if changed := [f"--{key} {value} (now {run[key]})" for key, value in found.items() if run[key] != value]:
-        raise UserError(f"the checkpoint's run had {', '.join(changed)}; continue it with the same")
+    if changed := [
+        f"--{key} {value} (now {run[key]})"
+        for key, value in found.items()
+        if run[key] != value
+    ]:
+        raise UserError(
+            f"the checkpoint's run had {', '.join(changed)}; continue it with the same"
+        )
 
 
 def checkpoint_at(

@@ -94,7 +94,11 @@ class Plan:
         """
         end = (epoch + 1) * self.steps_per_epoch
         regular = epoch * self.steps_per_epoch <= start <= end
-        return end if regular else start - start % self.steps_per_epoch + self.steps_per_epoch
+        return (
+            end
+            if regular
+            else start - start % self.steps_per_epoch + self.steps_per_epoch
+        )
 
 
 class Pace:
@@ -127,10 +131,14 @@ class Pace:
     def took(self, steps: int, seconds: float) -> None:
         """Learn from a chunk."""
         if not self.fixed:
-            self.now = min(self.longest, max(1, round(self.SECONDS * steps / max(seconds, 1e-9))))
+            self.now = min(
+                self.longest, max(1, round(self.SECONDS * steps / max(seconds, 1e-9)))
+            )
 
 
-def chunks(plan: Plan, stream: BatchStream, start: int, epoch: int, *, repeat: bool = False) -> Iterator[Chunk]:
+def chunks(
+    plan: Plan, stream: BatchStream, start: int, epoch: int, *, repeat: bool = False
+) -> Iterator[Chunk]:
     """The rest of an epoch, chunk by chunk. How long they are may follow the clock (`Pace`); what is in them does not.
 
     Args:

@@ -42,7 +42,9 @@ class MnistData(pl.LightningDataModule):
         self.recipe = networks.get(network).recipe
         self.source, self.folder, self.seed = source, dir, seed
         if eval_batch_size < 1:
-            raise UserError(f"eval_batch_size {eval_batch_size}: expected at least 1 image")
+            raise UserError(
+                f"eval_batch_size {eval_batch_size}: expected at least 1 image"
+            )
         self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
         self.eval_batch_size = eval_batch_size
         self.name = source
@@ -53,7 +55,9 @@ class MnistData(pl.LightningDataModule):
         train, _ = split(self._load().train, self.recipe.split)
         stream = self.recipe.stream(len(train), self.batch_size, self.seed)
         if self.trainer is not None and self.trainer.state.fn == "fit":
-            steps = lightning_steps.steps_of_epoch(self.trainer.limit_train_batches, stream.steps_per_epoch)
+            steps = lightning_steps.steps_of_epoch(
+                self.trainer.limit_train_batches, stream.steps_per_epoch
+            )
             lightning_steps.val_check_interval(self.trainer, steps)
 
     def _load(self) -> DataSet:
@@ -101,5 +105,7 @@ class MnistData(pl.LightningDataModule):
 
     def _slices(self, examples: tuple[Tensor, Tensor]) -> Slices:
         trainer = self.trainer
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        rank, world_size = (
+            (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        )
         return Slices(*examples, self.eval_batch_size, rank, world_size)

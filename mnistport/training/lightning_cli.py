@@ -69,7 +69,9 @@ class Cli(LightningCLI):
                 f"use --config {made_with['model.network']}, or a checkpoint of {config.model.network}"
             )
         if not 0 <= _seed(config.seed_everything) < 2**32:
-            raise UserError(f"--seed_everything {config.seed_everything}: expected 0 to {2**32 - 1}")
+            raise UserError(
+                f"--seed_everything {config.seed_everything}: expected 0 to {2**32 - 1}"
+            )
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint override the command line here; see `parse_arguments`."""
@@ -92,7 +94,11 @@ class Cli(LightningCLI):
 
     def _length(self, config: Namespace) -> dict[str, int]:
         """The recipe's steps or epochs, where the user gives no end."""
-        if config.max_steps != -1 or config.max_epochs is not None or config.max_time is not None:
+        if (
+            config.max_steps != -1
+            or config.max_epochs is not None
+            or config.max_time is not None
+        ):
             return {}
         recipe = self.model.network.recipe
         return {
@@ -116,7 +122,9 @@ class Cli(LightningCLI):
             UserError: There are several devices, each with a part of the images.
         """
         if self.trainer.world_size > 1:
-            raise UserError("predict prints the classes in file order, from one device; add --trainer.devices 1")
+            raise UserError(
+                "predict prints the classes in file order, from one device; add --trainer.devices 1"
+            )
         for classes in self.trainer.predict(**kwargs) or []:
             print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
 
@@ -125,9 +133,15 @@ def _for_command(command: str | None, config: Namespace) -> dict[str, Any]:
     """Trainer arguments that a command needs otherwise than the recipe, or the user's silence, has them."""
     if command == "predict":  # classes in file order, on a standard output of their own
         one = {"devices": 1} if config.devices == "auto" else {}
-        return one | ({"enable_progress_bar": False} if config.enable_progress_bar is None else {})
+        return one | (
+            {"enable_progress_bar": False} if config.enable_progress_bar is None else {}
+        )
     # The recipes switch validation off within `fit`; who asks for it by name wants it.
-    made: dict[str, Any] = {"limit_val_batches": 1.0} if command == "validate" and config.limit_val_batches == 0 else {}
+    made: dict[str, Any] = (
+        {"limit_val_batches": 1.0}
+        if command == "validate" and config.limit_val_batches == 0
+        else {}
+    )
     callbacks = config.callbacks or []
     own = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if config.enable_progress_bar is not False and not config.barebones and not own:
@@ -163,13 +177,25 @@ def _made_with(path: str) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"--ckpt_path {path}: not a checkpoint that can be read ({reason})") from error
+        raise UserError(
+            f"--ckpt_path {path}: not a checkpoint that can be read ({reason})"
+        ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"--ckpt_path {path}: not a Lightning checkpoint")
     if "mnistport" not in checkpoint:
-        raise UserError(f"--ckpt_path {path}: not written by mnistport: it does not say which network it holds")
-    seed = {key: value for key, value in checkpoint["mnistport"].items() if key == "seed_everything"}
-    return {**seed, **_settings(checkpoint), "model.network": checkpoint["mnistport"]["network"]}
+        raise UserError(
+            f"--ckpt_path {path}: not written by mnistport: it does not say which network it holds"
+        )
+    seed = {
+        key: value
+        for key, value in checkpoint["mnistport"].items()
+        if key == "seed_everything"
+    }
+    return {
+        **seed,
+        **_settings(checkpoint),
+        "model.network": checkpoint["mnistport"]["network"],
+    }
 
 
 def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +203,10 @@ def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     linked = ("model.seed", "data.seed", "data.network")
     found = {
         f"{group}.{name}": value
-        for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters"))
+        for group, key in (
+            ("model", "hyper_parameters"),
+            ("data", "datamodule_hyper_parameters"),
+        )
         for name, value in checkpoint.get(key, {}).items()
         if not name.startswith("_")
     }
@@ -193,7 +222,9 @@ def run(words: Sequence[str]) -> int:
     ):
         warnings.filterwarnings("ignore", message=not_the_users)
     # TensorBoard's own switch: without it the logger imports the whole of TensorFlow, where that is installed.
-    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+    sys.modules.setdefault(
+        "tensorboard.compat.notf", ModuleType("tensorboard.compat.notf")
+    )
     try:
         Cli(
             words[0],

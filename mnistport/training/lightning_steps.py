@@ -45,7 +45,9 @@ def steps_of_epoch(limit: int | float, whole_epoch: int) -> int:
     """Steps in an epoch under a `limit_train_batches`, a number of steps or a share of the whole epoch."""
     if limit == 0:
         return whole_epoch  # Lightning takes no step at all
-    return min(limit if isinstance(limit, int) else max(1, int(whole_epoch * limit)), whole_epoch)
+    return min(
+        limit if isinstance(limit, int) else max(1, int(whole_epoch * limit)), whole_epoch
+    )
 
 
 def val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
@@ -54,7 +56,10 @@ def val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
     Raises:
         UserError: The interval is longer than an epoch, and validation is asked for within epochs.
     """
-    if getattr(trainer, "_val_check_time_interval", None) is not None or not trainer.limit_val_batches:
+    if (
+        getattr(trainer, "_val_check_time_interval", None) is not None
+        or not trainer.limit_val_batches
+    ):
         return None
     interval = trainer.val_check_interval
     if isinstance(interval, float):
@@ -82,8 +87,16 @@ def validate_after_this_chunk(trainer: Trainer, validate: bool) -> None:
 
 def checkpoint_cadences(trainer: Trainer) -> list[int]:
     """Every `every_n_train_steps` that some checkpoint callback wants."""
-    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    return [callback._every_n_train_steps for callback in callbacks if callback._every_n_train_steps > 0]
+    callbacks = [
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint)
+    ]
+    return [
+        callback._every_n_train_steps
+        for callback in callbacks
+        if callback._every_n_train_steps > 0
+    ]
 
 
 def ignore_expected_warnings() -> None:

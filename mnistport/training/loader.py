@@ -24,7 +24,14 @@ class Slices:
     image once.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         self.pixels = pixels[rank::world_size]
         self.labels = labels[rank::world_size]
         self.batch_size = batch_size

@@ -61,7 +61,9 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         if steps_per_execution != "auto" and steps_per_execution < 1:
-            raise UserError(f"steps_per_execution {steps_per_execution}: expected at least 1 optimizer step, or auto")
+            raise UserError(
+                f"steps_per_execution {steps_per_execution}: expected at least 1 optimizer step, or auto"
+            )
         self.save_hyperparameters()
         self.network = networks.get(network)
         self.net = networks.make_module(self.network, options or {})
@@ -83,7 +85,9 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The recipe's optimizer, with TF1's arithmetic."""
-        options = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        options = (
+            {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        )
         return self.network.recipe.optimizer(self.net.parameters(), **options)
 
     def configure_callbacks(self) -> list[Callback]:
@@ -101,7 +105,11 @@ class Classifier(pl.LightningModule):
     def prepare_data(self) -> None:
         """Refuse a checkpoint of something else while nothing is written yet."""
         if self.ckpt_path is not None and Path(self.ckpt_path).is_file():
-            self._refuse(torch.load(self.ckpt_path, map_location="cpu", weights_only=True, mmap=True))
+            self._refuse(
+                torch.load(
+                    self.ckpt_path, map_location="cpu", weights_only=True, mmap=True
+                )
+            )
 
     def setup(self, stage: str) -> None:
         """Become float64 before a checkpoint is read.
@@ -156,7 +164,9 @@ class Classifier(pl.LightningModule):
 
         Returns "losses", one per step, over the global batch, and "loss", the newest.
         """
-        assert batch.start == self.trainer.global_step, "the chunk is not the trainer's next"
+        assert batch.start == self.trainer.global_step, (
+            "the chunk is not the trainer's next"
+        )
         # A callback may have frozen a layer, say, since the engine was chosen.
         if self.engine is None or self.engine_conditions != conditions(self.net):
             self.engine = self._choose_engine()
@@ -206,7 +216,9 @@ class Classifier(pl.LightningModule):
 
     def _sum_gradients_over_ranks(self) -> None:
         """Sum, not mean: each gradient is already divided by the size of the global batch."""
-        gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
+        gradients = [
+            weight.grad for weight in self.net.parameters() if weight.grad is not None
+        ]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         parts = torch.split(self._sum_over_ranks(flat), [g.numel() for g in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -223,7 +235,13 @@ class Classifier(pl.LightningModule):
         The loggers get, every `log_every_n_steps` steps, the loss of that very step.
         """
         values = losses.tolist()
-        self.log("train/loss", values[-1], prog_bar=True, logger=False, batch_size=self.batch_size)
+        self.log(
+            "train/loss",
+            values[-1],
+            prog_bar=True,
+            logger=False,
+            batch_size=self.batch_size,
+        )
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         for step, value in enumerate(values, chunk.start + 1):
             if every and step % every == 0:

@@ -23,7 +23,9 @@ class StepProgressBar(TQDMProgressBar):
         plan = self.trainer.train_dataloader.plan  # type: ignore[union-attr]
         stop = plan.epoch_end(self.trainer.global_step, self.trainer.current_epoch)
         self.first_step = stop - plan.steps_per_epoch
-        return int((stop if plan.max_steps < 0 else min(stop, plan.max_steps)) - self.first_step)
+        return int(
+            (stop if plan.max_steps < 0 else min(stop, plan.max_steps)) - self.first_step
+        )
 
     def init_train_tqdm(self) -> Tqdm:
         """Lightning's bar, in steps."""
@@ -48,7 +50,12 @@ class StepProgressBar(TQDMProgressBar):
             self.train_progress_bar.refresh()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Chunk, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Chunk,
+        batch_idx: int,
     ) -> None:
         """Move to the last step of the chunk."""
         bar = self.train_progress_bar

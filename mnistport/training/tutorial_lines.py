@@ -12,7 +12,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
-from mnistport.network import BatchAccuracy, EpochLoss, Recipe, SampledAccuracy, StageAccuracy
+from mnistport.network import (
+    BatchAccuracy,
+    EpochLoss,
+    Recipe,
+    SampledAccuracy,
+    StageAccuracy,
+)
 from mnistport.training.chunks import Chunk
 
 
@@ -40,40 +46,70 @@ class TutorialLines(Callback):
         """Stages are timed from here."""
         self.stage_start = time.monotonic()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Chunk, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: Any, batch: Chunk, batch_idx: int
+    ) -> None:
         """Score the batch a step is about to be taken on."""
         for report in self.recipe.reports:
-            if isinstance(report, BatchAccuracy) and report.when == "before" and batch.start % report.every == 0:
+            if (
+                isinstance(report, BatchAccuracy)
+                and report.when == "before"
+                and batch.start % report.every == 0
+            ):
                 self._batch_accuracy(trainer, pl_module, report, batch, 0)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Chunk, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Chunk,
+        batch_idx: int,
     ) -> None:
         """Score the batch a step was just taken on, and the test set where a stage ends."""
-        for loss in outputs["losses"].tolist():  # one after the other: the same sum however the chunks are cut
+        for loss in outputs[
+            "losses"
+        ].tolist():  # one after the other: the same sum however the chunks are cut
             self.loss_sum += loss
         self.loss_count += len(batch.index)
         for report in self.recipe.reports:
-            if isinstance(report, BatchAccuracy) and report.when == "after" and (batch.stop - 1) % report.every == 0:
+            if (
+                isinstance(report, BatchAccuracy)
+                and report.when == "after"
+                and (batch.stop - 1) % report.every == 0
+            ):
                 self._batch_accuracy(trainer, pl_module, report, batch, -1)
             if isinstance(report, StageAccuracy) and batch.stop in report.stages:
                 self._stage(trainer, pl_module, report, batch.stop)
 
     def _batch_accuracy(
-        self, trainer: pl.Trainer, module: Any, report: BatchAccuracy, chunk: Chunk, position: int
+        self,
+        trainer: pl.Trainer,
+        module: Any,
+        report: BatchAccuracy,
+        chunk: Chunk,
+        position: int,
     ) -> None:
         """The whole global batch, on every rank alike."""
         index = chunk.index[position]
         score = module.score(module.pixels[index], module.labels[index])
         step = chunk.start if position == 0 else chunk.stop - 1
-        _print(trainer, report.line.format(step=step, iteration=step + 1, accuracy=score.accuracy))
+        _print(
+            trainer,
+            report.line.format(step=step, iteration=step + 1, accuracy=score.accuracy),
+        )
         module.log_at(step + (report.when == "after"), {"train/accuracy": score.accuracy})
 
-    def _stage(self, trainer: pl.Trainer, module: Any, report: StageAccuracy, step: int) -> None:
+    def _stage(
+        self, trainer: pl.Trainer, module: Any, report: StageAccuracy, step: int
+    ) -> None:
         used = time.monotonic() - self.stage_start
         score = module.score(*trainer.datamodule.test)  # type: ignore[attr-defined]
         taken = timedelta(seconds=round(used))
-        _print(trainer, report.line.format(**score._asdict(), accuracy=score.accuracy, time=taken))
+        _print(
+            trainer,
+            report.line.format(**score._asdict(), accuracy=score.accuracy, time=taken),
+        )
         module.log_at(step, {"test/accuracy": score.accuracy})
         self.stage_start = time.monotonic()
 
@@ -86,7 +122,10 @@ class TutorialLines(Callback):
             pl_module.log_at(trainer.global_step, {"train/epoch_loss": mean})
         for report in self.recipe.reports:
             if isinstance(report, EpochLoss) and self.loss_count:
-                _print(trainer, report.line.format(epoch=trainer.current_epoch + 1, loss=mean))
+                _print(
+                    trainer,
+                    report.line.format(epoch=trainer.current_epoch + 1, loss=mean),
+                )
             if isinstance(report, SampledAccuracy) and self.loss_count:
                 self._sampled(trainer, pl_module, report)
         self.loss_sum, self.loss_count = 0.0, 0
@@ -94,12 +133,20 @@ class TutorialLines(Callback):
     def _sampled(self, trainer: pl.Trainer, module: Any, report: SampledAccuracy) -> None:
         """As the tutorial: shuffle 0..9,999 and take the first. The draw is a function of seed and epoch."""
         pixels, labels = trainer.datamodule.test  # type: ignore[attr-defined]
-        order = np.random.RandomState((module.seed + trainer.current_epoch) % 2**32).permutation(len(labels))
+        order = np.random.RandomState(
+            (module.seed + trainer.current_epoch) % 2**32
+        ).permutation(len(labels))
         sample = order[: report.num_images]
         accuracy = module.score(pixels[sample], labels[sample]).accuracy
         full = module.score(pixels, labels).accuracy
-        _print(trainer, report.line.format(epoch=trainer.current_epoch, accuracy=accuracy, full=full))
-        module.log_at(trainer.global_step, {"test/sampled_accuracy": accuracy, "test/accuracy": full})
+        _print(
+            trainer,
+            report.line.format(epoch=trainer.current_epoch, accuracy=accuracy, full=full),
+        )
+        module.log_at(
+            trainer.global_step,
+            {"test/sampled_accuracy": accuracy, "test/accuracy": full},
+        )
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """The line the tutorial ends with."""

@@ -23,7 +23,9 @@ class Recorder(Callback):
     validated: list[int] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert trainer.global_step == batch.stop
         self.losses += outputs["losses"].tolist()
         self.chunks.append((batch.start, batch.stop))
@@ -48,14 +50,24 @@ class Run:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        return {name: weight.clone() for name, weight in self.module.net.state_dict().items()}
+        return {
+            name: weight.clone() for name, weight in self.module.net.state_dict().items()
+        }
 
     @property
     def slots(self) -> dict[str, Any]:
         """The optimizer's state, flat: slot tensors and the numbers of the group."""
         state = self.trainer.optimizers[0].state_dict()
-        slots = {f"{number}.{slot}": value for number, of in state["state"].items() for slot, value in of.items()}
-        return slots | {key: value for key, value in state["param_groups"][0].items() if key != "params"}
+        slots = {
+            f"{number}.{slot}": value
+            for number, of in state["state"].items()
+            for slot, value in of.items()
+        }
+        return slots | {
+            key: value
+            for key, value in state["param_groups"][0].items()
+            if key != "params"
+        }
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +87,21 @@ def train(tmp_path_factory) -> Callable[..., Run]:
         **flags: Any,
     ) -> Run:
         torch.manual_seed(seed)
-        classifier = Classifier(network, steps_per_execution=steps_per_execution, seed=seed, **(module or {}))
-        images = MnistData(network, source="digits", batch_size=batch_size, seed=seed, **(data or {}))
+        classifier = Classifier(
+            network, steps_per_execution=steps_per_execution, seed=seed, **(module or {})
+        )
+        images = MnistData(
+            network, source="digits", batch_size=batch_size, seed=seed, **(data or {})
+        )
         record = Recorder()
         defaults = {
             "accelerator": "cpu",
             "devices": 1,
             "logger": False,
-            "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
+            "enable_checkpointing": any(
+                isinstance(callback, pl.callbacks.ModelCheckpoint)
+                for callback in callbacks
+            ),
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "limit_val_batches": 0,

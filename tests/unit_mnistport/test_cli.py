@@ -15,7 +15,14 @@ from mnistport import __version__, networks
 from mnistport.cli import main, with_recipe_paths
 from mnistport.errors import UserError
 
-QUIET = ["--data.source", "digits", "--trainer.accelerator", "cpu", "--trainer.enable_model_summary", "false"]
+QUIET = [
+    "--data.source",
+    "digits",
+    "--trainer.accelerator",
+    "cpu",
+    "--trainer.enable_model_summary",
+    "false",
+]
 PLAIN = [*QUIET, "--trainer.enable_progress_bar", "false", "--trainer.logger", "false"]
 
 
@@ -27,7 +34,11 @@ def here(tmp_path, monkeypatch):
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -64,8 +75,25 @@ def refused(run, here):
 def trained(tmp_path_factory):
     """A checkpoint of three steps of a small hvass, made by the command itself."""
     folder = tmp_path_factory.mktemp("trained")
-    made = ["--model.options.fc_size", "8", "--model.learning_rate", "0.01", "--seed_everything", "4"]
-    words = ["fit", "--config", "hvass", *PLAIN, *made, "--data.batch_size", "6", "--trainer.max_steps", "3"]
+    made = [
+        "--model.options.fc_size",
+        "8",
+        "--model.learning_rate",
+        "0.01",
+        "--seed_everything",
+        "4",
+    ]
+    words = [
+        "fit",
+        "--config",
+        "hvass",
+        *PLAIN,
+        *made,
+        "--data.batch_size",
+        "6",
+        "--trainer.max_steps",
+        "3",
+    ]
     assert main([*words, "--trainer.default_root_dir", str(folder)]) == 0
     (checkpoint,) = (folder / "checkpoints").glob("*.ckpt")
     return checkpoint
@@ -78,7 +106,10 @@ def trained(tmp_path_factory):
 def test_help_names_the_commands(run, words):
     status, out, err = run(*words)
     assert (status, err) == (0, "")
-    assert all(f"\n  {command} " in out for command in ("list", "fit", "validate", "test", "predict"))
+    assert all(
+        f"\n  {command} " in out
+        for command in ("list", "fit", "validate", "test", "predict")
+    )
 
 
 def test_version(run):
@@ -93,22 +124,33 @@ def test_list_names_every_network_and_its_source(run):
 
 
 def test_an_unknown_command_is_answered_with_those_there_are(refused):
-    assert "no command is called 'train'; there are list, reproduce, fit, " in refused("train")
+    assert "no command is called 'train'; there are list, reproduce, fit, " in refused(
+        "train"
+    )
 
 
 def test_the_name_of_a_recipe_stands_for_its_file(here):
-    (config,) = {with_recipe_paths(words)[-1] for words in (["fit", "--config", "deep"], ["fit", "-c", "deep"])}
+    (config,) = {
+        with_recipe_paths(words)[-1]
+        for words in (["fit", "--config", "deep"], ["fit", "-c", "deep"])
+    }
     assert Path(config).name == "deep.yaml"
     assert with_recipe_paths(["fit", "--config=deep"]) == ["fit", f"--config={config}"]
     (here / "mine.yaml").write_text("")
-    assert with_recipe_paths(["fit", "--config", "mine.yaml"]) == ["fit", "--config", "mine.yaml"]
+    assert with_recipe_paths(["fit", "--config", "mine.yaml"]) == [
+        "fit",
+        "--config",
+        "mine.yaml",
+    ]
 
 
 def test_help_and_list_import_neither_torch_nor_lightning():
     """That is what keeps them under a second."""
     heavy = "{'torch', 'pytorch_lightning', 'numpy', 'jsonargparse'}"
     code = f"import sys; from mnistport.cli import main; main(['list']); main([]); print({heavy} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "set()"
 
 
@@ -116,24 +158,50 @@ def test_help_and_list_import_neither_torch_nor_lightning():
 
 
 def test_fit_ends_with_the_accuracy_on_the_test_set(run, here):
-    status, out, err = run("fit", "--config", "softmax", *PLAIN, "--trainer.max_steps", 20)
+    status, out, err = run(
+        "fit", "--config", "softmax", *PLAIN, "--trainer.max_steps", 20
+    )
     assert (status, err) == (0, "")
     assert re.match(r"0\.\d+  \[data: digits\]\n", out)
     assert "test/accuracy" in out
     saved = torch.load(here / "checkpoints/epoch=1-step=20.ckpt", weights_only=True)
     assert saved["global_step"] == 20
-    assert yaml.safe_load((here / "config.yaml").read_text())["trainer"]["max_steps"] == 20
+    assert (
+        yaml.safe_load((here / "config.yaml").read_text())["trainer"]["max_steps"] == 20
+    )
 
 
 def test_the_same_command_twice_is_the_same_run(run, here):
-    words = ["fit", "--config", "three_minute_adam", *PLAIN, "--data.batch_size", 4, "--trainer.max_steps", 3]
+    words = [
+        "fit",
+        "--config",
+        "three_minute_adam",
+        *PLAIN,
+        "--data.batch_size",
+        4,
+        "--trainer.max_steps",
+        3,
+    ]
     for folder in ("one", "two"):
         assert run(*words, "--trainer.default_root_dir", here / folder)[0] == 0
-    one, two = (torch.load(here / f / "checkpoints/epoch=0-step=3.ckpt", weights_only=True) for f in ("one", "two"))
-    assert all(torch.equal(one["state_dict"][key], two["state_dict"][key]) for key in one["state_dict"])
-    assert run(*words, "--trainer.default_root_dir", here / "three", "--seed_everything", 1)[0] == 0
+    one, two = (
+        torch.load(here / f / "checkpoints/epoch=0-step=3.ckpt", weights_only=True)
+        for f in ("one", "two")
+    )
+    assert all(
+        torch.equal(one["state_dict"][key], two["state_dict"][key])
+        for key in one["state_dict"]
+    )
+    assert (
+        run(*words, "--trainer.default_root_dir", here / "three", "--seed_everything", 1)[
+            0
+        ]
+        == 0
+    )
     three = torch.load(here / "three/checkpoints/epoch=0-step=3.ckpt", weights_only=True)
-    assert not torch.equal(one["state_dict"]["net.fc2.weight"], three["state_dict"]["net.fc2.weight"])
+    assert not torch.equal(
+        one["state_dict"]["net.fc2.weight"], three["state_dict"]["net.fc2.weight"]
+    )
 
 
 def test_model_options_and_learning_rate_reach_the_run(trained):
@@ -149,17 +217,41 @@ def test_model_options_and_learning_rate_reach_the_run(trained):
 
 
 def test_users_callbacks_stand_beside_the_progress_bar(run, here):
-    callback = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=7"]
+    callback = [
+        "--trainer.callbacks+=ModelCheckpoint",
+        "--trainer.callbacks.every_n_train_steps=7",
+    ]
     keep = ["--trainer.callbacks.dirpath=kept", "--trainer.callbacks.save_top_k=-1"]
-    words = ["fit", "--config", "softmax", *QUIET, "--trainer.logger", "false", "--trainer.max_steps", 15]
+    words = [
+        "fit",
+        "--config",
+        "softmax",
+        *QUIET,
+        "--trainer.logger",
+        "false",
+        "--trainer.max_steps",
+        15,
+    ]
     status, out, _ = run(*words, *callback, *keep)
     assert status == 0
-    assert sorted(path.name for path in here.glob("kept/*.ckpt")) == ["epoch=0-step=7.ckpt", "epoch=1-step=14.ckpt"]
+    assert sorted(path.name for path in here.glob("kept/*.ckpt")) == [
+        "epoch=0-step=7.ckpt",
+        "epoch=1-step=14.ckpt",
+    ]
     assert "2/2" in out, "the bar of the second epoch: steps 14 and 15"
 
 
 def test_a_users_own_progress_bar_takes_the_place_of_ours(run):
-    words = ["fit", "--config", "softmax", *QUIET, "--trainer.logger", "false", "--trainer.max_steps", 2]
+    words = [
+        "fit",
+        "--config",
+        "softmax",
+        *QUIET,
+        "--trainer.logger",
+        "false",
+        "--trainer.max_steps",
+        2,
+    ]
     status, out, _ = run(*words, "--trainer.callbacks+=TQDMProgressBar")
     assert status == 0
     assert "it/s" in out
@@ -184,25 +276,52 @@ def test_without_a_length_the_recipes_is_taken(run):
 
 
 def test_on_mnist_a_short_run_of_softmax_is_already_good(run, mnist_dir):
-    where = ["--data.source", "mnist", "--data.dir", mnist_dir, "--trainer.accelerator", "cpu", *PLAIN[4:]]
-    status, out, _ = run("fit", "--config", "softmax", *where, "--trainer.enable_checkpointing", "false")
+    where = [
+        "--data.source",
+        "mnist",
+        "--data.dir",
+        mnist_dir,
+        "--trainer.accelerator",
+        "cpu",
+        *PLAIN[4:],
+    ]
+    status, out, _ = run(
+        "fit", "--config", "softmax", *where, "--trainer.enable_checkpointing", "false"
+    )
     assert status == 0
     line, *_ = out.splitlines()
-    assert 0.905 <= float(line) <= 0.93, "the line is the figure alone: the data set is the tutorial's"
+    assert 0.905 <= float(line) <= 0.93, (
+        "the line is the figure alone: the data set is the tutorial's"
+    )
 
 
 @pytest.mark.slow
-def test_on_mnist_the_layers_network_loses_in_its_first_epoch_what_the_book_reports(run, mnist_dir):
+def test_on_mnist_the_layers_network_loses_in_its_first_epoch_what_the_book_reports(
+    run, mnist_dir
+):
     """0.168 with the dropout that never acts; with dropout it would be 0.52."""
-    where = ["--data.source", "mnist", "--data.dir", mnist_dir, "--trainer.accelerator", "cpu", *PLAIN[4:]]
+    where = [
+        "--data.source",
+        "mnist",
+        "--data.dir",
+        mnist_dir,
+        "--trainer.accelerator",
+        "cpu",
+        *PLAIN[4:],
+    ]
     words = ["fit", "--config", "three_minute_layers", *where, "--trainer.max_epochs", 1]
     status, out, _ = run(*words, "--trainer.enable_checkpointing", "false")
     assert status == 0
-    assert abs(float(out.splitlines()[0].removeprefix("Epoch: 0001 Avg. cost = ")) - 0.168) < 0.02
+    assert (
+        abs(float(out.splitlines()[0].removeprefix("Epoch: 0001 Avg. cost = ")) - 0.168)
+        < 0.02
+    )
 
 
 def test_print_config_shows_what_would_run_and_runs_nothing(run, here):
-    status, out, err = run("fit", "--config", "deep", "--model.learning_rate", 0.5, "--print_config")
+    status, out, err = run(
+        "fit", "--config", "deep", "--model.learning_rate", 0.5, "--print_config"
+    )
     assert (status, err) == (0, "")
     config = yaml.safe_load(out)
     assert (config["model"]["network"], config["model"]["learning_rate"]) == ("deep", 0.5)
@@ -225,19 +344,25 @@ def test_a_checkpoint_alone_says_which_network_it_holds(run, trained, here):
     before = tree(here)
     status, out, _ = run("test", "--ckpt_path", trained, *PLAIN[2:])
     assert status == 0
-    score = re.match(r"Accuracy on Test-Set: \d+\.\d% \((\d+) / 297\)  \[data: digits\]\n", out)
+    score = re.match(
+        r"Accuracy on Test-Set: \d+\.\d% \((\d+) / 297\)  \[data: digits\]\n", out
+    )
     assert score
 
     status, out, _ = run("validate", f"--ckpt_path={trained}", *PLAIN[2:])
     assert status == 0
     assert "val/accuracy" in out
 
-    status, out, err = run("predict", "--ckpt_path", trained, *QUIET[2:], "--trainer.logger", "false")
+    status, out, err = run(
+        "predict", "--ckpt_path", trained, *QUIET[2:], "--trainer.logger", "false"
+    )
     assert (status, err) == (0, "")
     classes = [int(line) for line in out.splitlines()]
     assert len(classes) == 297
     labels = digits_test_labels()
-    assert sum(ours == label for ours, label in zip(classes, labels, strict=True)) == int(score[1])
+    assert sum(ours == label for ours, label in zip(classes, labels, strict=True)) == int(
+        score[1]
+    )
     assert tree(here) == before
 
 
@@ -248,7 +373,9 @@ def test_a_recipe_that_never_validates_is_validated_when_asked(run, trained):
 
 
 def test_prediction_is_one_devices_work(run):
-    status, out, err = run("predict", "--config", "softmax", *PLAIN, "--trainer.devices", 2)
+    status, out, err = run(
+        "predict", "--config", "softmax", *PLAIN, "--trainer.devices", 2
+    )
     assert (status, out) == (2, "")
     assert "add --trainer.devices 1" in err
 
@@ -259,20 +386,40 @@ def digits_test_labels() -> list[int]:
     return sources.load("digits").test.labels.tolist()
 
 
-def test_a_run_goes_on_from_its_checkpoint_alone_as_if_it_had_not_stopped(run, trained, here):
-    assert run("fit", "--ckpt_path", trained, *PLAIN[2:], "--trainer.max_steps", 6)[0] == 0
-    made = ["--model.options.fc_size", 8, "--model.learning_rate", 0.01, "--seed_everything", 4, "--data.batch_size", 6]
+def test_a_run_goes_on_from_its_checkpoint_alone_as_if_it_had_not_stopped(
+    run, trained, here
+):
+    assert (
+        run("fit", "--ckpt_path", trained, *PLAIN[2:], "--trainer.max_steps", 6)[0] == 0
+    )
+    made = [
+        "--model.options.fc_size",
+        8,
+        "--model.learning_rate",
+        0.01,
+        "--seed_everything",
+        4,
+        "--data.batch_size",
+        6,
+    ]
     whole = ["fit", "--config", "hvass", *PLAIN, *made, "--trainer.max_steps", 6]
     assert run(*whole, "--trainer.default_root_dir", here / "whole")[0] == 0
     ours, theirs = (
-        torch.load(folder / "checkpoints/epoch=0-step=6.ckpt", weights_only=True) for folder in (here, here / "whole")
+        torch.load(folder / "checkpoints/epoch=0-step=6.ckpt", weights_only=True)
+        for folder in (here, here / "whole")
     )
-    assert all(torch.equal(ours["state_dict"][key], theirs["state_dict"][key]) for key in theirs["state_dict"])
+    assert all(
+        torch.equal(ours["state_dict"][key], theirs["state_dict"][key])
+        for key in theirs["state_dict"]
+    )
 
 
 def test_the_command_line_wins_over_the_checkpoint(run, trained, here):
     words = ["fit", "--ckpt_path", trained, *PLAIN[2:], "--trainer.max_steps", 4]
-    assert run(*words, "--model.learning_rate", 0.5, "--model.steps_per_execution", 1)[0] == 0
+    assert (
+        run(*words, "--model.learning_rate", 0.5, "--model.steps_per_execution", 1)[0]
+        == 0
+    )
     (path,) = here.glob("checkpoints/*.ckpt")
     saved = torch.load(path, weights_only=True)
     assert saved["optimizer_states"][0]["param_groups"][0]["lr"] == 0.5
@@ -284,14 +431,28 @@ def test_the_command_line_wins_over_the_checkpoint(run, trained, here):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--seed_everything", 5], "the checkpoint's run had --seed_everything 4 (now 5); continue it with the same"),
-        (["--data.batch_size", 7], "the checkpoint's run had --data.batch_size 6 (now 7); continue it with the same"),
-        (["--config", "softmax"], "holds the network 'hvass', not 'softmax'; use --config hvass"),
+        (
+            ["--seed_everything", 5],
+            "the checkpoint's run had --seed_everything 4 (now 5); continue it with the same",
+        ),
+        (
+            ["--data.batch_size", 7],
+            "the checkpoint's run had --data.batch_size 6 (now 7); continue it with the same",
+        ),
+        (
+            ["--config", "softmax"],
+            "holds the network 'hvass', not 'softmax'; use --config hvass",
+        ),
         (["--model.network", "deep"], "holds the network 'hvass', not 'deep'"),
-        (["--model.options.fc_size", 9], "was made with other --model.options: its net.fc1.weight has shape [8, 1764]"),
+        (
+            ["--model.options.fc_size", 9],
+            "was made with other --model.options: its net.fc1.weight has shape [8, 1764]",
+        ),
     ],
 )
-def test_a_continuation_that_would_be_another_run_is_refused(refused, trained, words, message):
+def test_a_continuation_that_would_be_another_run_is_refused(
+    refused, trained, words, message
+):
     """With the logger on, which writes as soon as it may."""
     quiet = [*QUIET, "--trainer.enable_progress_bar", "false"]
     assert message in refused("fit", *words, "--ckpt_path", trained, *quiet)
@@ -302,7 +463,11 @@ def write_checkpoints(folder: Path) -> None:
     (folder / "folder.ckpt").mkdir()
     torch.save([1], folder / "list.ckpt")
     torch.save({"weights": 1}, folder / "weights.ckpt")
-    theirs = {"state_dict": {}, "pytorch-lightning_version": "2.6.6", "hyper_parameters": {"lr": 1}}
+    theirs = {
+        "state_dict": {},
+        "pytorch-lightning_version": "2.6.6",
+        "hyper_parameters": {"lr": 1},
+    }
     torch.save(theirs, folder / "theirs.ckpt")
 
 
@@ -332,27 +497,79 @@ def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--config", "depe"], "no network is called 'depe'; did you mean 'deep'? Known: softmax_beginners, "),
+        (
+            ["--config", "depe"],
+            "no network is called 'depe'; did you mean 'deep'? Known: softmax_beginners, ",
+        ),
         (["--config=nosuch"], "no network is called 'nosuch'. Known: "),
         (["--config", "nosuch.yaml"], "--config nosuch.yaml: no such file"),
         (["--config", "folder/deep"], "--config folder/deep: no such file"),
-        (["--model.network", "depe"], "no network is called 'depe'; did you mean 'deep'?"),
-        (["--config", "hvass", "--model.options.fc_sise", "8"], "'hvass' has no option 'fc_sise'; it has filter_size1"),
-        (["--config", "hvass", "--model.options.pooling", "middle"], "expected one of max, average, none, stride"),
-        (["--config", "softmax", "--model.options.fc_size", "8"], "'softmax' has no option 'fc_size'; it has none"),
-        (["--config", "softmax", "--trainer.max_steps", "many"], "key \"trainer.max_steps\": Expected a <class 'int'>"),
-        (["--config", "softmax", "--trainer.max_stps", "3"], "unrecognized arguments: --trainer.max_stps 3"),
-        (["--config", "softmax", "--data.source", "emnist"], "data.source"),
-        (["--config", "softmax", "--data.batch_size", "0"], "batch size 0: expected 1 to 1,375"),
-        (["--config", "softmax", "--data.eval_batch_size", "0"], "eval_batch_size 0: expected at least 1"),
-        (["--config", "softmax", "--model.steps_per_execution", "0"], "steps_per_execution 0: expected at least 1"),
-        (["--config", "softmax", "--seed_everything=-1"], "--seed_everything -1: expected 0 to 4294967295"),
-        (["--config", "softmax", "--trainer.gradient_clip_val", "1"], "gradient clipping is not supported"),
-        (["--config", "softmax", "--trainer.accumulate_grad_batches", "2"], "accumulation is not supported"),
-        (["--config", "softmax", "--trainer.barebones", "true"], "Lightning refuses this combination"),
-        (["--config", "softmax", "--trainer.devices", "0"], "Lightning refuses this combination"),
         (
-            ["--config", "softmax", "--trainer.val_check_interval", "20", "--trainer.limit_val_batches", "1.0"],
+            ["--model.network", "depe"],
+            "no network is called 'depe'; did you mean 'deep'?",
+        ),
+        (
+            ["--config", "hvass", "--model.options.fc_sise", "8"],
+            "'hvass' has no option 'fc_sise'; it has filter_size1",
+        ),
+        (
+            ["--config", "hvass", "--model.options.pooling", "middle"],
+            "expected one of max, average, none, stride",
+        ),
+        (
+            ["--config", "softmax", "--model.options.fc_size", "8"],
+            "'softmax' has no option 'fc_size'; it has none",
+        ),
+        (
+            ["--config", "softmax", "--trainer.max_steps", "many"],
+            "key \"trainer.max_steps\": Expected a <class 'int'>",
+        ),
+        (
+            ["--config", "softmax", "--trainer.max_stps", "3"],
+            "unrecognized arguments: --trainer.max_stps 3",
+        ),
+        (["--config", "softmax", "--data.source", "emnist"], "data.source"),
+        (
+            ["--config", "softmax", "--data.batch_size", "0"],
+            "batch size 0: expected 1 to 1,375",
+        ),
+        (
+            ["--config", "softmax", "--data.eval_batch_size", "0"],
+            "eval_batch_size 0: expected at least 1",
+        ),
+        (
+            ["--config", "softmax", "--model.steps_per_execution", "0"],
+            "steps_per_execution 0: expected at least 1",
+        ),
+        (
+            ["--config", "softmax", "--seed_everything=-1"],
+            "--seed_everything -1: expected 0 to 4294967295",
+        ),
+        (
+            ["--config", "softmax", "--trainer.gradient_clip_val", "1"],
+            "gradient clipping is not supported",
+        ),
+        (
+            ["--config", "softmax", "--trainer.accumulate_grad_batches", "2"],
+            "accumulation is not supported",
+        ),
+        (
+            ["--config", "softmax", "--trainer.barebones", "true"],
+            "Lightning refuses this combination",
+        ),
+        (
+            ["--config", "softmax", "--trainer.devices", "0"],
+            "Lightning refuses this combination",
+        ),
+        (
+            [
+                "--config",
+                "softmax",
+                "--trainer.val_check_interval",
+                "20",
+                "--trainer.limit_val_batches",
+                "1.0",
+            ],
             "val_check_interval 20 is more than the 13 steps of an epoch",
         ),
     ],
@@ -373,17 +590,26 @@ def test_a_plug_in_ships_no_recipe_and_says_what_to_type_instead(refused, monkey
 def test_damaged_data_is_refused_by_the_name_of_the_file(refused, here, damage):
     folder = here / "mnist"
     folder.mkdir()
-    for name, header in (("train-images-idx3-ubyte", 2051), ("train-labels-idx1-ubyte", 2049)):
+    for name, header in (
+        ("train-images-idx3-ubyte", 2051),
+        ("train-labels-idx1-ubyte", 2049),
+    ):
         for file in (name, name.replace("train", "t10k")):
             sound = header.to_bytes(4, "big") + (12).to_bytes(4, "big")
-            sound += (28).to_bytes(4, "big") * 2 + bytes(12 * 784) if header == 2051 else bytes(12)
+            sound += (
+                (28).to_bytes(4, "big") * 2 + bytes(12 * 784)
+                if header == 2051
+                else bytes(12)
+            )
             (folder / f"{file}.gz").write_bytes(gzip.compress(sound))
     bad = folder / "t10k-labels-idx1-ubyte.gz"
     if damage == "missing":
         bad.unlink()
     else:
         bad.write_bytes(b"<html>" if damage == "not gzip" else bad.read_bytes()[:-12])
-    line = refused("fit", "--config", "softmax", "--data.source", "mnist", "--data.dir", folder)
+    line = refused(
+        "fit", "--config", "softmax", "--data.source", "mnist", "--data.dir", folder
+    )
     assert "t10k-labels-idx1-ubyte" in line
 
 
@@ -394,7 +620,9 @@ def test_no_data_directory_is_refused(refused):
 
 
 def test_a_bug_is_not_taken_for_a_users_mistake(run, monkeypatch):
-    monkeypatch.setattr("mnistport.training.module.Classifier.training_step", lambda *a: [][0])
+    monkeypatch.setattr(
+        "mnistport.training.module.Classifier.training_step", lambda *a: [][0]
+    )
     with pytest.raises(IndexError):
         run("fit", "--config", "softmax", *PLAIN, "--trainer.max_steps", 1)
 
@@ -406,7 +634,14 @@ def test_an_error_is_one_line_whatever_went_into_it():
 # In a process of its own ----------------------------------------------------------------------------------------------
 
 COMMANDS = {
-    "whole": ["softmax", *QUIET, "--trainer.max_steps", "20", "--trainer.log_every_n_steps", "10"],
+    "whole": [
+        "softmax",
+        *QUIET,
+        "--trainer.max_steps",
+        "20",
+        "--trainer.log_every_n_steps",
+        "10",
+    ],
     "refused": ["sotfmax"],
 }
 
@@ -420,7 +655,10 @@ def done(tmp_path_factory):
         command = [sys.executable, "-m", "mnistport", "fit", "--config", *words]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started[name] = subprocess.Popen(command, cwd=folder, env=environment, **pipes), folder
+        started[name] = (
+            subprocess.Popen(command, cwd=folder, env=environment, **pipes),
+            folder,
+        )
     ended = {}
     for name, (process, folder) in started.items():
         out, err = process.communicate()
@@ -432,7 +670,13 @@ def test_a_whole_command_trains_logs_and_says_nothing_it_need_not(done):
     status, out, err, folder = done["whole"]
     assert status == 0, err
     assert re.search(r"^0\.\d+  \[data: digits\]$", out, re.MULTILINE)
-    for noise in ("Warning", "deprecated", "Tip: For seamless", "args parameter", "Traceback"):
+    for noise in (
+        "Warning",
+        "deprecated",
+        "Tip: For seamless",
+        "args parameter",
+        "Traceback",
+    ):
         assert noise not in err
     assert list((folder / "lightning_logs/version_0").glob("events.*"))
     assert list((folder / "lightning_logs/version_0/checkpoints").glob("*.ckpt"))
@@ -448,6 +692,8 @@ def test_a_refused_command_shows_no_traceback_and_leaves_nothing(done):
     status, out, err, folder = done["refused"]
     assert (status, out) == (2, "")
     assert "Traceback" not in err
-    assert err.startswith("mnistport: no network is called 'sotfmax'; did you mean 'softmax'?")
+    assert err.startswith(
+        "mnistport: no network is called 'sotfmax'; did you mean 'softmax'?"
+    )
     assert err.count("\n") == 1
     assert not tree(folder)

@@ -16,7 +16,9 @@ every_network = pytest.mark.parametrize("name", networks.BUILT_IN)
 
 
 def test_there_is_a_file_for_each_network_and_no_other():
-    assert {path.name for path in CONFIGS.iterdir()} == {f"{name}.yaml" for name in networks.BUILT_IN}
+    assert {path.name for path in CONFIGS.iterdir()} == {
+        f"{name}.yaml" for name in networks.BUILT_IN
+    }
 
 
 @every_network
@@ -24,8 +26,12 @@ def test_it_trains_its_network_for_the_tutorials_steps_or_epochs(name):
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     recipe = networks.get(name).recipe
     assert config["model"]["network"] == name
-    assert config["trainer"].get("max_steps", -1) == (recipe.steps if recipe.steps is not None else -1)
-    assert config["trainer"]["max_epochs"] == (recipe.epochs if recipe.epochs is not None else -1)
+    assert config["trainer"].get("max_steps", -1) == (
+        recipe.steps if recipe.steps is not None else -1
+    )
+    assert config["trainer"]["max_epochs"] == (
+        recipe.epochs if recipe.epochs is not None else -1
+    )
     assert config["trainer"]["limit_val_batches"] == 0
     assert config["data"] == {"source": "auto"}
     assert config["seed_everything"] == 0
@@ -51,7 +57,9 @@ def test_lightning_understands_it(name, capsys):
 
 
 def test_the_wheel_carries_them():
-    data = tomllib.loads(PROJECT.read_text())["tool"]["setuptools"]["package-data"]["mnistport"]
+    data = tomllib.loads(PROJECT.read_text())["tool"]["setuptools"]["package-data"][
+        "mnistport"
+    ]
     carried = {path for pattern in data for path in CONFIGS.parent.glob(pattern)}
     assert set(CONFIGS.iterdir()) <= carried
     assert CONFIGS.parent / "py.typed" in carried

@@ -19,7 +19,14 @@ def net() -> nn.Sequential:
     return nn.Sequential(Dropout(0.5), nn.Identity(), Dropout(0.8))
 
 
-def drawn(step: int, number: int, shape: tuple[int, ...], *, seed: int = 0, share: slice = slice(None)) -> torch.Tensor:
+def drawn(
+    step: int,
+    number: int,
+    shape: tuple[int, ...],
+    *,
+    seed: int = 0,
+    share: slice = slice(None),
+) -> torch.Tensor:
     """What a fresh engine draws for one layer at one step."""
     module = net()
     draws = KeyedDraws(module, seed, BATCH, share)
@@ -79,27 +86,46 @@ def test_a_float64_run_drops_what_a_float32_run_drops(shape):
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])
 def test_the_shares_of_all_ranks_are_the_global_draw(shape, world_size):
     shares = [rank_share(BATCH, rank, world_size) for rank in range(world_size)]
-    assert torch.equal(torch.cat([drawn(3, 1, shape, share=share) for share in shares]), drawn(3, 1, shape))
+    assert torch.equal(
+        torch.cat([drawn(3, 1, shape, share=share) for share in shares]),
+        drawn(3, 1, shape),
+    )
 
 
 def test_an_image_is_drawn_in_tensorflows_order_of_axes():
     """The same stream of numbers fills rows, columns, channels; here channels are the second axis."""
     numbers = drawn(0, 0, (3, 5, 7))
-    stream = split_mix(scattered_positions(range(BATCH), 53, torch.device("cpu")), mix(0, 0, 0))
+    stream = split_mix(
+        scattered_positions(range(BATCH), 53, torch.device("cpu")), mix(0, 0, 0)
+    )
     assert torch.equal(numbers.permute(0, 2, 3, 1).reshape(BATCH, -1), stream[:, :105])
 
 
 def test_the_stream_is_split_mix_64():
     """The numbers its authors' program gives for seed 1234567, in halves of 24 bits."""
-    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
-    halves = [(half >> 8) * 2.0**-24 for word in known for half in (word & 0xFFFFFFFF, word >> 32)]
+    known = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    halves = [
+        (half >> 8) * 2.0**-24
+        for word in known
+        for half in (word & 0xFFFFFFFF, word >> 32)
+    ]
     numbers = split_mix(scattered_positions(range(6), 1, torch.device("cpu")), 1234567)
-    assert numbers.flatten().tolist()[2:] == halves  # position 0 is the seed itself, which that program skips
+    assert (
+        numbers.flatten().tolist()[2:] == halves
+    )  # position 0 is the seed itself, which that program skips
 
 
 def test_the_numbers_are_uniform_and_unrelated():
     """Kolmogorov-Smirnov; and no correlation between steps, layers, seeds, images or neighbouring units."""
-    numbers = torch.stack([drawn(step, number, (2_001,), seed=seed) for seed, step, number in KEYS]).double()
+    numbers = torch.stack(
+        [drawn(step, number, (2_001,), seed=seed) for seed, step, number in KEYS]
+    ).double()
     ordered = numbers.flatten().sort().values
     count = ordered.numel()
     distance = (ordered - torch.arange(1, count + 1) / count).abs().max()
@@ -124,7 +150,12 @@ def test_release_gives_the_layers_back_their_own_generator():
 
 
 def test_keys_scatter():
-    keys = {mix(seed, step, layer) for seed in range(20) for step in range(200) for layer in range(4)}
+    keys = {
+        mix(seed, step, layer)
+        for seed in range(20)
+        for step in range(200)
+        for layer in range(4)
+    }
     assert len(keys) == 20 * 200 * 4
     assert all(0 <= key < 2**63 for key in keys)
     ones = sum(key.bit_count() for key in keys) / len(keys)

@@ -30,8 +30,19 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), "-c", "user.name=nobody", "-c", "user.email=nobody@example.org", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=nobody",
+        "-c",
+        "user.email=nobody@example.org",
+        *words,
+    ]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_the_commit_is_told_and_whether_files_differ_from_it(checkout: Path) -> None:
@@ -49,7 +60,9 @@ def test_the_commit_is_told_and_whether_files_differ_from_it(checkout: Path) -> 
     assert environment.commit() == f"{head[:12]}-dirty"
 
 
-def test_without_git_no_commit_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_no_commit_is_told(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     git(checkout, "init")
     monkeypatch.setenv("PATH", "")
     assert environment.commit() is None
@@ -68,12 +81,16 @@ def test_a_repository_that_is_not_the_packages_own_is_not_named(
     (inner / ".git").mkdir()
     (inner / "mnistport" / "environment.py").write_text("")
     git(checkout, "add", ".")
-    monkeypatch.setattr(environment, "__file__", str(inner / "mnistport" / "environment.py"))
+    monkeypatch.setattr(
+        environment, "__file__", str(inner / "mnistport" / "environment.py")
+    )
     assert environment.commit() is None, "an outer repository's commit"
 
 
 def test_a_worktrees_commit_is_its_own(
-    checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    checkout: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     git(checkout, "init")
     git(checkout, "add", ".")
@@ -81,11 +98,17 @@ def test_a_worktrees_commit_is_its_own(
     other = tmp_path_factory.mktemp("worktree") / "tree"
     git(checkout, "worktree", "add", str(other))
     git(other, "commit", "--allow-empty", "-m", "two")
-    monkeypatch.setattr(environment, "__file__", str(other / "mnistport" / "environment.py"))
+    monkeypatch.setattr(
+        environment, "__file__", str(other / "mnistport" / "environment.py")
+    )
     monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
     found = environment.commit()
     monkeypatch.delenv("GIT_DIR")
-    assert found == git(other, "rev-parse", "HEAD")[:12] != git(checkout, "rev-parse", "HEAD")[:12]
+    assert (
+        found
+        == git(other, "rev-parse", "HEAD")[:12]
+        != git(checkout, "rev-parse", "HEAD")[:12]
+    )
 
 
 def test_versions_processor_and_cores_are_told() -> None:
@@ -139,7 +162,9 @@ subprocess.run(["true"])
 
 def test_importing_it_starts_no_process() -> None:
     """The script's last line does start one, which shows that the script would notice."""
-    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], capture_output=True, text=True, cwd=ROOT
+    )
     assert done.stdout == "imported\n", done.stderr
     assert done.returncode == 1
     assert "subprocess.Popen" in done.stderr
@@ -147,6 +172,16 @@ def test_importing_it_starts_no_process() -> None:
 
 def test_importing_it_imports_neither_torch_nor_the_kernels() -> None:
     script = "import sys, mnistport.environment; print(sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    modules = [module for module in ast.literal_eval(done.stdout) if module.startswith(("mnistport", "torch", "numpy"))]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    modules = [
+        module
+        for module in ast.literal_eval(done.stdout)
+        if module.startswith(("mnistport", "torch", "numpy"))
+    ]
     assert modules == ["mnistport", "mnistport.environment"]

@@ -18,7 +18,9 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def closed_folder():
     """A folder that this process may list, but not write into."""
-    with tempfile.TemporaryDirectory() as name:  # other users cannot enter the folder that holds tmp_path
+    with (
+        tempfile.TemporaryDirectory() as name
+    ):  # other users cannot enter the folder that holds tmp_path
         folder = Path(name)
         folder.chmod(0o555)
         user = os.geteuid()
@@ -57,7 +59,9 @@ def test_an_existing_file_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("written", [True, False])
-def test_after_a_failure_the_old_file_stays_and_nothing_is_left_over(tmp_path, error, written):
+def test_after_a_failure_the_old_file_stays_and_nothing_is_left_over(
+    tmp_path, error, written
+):
     file = tmp_path / "result.json"
     file.write_text("old")
 
@@ -81,7 +85,9 @@ def test_an_error_of_the_system_is_told_in_a_line(tmp_path, monkeypatch, step):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, step, refuse)
-    with pytest.raises(UserError, match=r"result.json: could not be written \(No space left on device\)"):
+    with pytest.raises(
+        UserError, match=r"result.json: could not be written \(No space left on device\)"
+    ):
         files.write_whole(file, "new")
     monkeypatch.undo()
     assert file.read_text() == "old"
@@ -98,8 +104,12 @@ def test_an_error_of_the_writer_is_told_as_well(tmp_path):
 def test_the_data_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(files.os, "fsync", lambda number: calls.append("fsync") or fsync(number))
-    monkeypatch.setattr(files.os, "replace", lambda old, new: calls.append("replace") or replace(old, new))
+    monkeypatch.setattr(
+        files.os, "fsync", lambda number: calls.append("fsync") or fsync(number)
+    )
+    monkeypatch.setattr(
+        files.os, "replace", lambda old, new: calls.append("replace") or replace(old, new)
+    )
     files.write_whole(tmp_path / "x", "text")
     assert calls == ["fsync", "replace"]
 
@@ -139,13 +149,19 @@ def test_places_that_cannot_be_written_are_told(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no user to become")
 def test_an_unwritable_folder_is_told(closed_folder):
-    with pytest.raises(UserError, match=r"result.json: could not be written \(Permission denied\)"):
+    with pytest.raises(
+        UserError, match=r"result.json: could not be written \(Permission denied\)"
+    ):
         files.write_whole(closed_folder / "result.json", "new")
     with pytest.raises(UserError, match=r"deeper/result.json: could not be written"):
         files.write_whole(closed_folder / "deeper" / "result.json", "new")
-    with pytest.raises(UserError, match=r"--json .*: cannot be written there \(Permission denied\)"):
+    with pytest.raises(
+        UserError, match=r"--json .*: cannot be written there \(Permission denied\)"
+    ):
         files.refuse_unwritable_file("--json", closed_folder / "result.json")
-    with pytest.raises(UserError, match=r"--out .*: cannot be written there \(Permission denied\)"):
+    with pytest.raises(
+        UserError, match=r"--out .*: cannot be written there \(Permission denied\)"
+    ):
         files.refuse_unwritable_folder("--out", closed_folder / "a" / "b")
     assert names(closed_folder) == []
 

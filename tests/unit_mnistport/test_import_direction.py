@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TENSORFLOW = {"tensorflow", "tf_keras", "keras"}
-MODULES = sorted(path for package in ("mnistport", "parity") for path in (ROOT / package).rglob("*.py"))
+MODULES = sorted(
+    path for package in ("mnistport", "parity") for path in (ROOT / package).rglob("*.py")
+)
 
 
 def imported(source: str) -> set[str]:
@@ -20,9 +22,19 @@ def imported(source: str) -> set[str]:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.split(".")[0])
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if function in ("import_module", "__import__", "find_spec") and isinstance(node.args[0].value, str):
+        elif (
+            isinstance(node, ast.Call)
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            function = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", "")
+            )
+            if function in ("import_module", "__import__", "find_spec") and isinstance(
+                node.args[0].value, str
+            ):
                 found.add(node.args[0].value.split(".")[0])
     return found
 
@@ -47,7 +59,9 @@ def test_an_import_from_beside_is_none_from_outside():
 
 
 def test_both_packages_are_looked_at():
-    assert {"mnistport", "parity"} == {path.relative_to(ROOT).parts[0] for path in MODULES}
+    assert {"mnistport", "parity"} == {
+        path.relative_to(ROOT).parts[0] for path in MODULES
+    }
     assert len(MODULES) > 50
 
 
@@ -89,7 +103,13 @@ print(len(names))
 
 
 def test_everything_in_mnistport_imports_where_tensorflow_and_parity_cannot_be():
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
-    modules = [path for path in MODULES if path.is_relative_to(ROOT / "mnistport") and path.name != "__main__.py"]
+    modules = [
+        path
+        for path in MODULES
+        if path.is_relative_to(ROOT / "mnistport") and path.name != "__main__.py"
+    ]
     assert int(done.stdout) == len(modules) - 1, "all but mnistport itself and __main__"

@@ -24,18 +24,26 @@ from mnistport.layers import (
 )
 
 
-def tensorflow_windows(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
+def tensorflow_windows(
+    size: int, kernel: int, stride: int, padding: str
+) -> tuple[int, int]:
     """Number of windows and first row, as TF documents SAME and VALID."""
     if padding == "VALID":
         return math.ceil((size - kernel + 1) / stride), 0
-    missing = max(kernel - stride, 0) if size % stride == 0 else max(kernel - size % stride, 0)
+    missing = (
+        max(kernel - stride, 0) if size % stride == 0 else max(kernel - size % stride, 0)
+    )
     return math.ceil(size / stride), -(missing // 2)
 
 
-def naive_convolution(image: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int, padding: str) -> np.ndarray:
+def naive_convolution(
+    image: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int, padding: str
+) -> np.ndarray:
     """TF's convolution written out: image [N, H, W, C], kernel [rows, columns, C, filters] -> [N, H', W', filters]."""
     rows, row0 = tensorflow_windows(image.shape[1], kernel.shape[0], stride, padding)
-    columns, column0 = tensorflow_windows(image.shape[2], kernel.shape[1], stride, padding)
+    columns, column0 = tensorflow_windows(
+        image.shape[2], kernel.shape[1], stride, padding
+    )
     out = np.tile(bias, (len(image), rows, columns, 1)).astype(np.float64)
     for r, c, i, j in np.ndindex(rows, columns, *kernel.shape[:2]):
         y, x = row0 + r * stride + i, column0 + c * stride + j
@@ -62,13 +70,20 @@ def test_same_padding_is_tensorflows_for_every_size_kernel_and_stride():
 @pytest.mark.parametrize(("height", "width"), [(7, 8), (6, 5)])
 def test_convolution_is_tensorflows(kernel, stride, padding, height, width):
     rng = np.random.default_rng(kernel * 10 + stride)
-    image, weight = rng.standard_normal((2, height, width, 3)), rng.standard_normal((kernel, kernel, 3, 4))
+    image, weight = (
+        rng.standard_normal((2, height, width, 3)),
+        rng.standard_normal((kernel, kernel, 3, 4)),
+    )
     bias = rng.standard_normal(4)
     layer = Conv2d(3, 4, kernel, stride=stride, padding=padding).double()
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight.transpose(3, 2, 0, 1)))
         layer.bias.copy_(torch.from_numpy(bias))
-        ours = layer(torch.from_numpy(image.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+        ours = (
+            layer(torch.from_numpy(image.transpose(0, 3, 1, 2)))
+            .numpy()
+            .transpose(0, 2, 3, 1)
+        )
     theirs = naive_convolution(image, weight, bias, stride, padding)
     assert ours.shape == theirs.shape
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13)
@@ -78,9 +93,13 @@ def test_convolution_without_bias_has_none():
     assert Conv2d(1, 2, 3, bias=False).bias is None
 
 
-@pytest.mark.parametrize(("size", "same", "valid"), [(28, 14, 14), (14, 7, 7), (7, 4, 3), (1, 1, 0)])
+@pytest.mark.parametrize(
+    ("size", "same", "valid"), [(28, 14, 14), (14, 7, 7), (7, 4, 3), (1, 1, 0)]
+)
 def test_pooling_keeps_a_half_row_under_same_and_drops_it_under_valid(size, same, valid):
-    image = -torch.rand(2, 3, size, size) - 1  # all negative: a zero that was padded on would win
+    image = (
+        -torch.rand(2, 3, size, size) - 1
+    )  # all negative: a zero that was padded on would win
     pooled = MaxPool("SAME")(image)
     assert pooled.shape == (2, 3, same, same)
     assert (pooled < 0).all()
@@ -101,7 +120,9 @@ def images_full_of_ties(seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_relu_after_pooling_is_relu_before_pooling_in_value_and_gradient(padding, channels_last):
+def test_relu_after_pooling_is_relu_before_pooling_in_value_and_gradient(
+    padding, channels_last
+):
     for seed in range(10):
         image = images_full_of_ties(seed)
         if channels_last:
@@ -110,7 +131,11 @@ def test_relu_after_pooling_is_relu_before_pooling_in_value_and_gradient(padding
         pooled = ReluMaxPool(padding)(ours)
         expected = MaxPool(padding)(torch.relu(theirs))
         assert torch.equal(pooled, expected)
-        upstream = torch.rand(pooled.shape, dtype=pooled.dtype, generator=torch.Generator().manual_seed(seed))
+        upstream = torch.rand(
+            pooled.shape,
+            dtype=pooled.dtype,
+            generator=torch.Generator().manual_seed(seed),
+        )
         pooled.backward(upstream)
         expected.backward(upstream)
         assert torch.equal(ours.grad, theirs.grad)
@@ -142,7 +167,10 @@ def test_as_image_is_in_reading_order_and_refuses_anything_but_784_columns():
     assert as_image(pixels).shape == (2, 1, 28, 28)
     assert as_image(pixels)[1, 0, 3, 5] == 784 + 3 * 28 + 5
     for wrong in (torch.zeros(2, 783), torch.zeros(2, 28, 28), torch.zeros(784)):
-        with pytest.raises(ValueError, match=r"expected pixels of shape \[N, 784\].*got \[" + str(wrong.shape[0])):
+        with pytest.raises(
+            ValueError,
+            match=r"expected pixels of shape \[N, 784\].*got \[" + str(wrong.shape[0]),
+        ):
             as_image(wrong)
 
 
@@ -150,7 +178,9 @@ def test_dropout_keeps_where_the_draw_reaches_the_drop_rate_and_scales_by_float3
     dropout = Dropout(keep_prob=0.7).train()
     rate = 1.0 - float32(0.7)
     below = float(np.nextafter(np.float64(rate), 0))
-    dropout.draw = lambda unit: torch.tensor([[0.0, below, rate, 0.999999]], dtype=torch.float64)
+    dropout.draw = lambda unit: torch.tensor(
+        [[0.0, below, rate, 0.999999]], dtype=torch.float64
+    )
     unit = torch.full((1, 4), 3.0, dtype=torch.float64)
     assert dropout(unit).tolist() == [[0.0, 0.0, 3.0 / float32(0.7), 3.0 / float32(0.7)]]
     assert float32(0.7) != 0.7
@@ -190,7 +220,9 @@ def test_cross_entropy_of_each_image_in_nats():
 
 
 def test_cross_entropy_by_hand_is_the_stable_one_where_no_probability_is_zero():
-    logits = torch.randn(50, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(
+        50, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     label = torch.arange(50) % 10
     by_hand = cross_entropy_by_hand(torch.softmax(logits, 1), label)
     torch.testing.assert_close(by_hand, cross_entropy(logits, label), rtol=1e-14, atol=0)
@@ -220,7 +252,9 @@ def test_truncated_normal_ends_at_two_deviations_and_has_the_deviation_that_leav
     assert weight.std().item() / 0.05 == pytest.approx(0.8796, abs=0.004)
 
 
-@pytest.mark.parametrize(("shape", "fans"), [((256, 2304), 256 + 2304), ((64, 32, 3, 3), 9 * (32 + 64))])
+@pytest.mark.parametrize(
+    ("shape", "fans"), [((256, 2304), 256 + 2304), ((64, 32, 3, 3), 9 * (32 + 64))]
+)
 def test_glorot_uniform_reaches_its_limit_and_no_further(shape, fans):
     torch.manual_seed(0)
     weight = torch.empty(shape)
@@ -239,5 +273,7 @@ def test_relu_max_pool_is_not_merely_max_pool():
 def test_draws_of_another_shape_are_refused():
     dropout = Dropout(0.5)
     dropout.draw = lambda unit: torch.rand(3, 5)
-    with pytest.raises(RuntimeError, match=r"\[3, 5\] numbers for a unit of shape \[3, 4\]"):
+    with pytest.raises(
+        RuntimeError, match=r"\[3, 5\] numbers for a unit of shape \[3, 4\]"
+    ):
         dropout(torch.ones(3, 4))

@@ -40,7 +40,11 @@ PARAMETERS = {
         "fc2.bias": (10,),
     },
     "three_minute_adam": {**CONV_3X3, "fc1.weight": (256, 3136), "fc2.weight": (10, 256)},
-    "three_minute_rmsprop": {**CONV_3X3, "fc1.weight": (256, 3136), "fc2.weight": (10, 256)},
+    "three_minute_rmsprop": {
+        **CONV_3X3,
+        "fc1.weight": (256, 3136),
+        "fc2.weight": (10, 256),
+    },
     "three_minute_layers": {
         **CONV_3X3,
         "conv1.bias": (32,),
@@ -96,7 +100,9 @@ def seeded(network: Network, seed: int = 0, **options: object) -> nn.Module:
     return network.module(**options)
 
 
-_made = functools.cache(seeded)  # drawing deep's three million truncated weights takes a second
+_made = functools.cache(
+    seeded
+)  # drawing deep's three million truncated weights takes a second
 
 
 def ready(network: Network) -> nn.Module:
@@ -117,7 +123,10 @@ def take_a_step(network: Network, module: nn.Module) -> tuple[float, float]:
     before = network.loss(module(images), labels).mean()
     module.train()
     network.loss(module(images), labels).mean().backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in module.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.isfinite().all()
+        for weight in module.parameters()
+    )
     optimizer.step()
     module.eval()
     return before.item(), network.loss(module(images), labels).mean().item()
@@ -136,7 +145,9 @@ def test_the_record_carries_the_name_it_is_registered_under(network):
 
 @each_network
 def test_parameters_have_the_shapes_of_the_tutorial(network):
-    assert {name: tuple(w.shape) for name, w in ready(network).named_parameters()} == PARAMETERS[network.name]
+    assert {
+        name: tuple(w.shape) for name, w in ready(network).named_parameters()
+    } == PARAMETERS[network.name]
     assert not list(ready(network).buffers())
 
 
@@ -152,7 +163,9 @@ def test_784_pixels_become_ten_finite_scores(network):
 def test_only_the_beginners_network_gives_probabilities():
     for network in ALL:
         sums = ready(network)(pixels()).sum(1)
-        assert torch.allclose(sums, torch.ones(4)) == (network.name == "softmax_beginners")
+        assert torch.allclose(sums, torch.ones(4)) == (
+            network.name == "softmax_beginners"
+        )
 
 
 @each_network
@@ -175,7 +188,9 @@ def test_initial_weights_follow_the_tutorials_distribution(network):
         fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
         deviation = math.sqrt(2 / (fan_in + fan_out)) if std == "glorot" else std
         # six standard errors of a deviation
-        assert weight.std().item() == pytest.approx(deviation, rel=6 / math.sqrt(2 * weight.numel())), name
+        assert weight.std().item() == pytest.approx(
+            deviation, rel=6 / math.sqrt(2 * weight.numel())
+        ), name
         assert abs(weight.mean().item()) < 6 * deviation / math.sqrt(weight.numel()), name
         assert weight.abs().max() <= reach * deviation * (1 + 1e-5), name
         if math.isinf(reach) and weight.numel() > 10_000:
@@ -188,7 +203,9 @@ def test_the_seed_alone_decides_the_initial_weights(network):
     assert all(torch.equal(one[key], again[key]) for key in one)
     other = _made(network, 1).state_dict()
     if INITIAL[network.name][0] != 0.0:
-        assert not any(torch.equal(one[key], other[key]) for key in one if key.endswith("weight"))
+        assert not any(
+            torch.equal(one[key], other[key]) for key in one if key.endswith("weight")
+        )
 
 
 @each_network
@@ -207,7 +224,12 @@ def test_evaluation_draws_nothing_and_training_does_where_the_tutorial_drops(net
     module = ready(network)
     assert torch.equal(module(pixels()), module(pixels()))
     module.train()
-    drops = network.name in ("deep", "three_minute_adam", "three_minute_rmsprop", "convnet")
+    drops = network.name in (
+        "deep",
+        "three_minute_adam",
+        "three_minute_rmsprop",
+        "convnet",
+    )
     assert torch.equal(module(pixels()), module(pixels())) != drops
 
 
@@ -225,14 +247,24 @@ def test_evaluation_draws_nothing_and_training_does_where_the_tutorial_drops(net
     ],
 )
 def test_dropouts_keep_what_the_tutorial_keeps(name, keep_probs):
-    dropouts = [layer for layer in ready(networks.get(name)).modules() if isinstance(layer, Dropout)]
+    dropouts = [
+        layer
+        for layer in ready(networks.get(name)).modules()
+        if isinstance(layer, Dropout)
+    ]
     assert [layer.keep_prob for layer in dropouts] == pytest.approx(keep_probs, rel=1e-6)
 
 
 def test_the_dropout_of_tf_layers_acts_only_where_asked_for():
     network = networks.get("three_minute_layers")
-    dropouts = [layer for layer in network.module(intended_dropout=True).modules() if isinstance(layer, Dropout)]
-    assert [layer.keep_prob for layer in dropouts] == pytest.approx([0.3, 0.3, 0.5], rel=1e-6)
+    dropouts = [
+        layer
+        for layer in network.module(intended_dropout=True).modules()
+        if isinstance(layer, Dropout)
+    ]
+    assert [layer.keep_prob for layer in dropouts] == pytest.approx(
+        [0.3, 0.3, 0.5], rel=1e-6
+    )
     intended = seeded(network, intended_dropout=True).train()
     assert not torch.equal(intended(pixels()), intended(pixels()))
     assert torch.equal(intended.eval()(pixels()), ready(network)(pixels()))
@@ -256,8 +288,15 @@ def test_the_exercises_of_hvass_are_not_the_tutorial():
     """Each option changes the function; `activation_first` alone does not: ReLU and max-pooling commute."""
     plain = ready(networks.get("hvass"))
     with torch.no_grad():
-        list(plain.parameters())[-1].sub_(plain(pixels()).mean(0))  # some scores are negative, for `last_relu`
-    same_shapes = [{"pooling": "average"}, {"activation": "sigmoid"}, {"pooling": "stride"}, {"last_relu": True}]
+        list(plain.parameters())[-1].sub_(
+            plain(pixels()).mean(0)
+        )  # some scores are negative, for `last_relu`
+    same_shapes = [
+        {"pooling": "average"},
+        {"activation": "sigmoid"},
+        {"pooling": "stride"},
+        {"last_relu": True},
+    ]
     images = pixels()
     for options in same_shapes:
         other = seeded(networks.get("hvass"), **options).eval()

@@ -16,7 +16,11 @@ def plugged(monkeypatch):
 
     def plug(*pairs: tuple[str, str]) -> None:
         entries = [EntryPoint(name, value, networks.GROUP) for name, value in pairs]
-        monkeypatch.setattr(networks, "entry_points", lambda *, group: entries if group == networks.GROUP else [])
+        monkeypatch.setattr(
+            networks,
+            "entry_points",
+            lambda *, group: entries if group == networks.GROUP else [],
+        )
         networks.plug_ins.cache_clear()
 
     yield plug
@@ -34,16 +38,23 @@ def test_the_eight_tutorials_are_there_in_order():
     assert list(networks.names())[:8] == expected.split()
 
 
-@pytest.mark.parametrize(("wrong", "nearest"), [("depe", "deep"), ("softmx", "softmax"), ("conv_net", "convnet")])
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("depe", "deep"), ("softmx", "softmax"), ("conv_net", "convnet")],
+)
 def test_an_unknown_name_is_answered_with_the_nearest_and_all(wrong, nearest):
     with pytest.raises(UserError) as caught:
         networks.get(wrong)
-    assert str(caught.value).startswith(f"no network is called {wrong!r}; did you mean {nearest!r}? Known: ")
+    assert str(caught.value).startswith(
+        f"no network is called {wrong!r}; did you mean {nearest!r}? Known: "
+    )
     assert all(name in str(caught.value) for name in networks.BUILT_IN)
 
 
 def test_a_name_near_nothing_is_answered_without_a_guess():
-    with pytest.raises(UserError, match=r"^no network is called 'zzz'\. Known: softmax_beginners, "):
+    with pytest.raises(
+        UserError, match=r"^no network is called 'zzz'\. Known: softmax_beginners, "
+    ):
         networks.get("zzz")
 
 
@@ -71,7 +82,9 @@ def test_a_plug_in_is_listed_last_and_loaded_by_name(plugged, monkeypatch, tmp_p
         ),
     ],
 )
-def test_what_is_no_network_or_bears_another_name_is_refused(plugged, monkeypatch, tmp_path, text, said):
+def test_what_is_no_network_or_bears_another_name_is_refused(
+    plugged, monkeypatch, tmp_path, text, said
+):
     write_module(monkeypatch, tmp_path, "odd_port", text)
     plugged(("odd", "odd_port:NETWORK"))
     with pytest.raises(UserError, match=said):
@@ -86,13 +99,25 @@ def test_listing_imports_no_plug_in(plugged):
 @pytest.mark.parametrize(
     ("first", "second", "both"),
     [
-        (("theirs", "one:NETWORK"), ("theirs", "two:NETWORK"), ("one:NETWORK", "two:NETWORK")),
-        (("other", "one:NETWORK"), ("deep", "two:NETWORK"), ("mnistport.networks.deep", "two:NETWORK")),
+        (
+            ("theirs", "one:NETWORK"),
+            ("theirs", "two:NETWORK"),
+            ("one:NETWORK", "two:NETWORK"),
+        ),
+        (
+            ("other", "one:NETWORK"),
+            ("deep", "two:NETWORK"),
+            ("mnistport.networks.deep", "two:NETWORK"),
+        ),
     ],
 )
-def test_one_name_from_two_places_is_an_error_that_names_both(plugged, first, second, both):
+def test_one_name_from_two_places_is_an_error_that_names_both(
+    plugged, first, second, both
+):
     plugged(first, second)
-    with pytest.raises(UserError, match=f"two networks are called {second[0]!r}") as caught:
+    with pytest.raises(
+        UserError, match=f"two networks are called {second[0]!r}"
+    ) as caught:
         networks.names()
     assert all(place in str(caught.value) for place in both)
 
@@ -102,8 +127,15 @@ def test_the_same_entry_point_found_twice_is_one_network(plugged):
     assert networks.names().count("theirs") == 1
 
 
-def test_a_plug_in_that_fails_to_import_shows_its_own_error(plugged, monkeypatch, tmp_path):
-    write_module(monkeypatch, tmp_path, "broken_port", "raise ZeroDivisionError('in their own code')\n")
+def test_a_plug_in_that_fails_to_import_shows_its_own_error(
+    plugged, monkeypatch, tmp_path
+):
+    write_module(
+        monkeypatch,
+        tmp_path,
+        "broken_port",
+        "raise ZeroDivisionError('in their own code')\n",
+    )
     plugged(("broken", "broken_port:NETWORK"))
     with pytest.raises(ZeroDivisionError, match="in their own code"):
         networks.get("broken")

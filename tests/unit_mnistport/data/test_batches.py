@@ -6,7 +6,13 @@ import time
 import numpy as np
 import pytest
 
-from mnistport.data.batches import BatchStream, NextBatch, RandomBatch, Sequential, rank_share
+from mnistport.data.batches import (
+    BatchStream,
+    NextBatch,
+    RandomBatch,
+    Sequential,
+    rank_share,
+)
 from mnistport.errors import UserError
 
 STREAMS = [NextBatch, RandomBatch, Sequential]
@@ -48,7 +54,8 @@ def global_seed():
 
 
 @pytest.mark.parametrize(
-    ("num_images", "size"), [(55000, 50), (55000, 64), (55000, 100), (55000, 128), (1375, 99), (5, 5)]
+    ("num_images", "size"),
+    [(55000, 50), (55000, 64), (55000, 100), (55000, 128), (1375, 99), (5, 5)],
 )
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_next_batch_is_tensorflows(global_seed, num_images, size, seed):
@@ -66,7 +73,9 @@ def test_next_batch_is_tensorflows(global_seed, num_images, size, seed):
 def test_next_batch_drops_no_image_and_straddles_epochs(size):
     stream = NextBatch(55000, size, 3)
     row = stream.indices(0, 3 * 55000 // size + 1).ravel()[: 3 * 55000].reshape(3, 55000)
-    np.testing.assert_array_equal(np.sort(row), np.broadcast_to(np.arange(55000), (3, 55000)))
+    np.testing.assert_array_equal(
+        np.sort(row), np.broadcast_to(np.arange(55000), (3, 55000))
+    )
     assert not np.array_equal(row[0], row[1])
     # Permutations accumulate: the second order is the first, shuffled, and not the second shuffle of arange.
     random = np.random.RandomState(3)
@@ -77,7 +86,9 @@ def test_next_batch_drops_no_image_and_straddles_epochs(size):
     assert not np.array_equal(row[1], second)
 
 
-@pytest.mark.parametrize(("num_images", "size"), [(55000, 64), (55000, 128), (65536, 64), (7, 3), (1, 1)])
+@pytest.mark.parametrize(
+    ("num_images", "size"), [(55000, 64), (55000, 128), (65536, 64), (7, 3), (1, 1)]
+)
 def test_random_batch_is_one_randint_per_step(global_seed, num_images, size):
     """The steps span more than two of the stream's chunks, so that batches across two chunks are compared."""
     num_steps = min(4000, 3 * RandomBatch.chunk_size // size)
@@ -93,19 +104,26 @@ def test_random_batch_draws_with_replacement():
 
 
 @pytest.mark.parametrize(
-    ("num_images", "size", "steps"), [(55000, 128, 429), (55000, 100, 550), (10, 4, 2), (10, 10, 1)]
+    ("num_images", "size", "steps"),
+    [(55000, 128, 429), (55000, 100, 550), (10, 4, 2), (10, 10, 1)],
 )
 def test_sequential_is_file_order_without_the_short_batch(num_images, size, steps):
     one_epoch = [list(range(k, k + size)) for k in range(0, num_images - size + 1, size)]
     stream = Sequential(num_images, size, 5)
     assert stream.steps_per_epoch == steps == len(one_epoch)
     np.testing.assert_array_equal(stream.indices(0, 3 * steps), one_epoch * 3)
-    np.testing.assert_array_equal(stream.indices(steps - 1, steps + 1), [one_epoch[-1], one_epoch[0]])
-    np.testing.assert_array_equal(Sequential(num_images, size, 6).indices(0, 9), stream.indices(0, 9))
+    np.testing.assert_array_equal(
+        stream.indices(steps - 1, steps + 1), [one_epoch[-1], one_epoch[0]]
+    )
+    np.testing.assert_array_equal(
+        Sequential(num_images, size, 6).indices(0, 9), stream.indices(0, 9)
+    )
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize(("num_images", "size"), [(97, 10), (40, 40), (3, 1), (5000, 128)])
+@pytest.mark.parametrize(
+    ("num_images", "size"), [(97, 10), (40, 40), (3, 1), (5000, 128)]
+)
 def test_indices_depend_on_nothing_but_the_steps_asked_for(stream, num_images, size):
     whole = stream(num_images, size, 4).indices(0, 1200)
     assert whole.min() >= 0
@@ -119,13 +137,19 @@ def test_indices_depend_on_nothing_but_the_steps_asked_for(stream, num_images, s
         assert ours.shape == (stop - start, size)
         np.testing.assert_array_equal(ours, whole[start:stop])
         ours[:] = -1  # the array belongs to the caller: the stream must not see this
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # the global generator has not moved
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(sought)).indices(700, 703), whole[700:703])
+    np.testing.assert_array_equal(
+        np.random.get_state()[1], state
+    )  # the global generator has not moved
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(sought)).indices(700, 703), whole[700:703]
+    )
 
 
 @pytest.mark.parametrize("stream", [NextBatch, RandomBatch])
 def test_seeds_differ(stream):
-    assert not np.array_equal(stream(500, 50, 0).indices(0, 10), stream(500, 50, 1).indices(0, 10))
+    assert not np.array_equal(
+        stream(500, 50, 0).indices(0, 10), stream(500, 50, 1).indices(0, 10)
+    )
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -148,9 +172,13 @@ def test_seeking_far_and_reading_on_are_fast(stream, size):
 def test_an_epoch_is_shuffled_once(monkeypatch):
     drawn = []
     draw = NextBatch._draw
-    monkeypatch.setattr(NextBatch, "_draw", lambda self, last: drawn.append(1) or draw(self, last))
+    monkeypatch.setattr(
+        NextBatch, "_draw", lambda self, last: drawn.append(1) or draw(self, last)
+    )
     stream = NextBatch(1000, 64, 0)
-    for step in range(80):  # a little over five epochs, each batch asked for twice as a restart or a check does
+    for step in range(
+        80
+    ):  # a little over five epochs, each batch asked for twice as a restart or a check does
         stream.indices(step, step + 1)
         stream.indices(step, step + 1)
     assert len(drawn) == 6
@@ -158,7 +186,10 @@ def test_an_epoch_is_shuffled_once(monkeypatch):
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_impossible_arguments_are_refused(stream):
-    with pytest.raises(UserError, match="batch size 101: expected 1 to 100, the number of training images"):
+    with pytest.raises(
+        UserError,
+        match="batch size 101: expected 1 to 100, the number of training images",
+    ):
         stream(100, 101, 0)
     with pytest.raises(UserError, match="batch size 0: expected 1 to 100"):
         stream(100, 0, 0)
@@ -190,7 +221,11 @@ def test_rank_shares_are_the_batch(world_size, size):
 
 
 def test_rank_share_by_example():
-    assert [rank_share(50, rank, 3) for rank in range(3)] == [slice(0, 17), slice(17, 34), slice(34, 50)]
+    assert [rank_share(50, rank, 3) for rank in range(3)] == [
+        slice(0, 17),
+        slice(17, 34),
+        slice(34, 50),
+    ]
     for size, rank, world_size in [(50, 3, 3), (50, -1, 3), (50, 0, 0), (-1, 0, 1)]:
         with pytest.raises(ValueError, match="no such share"):
             rank_share(size, rank, world_size)

@@ -25,23 +25,35 @@ FASHION_START = [9, 2, 1, 1, 6, 1, 4, 6, 5, 7, 4, 5, 7, 3, 4, 1, 2, 4, 8, 0]
 CLOSED_PORT = "http://127.0.0.1:9/"
 
 
-def write_set(folder: Path, *, packed=True, num_train=24, num_test=20, test_labels=None, seed=0) -> dict[str, bytes]:
+def write_set(
+    folder: Path, *, packed=True, num_train=24, num_test=20, test_labels=None, seed=0
+) -> dict[str, bytes]:
     """Write four small good IDX files of random pixels. Return the unpacked bytes of each."""
     random, files = np.random.RandomState(seed), {}
     for part, count in (("train", num_train), ("t10k", num_test)):
         pixels, labels = random.bytes(784 * count), random.randint(0, 10, count)
         if part == "t10k" and test_labels is not None:
             labels = np.array(test_labels)
-        files[f"{part}-images-idx3-ubyte"] = struct.pack(">IIII", 2051, count, 28, 28) + pixels
-        files[f"{part}-labels-idx1-ubyte"] = struct.pack(">II", 2049, count) + labels.astype(np.uint8).tobytes()
+        files[f"{part}-images-idx3-ubyte"] = (
+            struct.pack(">IIII", 2051, count, 28, 28) + pixels
+        )
+        files[f"{part}-labels-idx1-ubyte"] = (
+            struct.pack(">II", 2049, count) + labels.astype(np.uint8).tobytes()
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(
+            gzip.compress(content) if packed else content
+        )
     return files
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p): (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +88,10 @@ def mirror(monkeypatch):
         for dataset in (datasets.MNIST, datasets.FashionMNIST):
             monkeypatch.setattr(dataset, "mirrors", [url])
             if served is not None:
-                sums = [(p.name, hashlib.md5(p.read_bytes()).hexdigest()) for p in sorted(served.iterdir())]
+                sums = [
+                    (p.name, hashlib.md5(p.read_bytes()).hexdigest())
+                    for p in sorted(served.iterdir())
+                ]
                 monkeypatch.setattr(dataset, "resources", sums)
 
     divert(CLOSED_PORT)
@@ -110,14 +125,21 @@ def refused(pattern: str, *args, **options) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "below"), [("mnist", "MNIST/raw"), ("fashion", "FashionMNIST/raw")])
+@pytest.mark.parametrize(
+    ("name", "below"), [("mnist", "MNIST/raw"), ("fashion", "FashionMNIST/raw")]
+)
 @pytest.mark.parametrize("flat", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
 def test_finds_the_four_files(folder, name, below, flat, packed):
     raw = folder if flat else folder / below
     files, before = write_set(raw, packed=packed), contents(folder)
     data = load(name, folder)
-    assert (data.name, data.origin, len(data.train), len(data.test)) == (name, str(raw), 24, 20)
+    assert (data.name, data.origin, len(data.train), len(data.test)) == (
+        name,
+        str(raw),
+        24,
+        20,
+    )
     assert data.train.images.shape == (24, 784)
     assert data.train.images.dtype == data.train.labels.dtype == np.uint8
     assert data.train.images.tobytes() == files["train-images-idx3-ubyte"][16:]
@@ -133,10 +155,14 @@ def test_the_folder_named_after_the_set_comes_before_flat_files(folder):
     assert load("fashion", folder).origin == str(folder / "FashionMNIST/raw")
     assert load("mnist", folder).origin == str(folder)
     (folder / "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
-    assert load("fashion", folder).origin == str(folder), "a complete folder comes before an incomplete one"
+    assert load("fashion", folder).origin == str(folder), (
+        "a complete folder comes before an incomplete one"
+    )
 
 
-def test_the_directory_comes_from_the_argument_then_the_environment_then_the_cache(folder, tmp_path, monkeypatch):
+def test_the_directory_comes_from_the_argument_then_the_environment_then_the_cache(
+    folder, tmp_path, monkeypatch
+):
     for name in ("data", "set", "cache/mnistport", "home/.cache/mnistport"):
         write_set(tmp_path / name)
     monkeypatch.setenv("MNISTPORT_DATA", str(tmp_path / "set"))
@@ -147,18 +173,26 @@ def test_the_directory_comes_from_the_argument_then_the_environment_then_the_cac
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert load("mnist").origin == str(tmp_path / "home/.cache/mnistport")
-    assert load("mnist", "~/.cache/mnistport").origin == str(tmp_path / "home/.cache/mnistport")
+    assert load("mnist", "~/.cache/mnistport").origin == str(
+        tmp_path / "home/.cache/mnistport"
+    )
 
 
 def test_auto_finds_mnist_in_the_cache_when_a_named_directory_has_none(folder, tmp_path):
     write_set(tmp_path / "cache/mnistport")
-    assert load("auto", folder, download=False).origin == str(tmp_path / "cache/mnistport")
+    assert load("auto", folder, download=False).origin == str(
+        tmp_path / "cache/mnistport"
+    )
 
 
 @pytest.mark.parametrize("source", ["mnist", "fashion", "auto"])
 def test_a_directory_that_was_named_must_exist(tmp_path, monkeypatch, source):
     (tmp_path / "file").touch()
-    refused("data directory .*/absent: no such directory; .*--data.dir", source, tmp_path / "absent")
+    refused(
+        "data directory .*/absent: no such directory; .*--data.dir",
+        source,
+        tmp_path / "absent",
+    )
     refused("data directory .*/file: no such directory", source, str(tmp_path / "file"))
     monkeypatch.setenv("MNISTPORT_DATA", str(tmp_path / "gone"))
     refused("MNISTPORT_DATA .*/gone: no such directory", source)
@@ -176,7 +210,11 @@ def test_some_of_the_files_are_refused_and_left_alone(folder, source, below):
     for name in ("train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
         (folder / below / name).unlink()
     before = contents(folder)
-    refused(r"train-labels-idx1-ubyte, t10k-images-idx3-ubyte missing \(with or without .gz\)", source, folder)
+    refused(
+        r"train-labels-idx1-ubyte, t10k-images-idx3-ubyte missing \(with or without .gz\)",
+        source,
+        folder,
+    )
     assert contents(folder) == before
 
 
@@ -199,22 +237,33 @@ def test_a_damaged_set_is_an_error_under_auto_too(folder, source, capsys):
 
 def test_swapped_files_and_counts_that_differ_are_refused(folder):
     write_set(folder)
-    images, labels = folder / "train-images-idx3-ubyte.gz", folder / "train-labels-idx1-ubyte.gz"
+    images, labels = (
+        folder / "train-images-idx3-ubyte.gz",
+        folder / "train-labels-idx1-ubyte.gz",
+    )
     sound = labels.read_bytes()
     labels.write_bytes(gzip.compress(struct.pack(">II", 2049, 23) + bytes(23)))
     refused(
-        "train-images-idx3-ubyte.gz: found 24 images, but train-labels-idx1-ubyte.gz has 23 labels", "mnist", folder
+        "train-images-idx3-ubyte.gz: found 24 images, but train-labels-idx1-ubyte.gz has 23 labels",
+        "mnist",
+        folder,
     )
     labels.write_bytes(images.read_bytes())
     images.write_bytes(sound)
-    refused("train-images-idx3-ubyte.gz: .*were images and labels swapped", "mnist", folder)
+    refused(
+        "train-images-idx3-ubyte.gz: .*were images and labels swapped", "mnist", folder
+    )
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_fashion_in_the_place_of_mnist_is_refused(folder, packed):
     write_set(folder, packed=packed, test_labels=FASHION_START)
     for source in ("mnist", "auto"):
-        refused(f"{folder}: these files are fashion, not mnist; give --data.source fashion", source, folder)
+        refused(
+            f"{folder}: these files are fashion, not mnist; give --data.source fashion",
+            source,
+            folder,
+        )
     assert load("fashion", folder).name == "fashion"
 
 
@@ -222,12 +271,20 @@ def test_real_mnist(real_mnist, folder):
     data = load("mnist", real_mnist)
     assert (data.name, len(data.train), len(data.test)) == ("mnist", 60000, 10000)
     assert load("auto", real_mnist).name == "mnist"
-    refused("these files are mnist, not fashion; give --data.source mnist", "fashion", real_mnist)
+    refused(
+        "these files are mnist, not fashion; give --data.source mnist",
+        "fashion",
+        real_mnist,
+    )
     with gzip.open(real_mnist / "t10k-labels-idx1-ubyte.gz") as labels:
         write_set(folder)
-        (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels.read(), 1))
+        (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(labels.read(), 1)
+        )
     shutil.copy(real_mnist / "t10k-images-idx3-ubyte.gz", folder)
-    refused("these files are mnist, not fashion", "fashion", folder)  # packed again, and only the test half
+    refused(
+        "these files are mnist, not fashion", "fashion", folder
+    )  # packed again, and only the test half
 
 
 def test_download_into_torchvisions_layout(folder, server, mirror, capsys):
@@ -236,14 +293,20 @@ def test_download_into_torchvisions_layout(folder, server, mirror, capsys):
     data = load("mnist", folder)
     assert data.origin == str(folder / "MNIST/raw")
     assert "downloading mnist into" in capsys.readouterr().err
-    assert [path.name for path in folder.iterdir()] == ["MNIST"], "nothing temporary is left"
+    assert [path.name for path in folder.iterdir()] == ["MNIST"], (
+        "nothing temporary is left"
+    )
     images = gzip.decompress((served / "train-images-idx3-ubyte.gz").read_bytes())
     assert data.train.images.tobytes() == images[16:]
     mirror(CLOSED_PORT)
-    assert load("mnist", folder).origin == str(folder / "MNIST/raw"), "the second time, the files are on disk"
+    assert load("mnist", folder).origin == str(folder / "MNIST/raw"), (
+        "the second time, the files are on disk"
+    )
 
 
-def test_auto_downloads_into_the_cache_and_not_into_a_named_directory(folder, server, mirror, tmp_path):
+def test_auto_downloads_into_the_cache_and_not_into_a_named_directory(
+    folder, server, mirror, tmp_path
+):
     mirror(server[1], server[0])
     assert load("auto", folder).origin == str(tmp_path / "cache/mnistport/MNIST/raw")
     assert list(folder.iterdir()) == []
@@ -252,7 +315,9 @@ def test_auto_downloads_into_the_cache_and_not_into_a_named_directory(folder, se
 
 
 # torchvision does not close the response of a server that answers 404
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("damage", ["changed", "absent", "occupied"])
 def test_a_download_that_goes_wrong_leaves_nothing(folder, server, mirror, damage):
     served, url = server
@@ -267,14 +332,20 @@ def test_a_download_that_goes_wrong_leaves_nothing(folder, server, mirror, damag
         (folder / "MNIST/raw/notes").write_text("mine")
     before = contents(folder)
     reason = "not empty" if damage == "occupied" else "Error downloading train-labels"
-    refused(f"mnist could not be downloaded .*{reason}.*put the four IDX files in {folder}", "mnist", folder)
+    refused(
+        f"mnist could not be downloaded .*{reason}.*put the four IDX files in {folder}",
+        "mnist",
+        folder,
+    )
     assert contents(folder) == before
     assert not list(folder.glob(".*"))
     assert socket.getdefaulttimeout() is None
     gc.collect()
 
 
-def test_another_process_that_was_faster_is_not_overwritten(folder, server, mirror, monkeypatch):
+def test_another_process_that_was_faster_is_not_overwritten(
+    folder, server, mirror, monkeypatch
+):
     mirror(server[1], server[0])
     download = sources._download
 
@@ -287,14 +358,27 @@ def test_another_process_that_was_faster_is_not_overwritten(folder, server, mirr
 
     monkeypatch.setattr(sources, "_download", slowly)
     images = load("mnist", folder).train.images
-    assert images.tobytes() == write_set(folder.parent / "same", seed=7)["train-images-idx3-ubyte"][16:]
+    assert (
+        images.tobytes()
+        == write_set(folder.parent / "same", seed=7)["train-images-idx3-ubyte"][16:]
+    )
 
 
 @pytest.mark.parametrize("source", ["mnist", "fashion"])
 def test_no_network_says_what_to_do(folder, mirror, source, capsys):
-    refused(f"{source} could not be downloaded .*refused.*--data.dir or --data.source digits", source, folder)
-    refused("downloading is off; put the four IDX files in", source, folder, download=False)
-    refused("downloading is off; put the four IDX files in .*/cache/mnistport", source, download=False)
+    refused(
+        f"{source} could not be downloaded .*refused.*--data.dir or --data.source digits",
+        source,
+        folder,
+    )
+    refused(
+        "downloading is off; put the four IDX files in", source, folder, download=False
+    )
+    refused(
+        "downloading is off; put the four IDX files in .*/cache/mnistport",
+        source,
+        download=False,
+    )
     assert list(folder.iterdir()) == []
     assert not (folder.parent / "cache").exists()
     assert capsys.readouterr() == ("", "")
@@ -321,7 +405,9 @@ def test_a_name_server_that_never_answers_is_given_up_on(folder, mirror, monkeyp
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     start = time.monotonic()
     try:
-        refused("mnist could not be downloaded .no answer in 0.3 seconds", "mnist", folder)
+        refused(
+            "mnist could not be downloaded .no answer in 0.3 seconds", "mnist", folder
+        )
     finally:
         over.set()
     assert time.monotonic() - start < 2
@@ -344,11 +430,18 @@ def test_digits():
     from sklearn.datasets import load_digits
 
     data, again, small = load("digits"), load("digits"), load_digits()
-    assert (data.name, data.origin, len(data.train), len(data.test)) == ("digits", "scikit-learn", 1500, 297)
+    assert (data.name, data.origin, len(data.train), len(data.test)) == (
+        "digits",
+        "scikit-learn",
+        1500,
+        297,
+    )
     images = np.concatenate([data.train.images, data.test.images])
     assert images.shape == (1797, 784)
     assert images.dtype == data.train.labels.dtype == np.uint8
-    np.testing.assert_array_equal(np.concatenate([data.train.labels, data.test.labels]), small.target)
+    np.testing.assert_array_equal(
+        np.concatenate([data.train.labels, data.test.labels]), small.target
+    )
     np.testing.assert_array_equal(again.test.images, data.test.images)
     squares = images.reshape(-1, 28, 28)
     for row, column in np.ndindex(3, 3):
@@ -365,7 +458,9 @@ def image_set(count: int) -> ImageSet:
     return ImageSet(images, (np.arange(count) % 10).astype(np.uint8))
 
 
-@pytest.mark.parametrize(("count", "size"), [(60000, 5000), (1500, 125), (1505, 125), (12, 1)])
+@pytest.mark.parametrize(
+    ("count", "size"), [(60000, 5000), (1500, 125), (1505, 125), (12, 1)]
+)
 def test_split_gives_views_of_the_first_or_last_twelfth(count, size):
     whole = image_set(count)
     for which, validation_rows, training_rows in [
@@ -432,5 +527,7 @@ def test_no_framework_is_imported():
         "sys.exit(', '.join({'torch', 'torchvision', 'tensorflow', 'lightning', 'sklearn'} & set(sys.modules)) or None)"
     )
     root = Path(sources.__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")

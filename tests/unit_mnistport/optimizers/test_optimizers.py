@@ -22,37 +22,71 @@ class NumPyGradientDescent:
 
 
 class NumPyAdam:
-    def __init__(self, rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
-        self.rate, self.beta1, self.beta2, self.epsilon = (np.float64(f32(x)) for x in (rate, beta1, beta2, epsilon))
+    def __init__(
+        self,
+        rate: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        self.rate, self.beta1, self.beta2, self.epsilon = (
+            np.float64(f32(x)) for x in (rate, beta1, beta2, epsilon)
+        )
         self.power1, self.power2 = f32(beta1), f32(beta2)
         self.m = self.v = 0.0
 
     def step(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         self.m = self.m + (gradient - self.m) * (1 - self.beta1)
         self.v = self.v + (gradient * gradient - self.v) * (1 - self.beta2)
-        rate = self.rate * np.sqrt(1 - np.float64(self.power2)) / (1 - np.float64(self.power1))
-        self.power1, self.power2 = self.power1 * f32(self.beta1), self.power2 * f32(self.beta2)
+        rate = (
+            self.rate
+            * np.sqrt(1 - np.float64(self.power2))
+            / (1 - np.float64(self.power1))
+        )
+        self.power1, self.power2 = (
+            self.power1 * f32(self.beta1),
+            self.power2 * f32(self.beta2),
+        )
         assert self.power1.dtype == np.float32
         return weight - rate * self.m / (np.sqrt(self.v) + self.epsilon)
 
 
 class NumPyRMSProp:
-    def __init__(self, rate: float = 0.001, decay: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-10) -> None:
-        self.rate, self.decay, self.mu, self.epsilon = (np.float64(f32(x)) for x in (rate, decay, momentum, epsilon))
+    def __init__(
+        self,
+        rate: float = 0.001,
+        decay: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-10,
+    ) -> None:
+        self.rate, self.decay, self.mu, self.epsilon = (
+            np.float64(f32(x)) for x in (rate, decay, momentum, epsilon)
+        )
         self.rms, self.mom = 1.0, 0.0
 
     def step(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         self.rms = self.rms + (gradient * gradient - self.rms) * (1 - self.decay)
-        self.mom = self.mu * self.mom + self.rate * gradient / np.sqrt(self.rms + self.epsilon)
+        self.mom = self.mu * self.mom + self.rate * gradient / np.sqrt(
+            self.rms + self.epsilon
+        )
         return weight - self.mom
 
 
 CASES = {
-    "gradient descent": (lambda w: GradientDescent(w, 0.5), lambda: NumPyGradientDescent(0.5)),
+    "gradient descent": (
+        lambda w: GradientDescent(w, 0.5),
+        lambda: NumPyGradientDescent(0.5),
+    ),
     "adam": (lambda w: Adam(w, 1e-4), lambda: NumPyAdam(1e-4)),
-    "adam, all given": (lambda w: Adam(w, 0.01, 0.8, 0.99, 1e-3), lambda: NumPyAdam(0.01, 0.8, 0.99, 1e-3)),
+    "adam, all given": (
+        lambda w: Adam(w, 0.01, 0.8, 0.99, 1e-3),
+        lambda: NumPyAdam(0.01, 0.8, 0.99, 1e-3),
+    ),
     "rmsprop": (lambda w: RMSProp(w, 0.001, 0.9), lambda: NumPyRMSProp(0.001, 0.9)),
-    "rmsprop, momentum": (lambda w: RMSProp(w, 0.01, 0.95, 0.9, 1e-3), lambda: NumPyRMSProp(0.01, 0.95, 0.9, 1e-3)),
+    "rmsprop, momentum": (
+        lambda w: RMSProp(w, 0.01, 0.95, 0.9, 1e-3),
+        lambda: NumPyRMSProp(0.01, 0.95, 0.9, 1e-3),
+    ),
 }
 OURS = {name: ours for name, (ours, _) in CASES.items()}
 
@@ -60,7 +94,9 @@ OURS = {name: ours for name, (ours, _) in CASES.items()}
 def wild_gradients(steps: int, shape: tuple[int, ...]) -> np.ndarray:
     """Gradients between 1e-12 and 1e4 in size, some of them exactly 0."""
     rng = np.random.default_rng(1)
-    gradients = rng.standard_normal((steps, *shape)) * 10.0 ** rng.uniform(-12, 4, (steps, *shape))
+    gradients = rng.standard_normal((steps, *shape)) * 10.0 ** rng.uniform(
+        -12, 4, (steps, *shape)
+    )
     return np.where(rng.random(gradients.shape) < 0.05, 0.0, gradients)
 
 
@@ -77,13 +113,19 @@ def test_fifty_steps_are_the_formula_to_the_last_digits(ours: Callable, theirs: 
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = torch.from_numpy(gradient)
         optimizer.step()
-        expected = [r.step(w, g) for r, w, g in zip(references, expected, gradients, strict=True)]
+        expected = [
+            r.step(w, g) for r, w, g in zip(references, expected, gradients, strict=True)
+        ]
     for weight, theirs_now in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(weight.detach().numpy(), theirs_now, rtol=1e-15, atol=1e-15)
+        np.testing.assert_allclose(
+            weight.detach().numpy(), theirs_now, rtol=1e-15, atol=1e-15
+        )
 
 
 @pytest.mark.parametrize(("ours", "theirs"), CASES.values(), ids=CASES)
-def test_each_single_update_is_the_formula_within_a_rounding_or_two(ours: Callable, theirs: Callable):
+def test_each_single_update_is_the_formula_within_a_rounding_or_two(
+    ours: Callable, theirs: Callable
+):
     """From weights of zero, so that the update itself is compared, not its effect on a larger number.
 
     The bound is relative to the largest update so far: a mean of gradients may cancel to much less than its terms.
@@ -108,7 +150,10 @@ def test_adams_beta_powers_are_multiplied_up_in_float32():
     for _ in range(40):
         group = optimizer.param_groups[0]
         assert group["beta1_power"].dtype == group["beta2_power"].dtype == torch.float32
-        assert (group["beta1_power"].item(), group["beta2_power"].item()) == (float(power1), float(power2))
+        assert (group["beta1_power"].item(), group["beta2_power"].item()) == (
+            float(power1),
+            float(power2),
+        )
         weight.grad = torch.ones(3, dtype=torch.float64)
         optimizer.step()
         power1, power2 = power1 * f32(0.9), power2 * f32(0.999)
@@ -126,7 +171,10 @@ def test_rmsprops_mean_square_starts_at_one_and_adams_slots_at_zero():
     weight = torch.nn.Parameter(torch.rand(3, 4))
     assert torch.equal(RMSProp([weight]).state[weight]["rms"], torch.ones(3, 4))
     assert torch.equal(RMSProp([weight]).state[weight]["momentum"], torch.zeros(3, 4))
-    assert all(torch.equal(Adam([weight]).state[weight][slot], torch.zeros(3, 4)) for slot in ("m", "v"))
+    assert all(
+        torch.equal(Adam([weight]).state[weight][slot], torch.zeros(3, 4))
+        for slot in ("m", "v")
+    )
 
 
 @pytest.mark.parametrize("ours", OURS.values(), ids=OURS)
@@ -139,7 +187,9 @@ def test_a_saved_optimizer_goes_on_bit_for_bit(ours, dtype):
         whole.grad = gradient
         optimizer.step()
     file = io.BytesIO()
-    torch.save({"weight": whole.detach().clone(), "optimizer": optimizer.state_dict()}, file)
+    torch.save(
+        {"weight": whole.detach().clone(), "optimizer": optimizer.state_dict()}, file
+    )
     for gradient in gradients[9:]:
         whole.grad = gradient
         optimizer.step()
@@ -159,7 +209,9 @@ def test_a_saved_optimizer_goes_on_bit_for_bit(ours, dtype):
 
 @pytest.mark.parametrize("ours", OURS.values(), ids=OURS)
 def test_weights_that_are_added_later_are_trained_as_from_a_fresh_optimizer(ours):
-    first, later = (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    first, later = (
+        torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2)
+    )
     optimizer = ours([first])
     gradient = torch.tensor([0.5, -2.0], dtype=torch.float64)
     first.grad = gradient
@@ -207,7 +259,10 @@ def test_a_closure_is_called_with_gradients_on_and_its_loss_handed_back(ours):
     ("ours", "torchs"),
     [
         (lambda w: Adam(w, 0.001), lambda w: torch.optim.Adam(w, 0.001, eps=1e-8)),
-        (lambda w: RMSProp(w, 0.001, 0.9), lambda w: torch.optim.RMSprop(w, 0.001, alpha=0.9, eps=1e-10)),
+        (
+            lambda w: RMSProp(w, 0.001, 0.9),
+            lambda w: torch.optim.RMSprop(w, 0.001, alpha=0.9, eps=1e-10),
+        ),
     ],
     ids=["adam", "rmsprop"],
 )
@@ -231,7 +286,10 @@ def test_float32_weights_take_the_float32_correction_of_the_kernel():
     for gradient in (f32(0.3), f32(-0.2), f32(0.05)):
         weight.grad = torch.tensor([gradient])
         optimizer.step()
-        m, v = m + (gradient - m) * (f32(1) - f32(0.9)), v + (gradient * gradient - v) * (f32(1) - f32(0.999))
+        m, v = (
+            m + (gradient - m) * (f32(1) - f32(0.9)),
+            v + (gradient * gradient - v) * (f32(1) - f32(0.999)),
+        )
         rate = f32(0.001) * np.sqrt(f32(1) - power2) / (f32(1) - power1)
         expected = expected - rate * m / (np.sqrt(v) + f32(1e-8))
         power1, power2 = power1 * f32(0.9), power2 * f32(0.999)

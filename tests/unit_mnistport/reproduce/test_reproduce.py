@@ -22,12 +22,22 @@ from mnistport.training.module import Classifier
 
 
 def job(**changes) -> Job:
-    return Job(**{"network": "softmax", "seed": 0, "source": "digits", "max_steps": 60, **changes})
+    return Job(
+        **{
+            "network": "softmax",
+            "seed": 0,
+            "source": "digits",
+            "max_steps": 60,
+            **changes,
+        }
+    )
 
 
 def invented(network: str, correct: int, seed: int = 0, **changes) -> RunResult:
     """The result of a whole run that was never made."""
-    settings = RunSettings(network=network, seed=seed, source="mnist", max_steps=None, device="cpu")
+    settings = RunSettings(
+        network=network, seed=seed, source="mnist", max_steps=None, device="cpu"
+    )
     result = RunResult(
         settings=settings,
         data="mnist",
@@ -49,7 +59,16 @@ def invented(network: str, correct: int, seed: int = 0, **changes) -> RunResult:
 @pytest.fixture
 def words(tmp_path):
     """`words("softmax")` is the command line of a short `reproduce` that writes to `tmp_path`."""
-    return lambda *names: ["reproduce", *names, "--data.source", "digits", "--max-steps", "30", "--out", str(tmp_path)]
+    return lambda *names: [
+        "reproduce",
+        *names,
+        "--data.source",
+        "digits",
+        "--max-steps",
+        "30",
+        "--out",
+        str(tmp_path),
+    ]
 
 
 @pytest.mark.parametrize("name", ["result.json", "settings.json"])
@@ -62,14 +81,21 @@ def test_a_damaged_file_is_told_in_a_line(words, tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize("name", ["result.json", "settings.json"])
-@pytest.mark.parametrize("content", ["[]", "{}", "null", '"a text"', '{"settings": 1}', '{"network": 1}'])
-def test_a_file_of_another_shape_is_told_in_a_line(words, tmp_path, capsys, name, content):
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", "null", '"a text"', '{"settings": 1}', '{"network": 1}']
+)
+def test_a_file_of_another_shape_is_told_in_a_line(
+    words, tmp_path, capsys, name, content
+):
     folder = tmp_path / "softmax-seed0"
     folder.mkdir()
     (folder / name).write_text(content)
     assert main(words("softmax")) == 2
     err = capsys.readouterr().err
-    assert f"{folder / name}: cannot be read; delete {folder}, and the run starts again" in err
+    assert (
+        f"{folder / name}: cannot be read; delete {folder}, and the run starts again"
+        in err
+    )
     assert err.count("\n") == 1
 
 
@@ -122,7 +148,9 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
 
 def test_finished_runs_are_not_repeated(words, monkeypatch, capsys):
     assert main(words("softmax", "softmax_beginners")) == 0
-    monkeypatch.setattr(command, "train", lambda *_, **__: pytest.fail("a finished run was repeated"))
+    monkeypatch.setattr(
+        command, "train", lambda *_, **__: pytest.fail("a finished run was repeated")
+    )
     assert main(words("softmax", "softmax_beginners")) == 0
     assert "2 of 2 runs are there already" in capsys.readouterr().out
 
@@ -130,7 +158,11 @@ def test_finished_runs_are_not_repeated(words, monkeypatch, capsys):
 def test_the_table_is_of_every_run_in_the_folder(words, tmp_path, capsys):
     assert main([*words("softmax"), "--seeds", "2"]) == 0
     assert main(words("softmax_beginners")) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| softmax")]
+    rows = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| softmax")
+    ]
     assert [row.split(" | ")[:4] for row in rows[-2:]] == [
         ["| softmax_beginners", "digits", "30", "1"],
         ["| softmax", "digits", "30", "2"],
@@ -142,9 +174,15 @@ def test_page_document_and_picture_are_written(words, tmp_path, capsys):
     assert main([*words("softmax"), "--seeds", "2"]) == 0
     document = json.loads((tmp_path / "reproduce.json").read_text())
     (result,) = document["results"]
-    assert result["data"] == "digits" and result["published"] is None and result["verdict"] == "cut short"
+    assert (
+        result["data"] == "digits"
+        and result["published"] is None
+        and result["verdict"] == "cut short"
+    )
     assert [run["settings"]["seed"] for run in document["runs"]] == [0, 1]
-    assert result["accuracies"] == [run["correct"] / run["total"] for run in document["runs"]]
+    assert result["accuracies"] == [
+        run["correct"] / run["total"] for run in document["runs"]
+    ]
     assert document["environment"]["command"].startswith("mnistport reproduce softmax")
     assert "| softmax | digits | 30 | 2 |" in (tmp_path / "reproduce.md").read_text()
     assert (tmp_path / "reproduce.png").read_bytes().startswith(b"\x89PNG")
@@ -162,7 +200,10 @@ def test_a_run_with_other_settings_is_not_gone_on_with(words, capsys):
     [
         (["sofmax"], "softmax"),
         (["softmax", "--seeds", "0"], "--seeds"),
-        (["softmax", "--device", "tpu"], "--device tpu: there is no such device; use cpu, cuda, cuda:N or auto"),
+        (
+            ["softmax", "--device", "tpu"],
+            "--device tpu: there is no such device; use cpu, cuda, cuda:N or auto",
+        ),
         (["softmax", "--device", "cuda:99"], "CUDA devices here"),
         (["softmax", "--data.dir", "/nowhere"], "no such directory"),
     ],
@@ -178,17 +219,24 @@ def test_what_cannot_be_done_is_refused_in_a_line(wrong, said, tmp_path, capsys)
 @pytest.mark.slow
 def test_several_devices_make_the_same_runs(tmp_path):
     jobs = [job(seed=seed) for seed in range(3)]
-    several = {job.name: result for job, result in command._train_all(jobs, tmp_path, ["cpu", "cpu"])}
+    several = {
+        job.name: result
+        for job, result in command._train_all(jobs, tmp_path, ["cpu", "cpu"])
+    }
     flush_denormals()
     alone = [train(job, tmp_path / "alone", progress=False) for job in jobs]
-    assert [several[job.name].correct for job in jobs] == [result.correct for result in alone]
+    assert [several[job.name].correct for job in jobs] == [
+        result.correct for result in alone
+    ]
 
 
 def test_the_interval_is_wilson_s():
     """At both ends of an interval the score test gives 1.96. The intervals of 0 and of 1 are right, too."""
     for share, count in ((0.99, 10_000), (0.5, 40)):
         for end in wilson(share, count):
-            assert abs(share - end) / math.sqrt(end * (1 - end) / count) == pytest.approx(1.959964, abs=1e-6)
+            assert abs(share - end) / math.sqrt(end * (1 - end) / count) == pytest.approx(
+                1.959964, abs=1e-6
+            )
     assert wilson(1.0, 100)[1] == pytest.approx(1.0)
     assert wilson(0.0, 100) == pytest.approx((0.0, 0.0370), abs=1e-4)
 
@@ -200,30 +248,43 @@ def test_the_verdict_is_three_standard_errors_of_the_published_accuracy():
     below = summarise(network, [invented("softmax", 9112)])
     assert (reached.verdict, below.verdict) == ("reached", "NOT REACHED")
     assert below.standard_errors == pytest.approx((0.9112 - 0.9194) / 0.0027222, abs=1e-3)
-    assert summarise(network, [invented("softmax", 9300), invented("softmax", 9200)]).mean == pytest.approx(0.925)
-    assert summarise(network, [invented("softmax", 9300), invented("softmax", 9200)]).deviation == pytest.approx(
-        0.00707, abs=1e-5
-    )
+    assert summarise(
+        network, [invented("softmax", 9300), invented("softmax", 9200)]
+    ).mean == pytest.approx(0.925)
+    assert summarise(
+        network, [invented("softmax", 9300), invented("softmax", 9200)]
+    ).deviation == pytest.approx(0.00707, abs=1e-5)
 
 
 def test_a_figure_given_in_two_digits_is_what_rounds_to_it():
     """ "About 99 %" on 10,000 images: one standard error is 0.000995."""
     network = networks.get("hvass")
     verdicts = {
-        correct: summarise(network, [invented("hvass", correct)]).verdict for correct in (9871, 9869, 9850, 9849)
+        correct: summarise(network, [invented("hvass", correct)]).verdict
+        for correct in (9871, 9869, 9850, 9849)
     }
-    assert verdicts == {9871: "reached", 9869: "rounds to it", 9850: "NOT REACHED", 9849: "NOT REACHED"}
+    assert verdicts == {
+        9871: "reached",
+        9869: "rounds to it",
+        9850: "NOT REACHED",
+        9849: "NOT REACHED",
+    }
 
 
 def test_published_figures_are_compared_on_mnist_only():
-    summary = summarise(networks.get("softmax"), [invented("softmax", 10, data="fashion")])
+    summary = summarise(
+        networks.get("softmax"), [invented("softmax", 10, data="fashion")]
+    )
     assert summary.published is None and summary.standard_errors is None
     assert summary.verdict == "nothing to compare with"
 
 
 def test_a_curve_stands_beside_the_published_one(tmp_path):
     network = networks.get("three_minute_adam")
-    runs = [invented(network.name, 9926, seed, epoch_losses=(0.3 + seed / 100,) * 15) for seed in range(2)]
+    runs = [
+        invented(network.name, 9926, seed, epoch_losses=(0.3 + seed / 100,) * 15)
+        for seed in range(2)
+    ]
     summary = summarise(network, runs)
     page = markdown([summary], {"command": "mnistport reproduce"})
     assert "| published | 0.3480 | 0.1090 |" in page
@@ -262,4 +323,8 @@ def test_the_workers_of_the_pool_flush_denormals(tmp_path, monkeypatch):
 
 
 def test_times_are_said_shortly():
-    assert [clock(seconds) for seconds in (1.26, 61, 3_725)] == ["1.3 s", "0:01:01", "1:02:05"]
+    assert [clock(seconds) for seconds in (1.26, 61, 3_725)] == [
+        "1.3 s",
+        "0:01:01",
+        "1:02:05",
+    ]

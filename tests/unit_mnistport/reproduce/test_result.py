@@ -9,7 +9,13 @@ import pytest
 from mnistport.errors import UserError
 from mnistport.reproduce.result import RunResult, RunSettings, read_result, read_settings
 
-SETTINGS = {"network": "deep", "seed": 3, "source": "mnist", "max_steps": None, "device": "cpu"}
+SETTINGS = {
+    "network": "deep",
+    "seed": 3,
+    "source": "mnist",
+    "max_steps": None,
+    "device": "cpu",
+}
 RESULT = {
     "settings": SETTINGS,
     "data": "mnist",
@@ -36,7 +42,9 @@ def test_a_result_is_read_from_json(tmp_path):
     file = tmp_path / "result.json"
     file.write_text(json.dumps(RESULT))
     result = read_result(file)
-    assert result.settings == RunSettings(network="deep", seed=3, source="mnist", max_steps=None, device="cpu")
+    assert result.settings == RunSettings(
+        network="deep", seed=3, source="mnist", max_steps=None, device="cpu"
+    )
     assert result.accuracy == 0.99
     assert result.epoch_losses[0] == 0.25
     assert math.isnan(result.epoch_losses[1])
@@ -84,7 +92,9 @@ def test_a_result_of_another_shape_is_refused_in_a_line(tmp_path, value, reason)
     with pytest.raises(UserError) as caught:
         read_result(file)
     message = str(caught.value)
-    assert message.startswith(f"{file}: cannot be read; delete {tmp_path}, and the run starts again")
+    assert message.startswith(
+        f"{file}: cannot be read; delete {tmp_path}, and the run starts again"
+    )
     assert reason in message
     assert "\n" not in message
 

@@ -68,7 +68,9 @@ def state(step: Step) -> dict[str, torch.Tensor]:
     for number, slots in enumerate(step.optimizer.state.values()):
         found |= {f"{number}.{slot}": value for slot, value in slots.items()}
     group = step.optimizer.param_groups[0]
-    tensors = {name: value for name, value in group.items() if isinstance(value, torch.Tensor)}
+    tensors = {
+        name: value for name, value in group.items() if isinstance(value, torch.Tensor)
+    }
     return found | tensors
 
 
@@ -76,10 +78,14 @@ def apart(one: Step, other: Step) -> float:
     """Largest |difference| of any weight, slot or scalar."""
     ours, theirs = state(one), state(other)
     assert ours.keys() == theirs.keys()
-    gaps = [(ours[name].cpu() - theirs[name].cpu()).abs().max().double() for name in theirs]
+    gaps = [
+        (ours[name].cpu() - theirs[name].cpu()).abs().max().double() for name in theirs
+    ]
     return float(torch.stack(gaps).max())
 
 
 def batches(steps: int) -> torch.Tensor:
     """Which images each step sees: `[steps, BATCH]`."""
-    return torch.randint(IMAGES, (steps, BATCH), generator=torch.Generator().manual_seed(2))
+    return torch.randint(
+        IMAGES, (steps, BATCH), generator=torch.Generator().manual_seed(2)
+    )

@@ -23,7 +23,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, said)
 def faults(tune: str) -> tuple[int, str]:
     """Page faults of steps that allocate, and what `tune` said."""
     environment = {**os.environ, "MNISTPORT_TUNE": tune}
-    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
     count, _, said = done.stdout.strip().partition(" ")
     return int(count), said
 

@@ -20,7 +20,9 @@ needs_compiler = pytest.mark.skipif(
 def why_not(cache: Path, **environment: str) -> str:
     """What a process of its own says, with this cache."""
     told = {**os.environ, "XDG_CACHE_HOME": str(cache), **environment}
-    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, env=told)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], capture_output=True, text=True, env=told
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.strip()
@@ -28,7 +30,9 @@ def why_not(cache: Path, **environment: str) -> str:
 
 def kept(cache: Path) -> dict[str, int]:
     """Every file in the cache, and when it was made."""
-    return {path.name: path.stat().st_mtime_ns for path in (cache / "mnistport").iterdir()}
+    return {
+        path.name: path.stat().st_mtime_ns for path in (cache / "mnistport").iterdir()
+    }
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no cc")
@@ -52,7 +56,9 @@ def test_they_are_compiled_once_and_made_anew_where_damaged(tmp_path: Path) -> N
 
 
 @needs_compiler
-def test_without_a_folder_to_keep_them_in_they_are_made_for_the_process(tmp_path: Path) -> None:
+def test_without_a_folder_to_keep_them_in_they_are_made_for_the_process(
+    tmp_path: Path,
+) -> None:
     nowhere = tmp_path / "file"
     nowhere.write_text("")
     assert why_not(nowhere) == ""
@@ -60,7 +66,9 @@ def test_without_a_folder_to_keep_them_in_they_are_made_for_the_process(tmp_path
 
 
 @needs_compiler
-def test_without_a_home_they_are_made_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_they_are_made_for_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -69,7 +77,9 @@ def test_without_a_home_they_are_made_for_the_process(monkeypatch: pytest.Monkey
 
 
 @needs_compiler
-def test_threads_that_need_them_at_once_all_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_need_them_at_once_all_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with ThreadPoolExecutor(4) as pool:
         got = list(pool.map(compiling.library.__wrapped__, ["float"] * 4))
@@ -80,15 +90,26 @@ def test_threads_that_need_them_at_once_all_get_them(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("compiler", "reason"),
     [
-        ("no-such-compiler", "there is no C compiler: no-such-compiler: No such file or directory"),
+        (
+            "no-such-compiler",
+            "there is no C compiler: no-such-compiler: No such file or directory",
+        ),
         ('gcc "', 'CC=gcc " is no command: No closing quotation'),
         ("true", "what was made of pooled.c cannot be loaded: "),
-        ("echo 'a.c:1: fatal error: omp.h: No such file'", "{} cannot compile pooled.c: a.c:1: fatal error: omp.h: No"),
-        ("echo '/usr/bin/ld: cannot find -lgomp'", "{} cannot compile pooled.c: /usr/bin/ld: cannot find -lgomp"),
+        (
+            "echo 'a.c:1: fatal error: omp.h: No such file'",
+            "{} cannot compile pooled.c: a.c:1: fatal error: omp.h: No",
+        ),
+        (
+            "echo '/usr/bin/ld: cannot find -lgomp'",
+            "{} cannot compile pooled.c: /usr/bin/ld: cannot find -lgomp",
+        ),
         (r"printf '\377 error'", "{} cannot compile pooled.c: \ufffd error"),
     ],
 )
-def test_the_reason_is_told_where_there_are_none(tmp_path: Path, compiler: str, reason: str) -> None:
+def test_the_reason_is_told_where_there_are_none(
+    tmp_path: Path, compiler: str, reason: str
+) -> None:
     if "{}" in reason:  # a compiler that says so and fails
         script = tmp_path / "failing"
         script.write_text(f"#!/bin/sh\n{compiler} >&2\nexit 1\n")
@@ -115,8 +136,17 @@ def test_training_goes_on_without_them_and_says_why(tmp_path: Path) -> None:
         "cpu",
     ]
     told = {**os.environ, "MNISTPORT_KERNELS": "0"}
-    command = [sys.executable, "-m", "mnistport", *words, "--trainer.default_root_dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "mnistport",
+        *words,
+        "--trainer.default_root_dir",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=told)
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if "gradients of conv" in line]
-    assert said == ["the gradients of convolutions are computed by torch, which is slower: MNISTPORT_KERNELS=0"]
+    assert said == [
+        "the gradients of convolutions are computed by torch, which is slower: MNISTPORT_KERNELS=0"
+    ]

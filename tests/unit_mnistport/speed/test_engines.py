@@ -33,7 +33,9 @@ def test_chunks_of_a_graph_are_the_steps_of_eager(name):
     one, other = step_of(name), step_of(name)
     expected = Eager(one).run(5, index)
     engine = graph(other)
-    parts = [engine.run(5 + first, index[first : first + 4]) for first in range(0, STEPS, 4)]
+    parts = [
+        engine.run(5 + first, index[first : first + 4]) for first in range(0, STEPS, 4)
+    ]
     assert torch.equal(torch.cat(parts), expected)
     ours, theirs = state(other), state(one)
     assert ours.keys() == theirs.keys()
@@ -104,7 +106,12 @@ def test_who_looks_into_each_step_is_called_in_each_step(device):
     step = replace(step_of("three_minute_adam", module=net), pixels=Elsewhere(device))
     with torch.autograd.set_detect_anomaly(True):
         assert "anomaly" in reason_against(step)
-    for kind in ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"):
+    for kind in (
+        "forward_hook",
+        "forward_pre_hook",
+        "full_backward_hook",
+        "full_backward_pre_hook",
+    ):
         handle = getattr(net[1], f"register_{kind}")(lambda *_: None)
         assert reason_against(step) == "the hook on 1 must be called in each step"
         handle.remove()
@@ -128,6 +135,8 @@ def test_a_captured_cuda_graph_takes_the_steps_of_eager(name, monkeypatch):
     one, other = (step_of(name, torch.float64, "cuda") for _ in range(2))
     expected = Eager(one).run(5, index)
     engine = Graph(other, 4)
-    parts = [engine.run(5 + first, index[first : first + 4]) for first in range(0, STEPS, 4)]
+    parts = [
+        engine.run(5 + first, index[first : first + 4]) for first in range(0, STEPS, 4)
+    ]
     assert (torch.cat(parts) - expected).abs().max() <= 1e-12
     assert apart(one, other) <= 1e-12

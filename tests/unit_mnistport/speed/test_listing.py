@@ -41,7 +41,10 @@ def test_on_a_cpu_the_list_is_what_runs_and_it_ends_where_eager_ends(train):
         def on_train_batch_end(self, trainer, module, *_):
             engines[module.asked_engine] = type(module.engine)
 
-    auto, eager = (train(**flags, module={"engine": engine}, callbacks=(Look(),)) for engine in ("auto", "eager"))
+    auto, eager = (
+        train(**flags, module={"engine": engine}, callbacks=(Look(),))
+        for engine in ("auto", "eager")
+    )
     assert engines == {"auto": Listed, "eager": Eager}
     assert np.allclose(auto.record.losses, eager.record.losses, rtol=1e-12, atol=0)
     for name, weight in eager.weights.items():
@@ -56,7 +59,9 @@ def test_a_layer_frozen_on_the_way_is_frozen(train):
 
     flags = {"network": "deep", "batch_size": 5, "max_steps": 8, "steps_per_execution": 2}
     flags |= {"precision": "64-true", "callbacks": (Freeze(),)}
-    graph, eager = (train(**flags, module={"engine": engine}) for engine in ("graph", "eager"))
+    graph, eager = (
+        train(**flags, module={"engine": engine}) for engine in ("graph", "eager")
+    )
     whole = train(**flags | {"callbacks": ()})
     for name, weight in eager.weights.items():
         assert (graph.weights[name] - weight).abs().max() < 1e-12
@@ -106,8 +111,12 @@ def said_and_runs(train, monkeypatch, layer, *, pure: bool, engine: str):
 
 @pytest.mark.parametrize("engine", ["auto", "graph"])
 @pytest.mark.parametrize("layer", [Counting, Tossing, Wavering])
-def test_a_network_that_does_not_say_it_is_pure_runs_eagerly(train, monkeypatch, engine, layer):
-    said, ours, eager = said_and_runs(train, monkeypatch, layer, pure=False, engine=engine)
+def test_a_network_that_does_not_say_it_is_pure_runs_eagerly(
+    train, monkeypatch, engine, layer
+):
+    said, ours, eager = said_and_runs(
+        train, monkeypatch, layer, pure=False, engine=engine
+    )
     assert said == [
         "engine eager, not graph: the network is not declared pure (Network(pure=True)), so its "
         "Python may do something else in each step"
@@ -125,7 +134,9 @@ def test_a_network_that_does_not_say_it_is_pure_runs_eagerly(train, monkeypatch,
         ),
     ],
 )
-def test_what_is_wrongly_declared_pure_is_noticed_where_it_can_be(train, monkeypatch, layer, reason):
+def test_what_is_wrongly_declared_pure_is_noticed_where_it_can_be(
+    train, monkeypatch, layer, reason
+):
     said, ours, eager = said_and_runs(train, monkeypatch, layer, pure=True, engine="auto")
     assert len(said) == 1 and "\n" not in said[0]
     assert said[0].startswith(f"engine eager, not graph: {reason}")

@@ -24,7 +24,9 @@ TO_IMAGE = torch.ops.mnistport.to_image.default
 ONEDNN = torch.ops.mkldnn._linear_pointwise.default
 
 
-def images(count: int, channels: int, rows: int, columns: int, dtype=torch.float64) -> torch.Tensor:
+def images(
+    count: int, channels: int, rows: int, columns: int, dtype=torch.float64
+) -> torch.Tensor:
     return torch.randn(count, channels, rows, columns, dtype=dtype)
 
 
@@ -41,7 +43,9 @@ def gradients_of(module: nn.Module) -> Callable[..., list[torch.Tensor]]:
     return function
 
 
-def rewritten(function: Callable[..., object], *inputs: torch.Tensor) -> tuple[GraphModule, str]:
+def rewritten(
+    function: Callable[..., object], *inputs: torch.Tensor
+) -> tuple[GraphModule, str]:
     """The function's calls, rewritten; and the remark."""
     traced = make_fx(function)(*inputs)
     listing._drop_aliases(traced.graph)
@@ -73,7 +77,11 @@ def agree(ours, theirs, epsilon) -> None:
 
 @with_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("pooling", [MaxPool("SAME"), MaxPool("VALID"), ReluMaxPool()], ids=["same", "valid", "relu"])
+@pytest.mark.parametrize(
+    "pooling",
+    [MaxPool("SAME"), MaxPool("VALID"), ReluMaxPool()],
+    ids=["same", "valid", "relu"],
+)
 @pytest.mark.parametrize(
     ("channels", "filters", "kernel", "padding", "rows", "columns"),
     [
@@ -95,12 +103,18 @@ def agree(ours, theirs, epsilon) -> None:
         (1, 16, 5, "SAME", 3, 3),
     ],
 )
-def test_gradients_through_pooling_are_torchs_own(channels, filters, kernel, padding, rows, columns, pooling, dtype):
+def test_gradients_through_pooling_are_torchs_own(
+    channels, filters, kernel, padding, rows, columns, pooling, dtype
+):
     torch.manual_seed(0)
-    module = nn.Sequential(Conv2d(channels, filters, kernel, padding=padding), pooling).to(dtype)
+    module = nn.Sequential(
+        Conv2d(channels, filters, kernel, padding=padding), pooling
+    ).to(dtype)
     traced, inputs, remark = through(module, images(6, channels, rows, columns, dtype))
     assert OURS | {TO_IMAGE} <= calls(traced) and remark == ""
-    double = [tensor.detach().double().requires_grad_(tensor.requires_grad) for tensor in inputs]
+    double = [
+        tensor.detach().double().requires_grad_(tensor.requires_grad) for tensor in inputs
+    ]
     theirs = gradients_of(deepcopy(module).double())(*double)
     ours = traced(*inputs)
     agree(ours[:1], theirs[:1], EPSILON[dtype])
@@ -115,11 +129,16 @@ def test_pooling_itself_is_torchs_bit_for_bit_with_ties_zeros_and_nans(relu):
     image[0, :, 2:4, 2] = torch.nan
     image[1, :, 0, 0], image[1, :, 0, 1], image[2] = torch.inf, -torch.inf, -torch.inf
     for ceil_mode in (False, True):
-        theirs, places = functional.max_pool2d(image, 2, 2, ceil_mode=ceil_mode, return_indices=True)
+        theirs, places = functional.max_pool2d(
+            image, 2, 2, ceil_mode=ceil_mode, return_indices=True
+        )
         theirs = torch.relu(theirs) if relu else theirs
         ours, winner = torch.ops.mnistport.max_pool(image, ceil_mode, relu)
         assert torch.equal(ours.nan_to_num(77), theirs.nan_to_num(77))
-        rows, columns = torch.arange(theirs.shape[2])[:, None], torch.arange(theirs.shape[3])
+        rows, columns = (
+            torch.arange(theirs.shape[2])[:, None],
+            torch.arange(theirs.shape[3]),
+        )
         place = (2 * rows + winner // 2) * image.shape[3] + 2 * columns + winner % 2
         alive = (theirs > 0) | theirs.isnan() if relu else torch.ones_like(winner).bool()
         assert torch.equal(winner == pooled.DROPPED, ~alive)
@@ -160,7 +179,10 @@ def test_a_nan_goes_through(where):
         incoming[1] = torch.nan
     _, of_image, of_weight, of_bias = traced(image, incoming, *weights)
     assert of_weight.isnan().any() and of_bias.isnan().any() == (where == "incoming")
-    assert of_image[1].isnan().any() == (where == "incoming") and not of_image[0].isnan().any()
+    assert (
+        of_image[1].isnan().any() == (where == "incoming")
+        and not of_image[0].isnan().any()
+    )
 
 
 @with_kernels
@@ -201,7 +223,10 @@ def test_what_else_uses_the_values_in_between_keeps_its_gradient(use):
 
 
 @with_kernels
-@pytest.mark.parametrize("reason", ["stride", "one row", "too large", "dilation", "groups", "pool of 3", "bfloat16"])
+@pytest.mark.parametrize(
+    "reason",
+    ["stride", "one row", "too large", "dilation", "groups", "pool of 3", "bfloat16"],
+)
 def test_what_the_kernels_cannot_take_is_left_to_torch(monkeypatch, reason):
     torch.manual_seed(0)
     layer: nn.Module = Conv2d(2, 4, 3, stride=2 if reason == "stride" else 1)
@@ -211,7 +236,9 @@ def test_what_the_kernels_cannot_take_is_left_to_torch(monkeypatch, reason):
         layer = nn.Conv2d(2, 4, 3, groups=2, padding=1)
     pool = nn.MaxPool2d(3) if reason == "pool of 3" else ReluMaxPool()
     if reason == "too large":
-        monkeypatch.setattr(rewrite, "LARGEST", 4 * 4 * 36 - 1)  # one less than is convolved
+        monkeypatch.setattr(
+            rewrite, "LARGEST", 4 * 4 * 36 - 1
+        )  # one less than is convolved
     dtype = torch.bfloat16 if reason == "bfloat16" else torch.float32
     module = nn.Sequential(layer, pool).to(dtype)
     image = images(4, 2, 1 if reason == "one row" else 6, 6, dtype)
@@ -225,16 +252,26 @@ def test_without_kernels_torch_does_the_work_and_the_remark_says_why(monkeypatch
     module = nn.Sequential(Conv2d(2, 3, 3), ReluMaxPool()).double()
     traced, _, remark = through(module, images(4, 2, 6, 6))
     assert not calls(traced) & {*OURS, TO_IMAGE}
-    assert remark == "the gradients of convolutions are computed by torch, which is slower: a reason"
+    assert (
+        remark
+        == "the gradients of convolutions are computed by torch, which is slower: a reason"
+    )
 
 
-with_onednn = pytest.mark.skipif(not rewrite._onednn_is_there(), reason="this torch has no oneDNN")
+with_onednn = pytest.mark.skipif(
+    not rewrite._onednn_is_there(), reason="this torch has no oneDNN"
+)
 
 
 @with_onednn
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("rows", "features", "units"), [(1, 1, 1), (50, 1024, 10), (7, 13, 625), (128, 2048, 625)])
-def test_products_by_onednn_are_torchs_own_to_rounding(monkeypatch, rows, features, units, bias):
+@pytest.mark.parametrize(
+    ("rows", "features", "units"),
+    [(1, 1, 1), (50, 1024, 10), (7, 13, 625), (128, 2048, 625)],
+)
+def test_products_by_onednn_are_torchs_own_to_rounding(
+    monkeypatch, rows, features, units, bias
+):
     monkeypatch.setattr(rewrite, "WORTH_ONEDNN", 1)
     torch.manual_seed(0)
     module = Dense(features, units, bias=bias)
@@ -252,7 +289,9 @@ def test_small_and_float64_products_are_left_to_torch(monkeypatch):
     monkeypatch.setattr(rewrite, "WORTH_ONEDNN", 4 * 3 * 2 + 1)
     assert ONEDNN not in calls(through(Dense(3, 2), torch.randn(4, 3))[0])
     assert ONEDNN in calls(through(Dense(3, 2), torch.randn(5, 3))[0])
-    assert ONEDNN not in calls(through(Dense(30, 20).double(), torch.randn(50, 30).double())[0])
+    assert ONEDNN not in calls(
+        through(Dense(30, 20).double(), torch.randn(50, 30).double())[0]
+    )
 
 
 OPTIONS = [
@@ -267,7 +306,10 @@ OPTIONS = [
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("name", "options"),
-    [*((name, {}) for name in (*networks.BUILT_IN, "odd")), *(("hvass", o) for o in OPTIONS)],
+    [
+        *((name, {}) for name in (*networks.BUILT_IN, "odd")),
+        *(("hvass", o) for o in OPTIONS),
+    ],
 )
 def test_a_listed_step_is_the_eager_step_to_rounding(name, options, dtype):
     """One step, by each engine: losses, gradients and everything the step changes."""

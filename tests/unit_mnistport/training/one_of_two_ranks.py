@@ -21,7 +21,9 @@ class Scored(Callback):
     def __init__(self) -> None:
         self.sums = []
 
-    def on_test_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
+    def on_test_batch_end(
+        self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0
+    ):
         self.sums += batch[0].double().sum(1).tolist()
 
 
@@ -47,7 +49,9 @@ def main(folder: Path) -> None:
         default_root_dir=folder,
         callbacks=[scored, often, best],
     )
-    data = MnistData("three_minute_adam", source="digits", batch_size=25, eval_batch_size=40)
+    data = MnistData(
+        "three_minute_adam", source="digits", batch_size=25, eval_batch_size=40
+    )
     trainer.fit(module, datamodule=data)
     share = (module.share.start, module.share.stop)
     trainer.test(module, datamodule=data, verbose=False)

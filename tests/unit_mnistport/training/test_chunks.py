@@ -14,7 +14,10 @@ SEEDS = range(60)
 
 def random_plan(rng: random.Random) -> Plan:
     steps_per_epoch = rng.randint(1, 40)
-    cuts = [Cut(rng.randint(1, 30), rng.randint(0, 3), rng.choice([None, steps_per_epoch])) for _ in range(3)]
+    cuts = [
+        Cut(rng.randint(1, 30), rng.randint(0, 3), rng.choice([None, steps_per_epoch]))
+        for _ in range(3)
+    ]
     return Plan(
         size=rng.choice([1, 2, 3, 7, 20, 50]),
         steps_per_epoch=steps_per_epoch,
@@ -80,17 +83,26 @@ def test_a_cut_falls_where_it_is_said_to(seed):
         if not cut.epoch or step % cut.epoch:
             epoch_end = step - step % cut.epoch + cut.epoch if cut.epoch else 10**9
             beyond = [place for place in places if place > step]
-            assert min(cut.after(step), epoch_end) == min(beyond[0] if beyond else epoch_end, epoch_end)
+            assert min(cut.after(step), epoch_end) == min(
+                beyond[0] if beyond else epoch_end, epoch_end
+            )
 
 
 def test_an_offset_of_one_cuts_after_the_steps_that_count_from_one():
     """hvass prints after iterations 1, 101, 201, ..."""
-    assert [Cut(100, offset=1).after(step) for step in (0, 1, 100, 101)] == [1, 101, 101, 201]
+    assert [Cut(100, offset=1).after(step) for step in (0, 1, 100, 101)] == [
+        1,
+        101,
+        101,
+        201,
+    ]
     assert [Cut(100).after(step) for step in (0, 1, 99, 100)] == [100, 100, 100, 200]
 
 
 @pytest.mark.parametrize("steps_per_epoch", [1, 13, 27])
-def test_an_epoch_ends_at_the_next_multiple_and_has_nothing_left_when_resumed_there(steps_per_epoch):
+def test_an_epoch_ends_at_the_next_multiple_and_has_nothing_left_when_resumed_there(
+    steps_per_epoch,
+):
     plan = Plan(size=5, steps_per_epoch=steps_per_epoch)
     for step in range(80):
         epoch = step // steps_per_epoch
@@ -109,17 +121,37 @@ def test_an_epoch_of_another_length_than_the_checkpoints_ends_at_its_own_multipl
 def test_the_images_of_a_step_do_not_depend_on_how_the_steps_are_cut(make, seed):
     plan = random_plan(random.Random(seed))
     stream = make(plan.steps_per_epoch * 6 + 3, 6, seed)
-    seen = [chunk for epoch in range(3) for chunk in chunks(plan, stream, epoch * plan.steps_per_epoch, epoch)]
-    stop = 3 * plan.steps_per_epoch if plan.max_steps < 0 else min(3 * plan.steps_per_epoch, plan.max_steps)
-    assert [(chunk.start, chunk.stop) for chunk in seen] == [span for span in whole_run(plan, stop) if span[0] < stop]
-    indices = np.concatenate([chunk.index.numpy() for chunk in seen]) if seen else np.empty((0, 6), np.int64)
-    np.testing.assert_array_equal(indices, make(plan.steps_per_epoch * 6 + 3, 6, seed).indices(0, stop))
+    seen = [
+        chunk
+        for epoch in range(3)
+        for chunk in chunks(plan, stream, epoch * plan.steps_per_epoch, epoch)
+    ]
+    stop = (
+        3 * plan.steps_per_epoch
+        if plan.max_steps < 0
+        else min(3 * plan.steps_per_epoch, plan.max_steps)
+    )
+    assert [(chunk.start, chunk.stop) for chunk in seen] == [
+        span for span in whole_run(plan, stop) if span[0] < stop
+    ]
+    indices = (
+        np.concatenate([chunk.index.numpy() for chunk in seen])
+        if seen
+        else np.empty((0, 6), np.int64)
+    )
+    np.testing.assert_array_equal(
+        indices, make(plan.steps_per_epoch * 6 + 3, 6, seed).indices(0, stop)
+    )
 
 
 def test_a_resumed_epoch_goes_on_with_the_very_next_batch():
     plan = Plan(size=4, steps_per_epoch=10)
-    whole = torch.cat([chunk.index for chunk in chunks(plan, NextBatch(100, 10, 0), 10, 1)])
-    rest = torch.cat([chunk.index for chunk in chunks(plan, NextBatch(100, 10, 0), 13, 1)])
+    whole = torch.cat(
+        [chunk.index for chunk in chunks(plan, NextBatch(100, 10, 0), 10, 1)]
+    )
+    rest = torch.cat(
+        [chunk.index for chunk in chunks(plan, NextBatch(100, 10, 0), 13, 1)]
+    )
     assert torch.equal(rest, whole[3:])
 
 
@@ -127,7 +159,10 @@ def test_overfitting_sees_the_first_epochs_batches_again():
     plan = Plan(size=2, steps_per_epoch=3)
     stream = NextBatch(100, 10, 0)
     epochs = [
-        torch.cat([chunk.index for chunk in chunks(plan, stream, 3 * epoch, epoch, repeat=True)]) for epoch in range(3)
+        torch.cat(
+            [chunk.index for chunk in chunks(plan, stream, 3 * epoch, epoch, repeat=True)]
+        )
+        for epoch in range(3)
     ]
     assert torch.equal(epochs[0], torch.from_numpy(stream.indices(0, 3)))
     assert torch.equal(epochs[1], epochs[0])
@@ -145,7 +180,9 @@ def test_a_pace_that_was_asked_for_is_kept():
     assert pace.size() == pace.longest == 7
 
 
-@pytest.mark.parametrize(("seconds_per_step", "steps"), [(0.05, 10), (0.005, 100), (3.0, 1), (1e-6, 1000)])
+@pytest.mark.parametrize(
+    ("seconds_per_step", "steps"), [(0.05, 10), (0.005, 100), (3.0, 1), (1e-6, 1000)]
+)
 def test_a_chunk_is_half_a_second_s_steps(seconds_per_step, steps):
     pace = Pace(None)
     pace.start(world_size=1)

@@ -17,7 +17,11 @@ def rows_of(logger: CSVLogger, column: str) -> dict[int, float]:
     """A column of the logger's file, by step."""
     logger.save()
     with open(f"{logger.log_dir}/metrics.csv", newline="") as file:
-        return {int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row.get(column)}
+        return {
+            int(row["step"]): float(row[column])
+            for row in csv.DictReader(file)
+            if row.get(column)
+        }
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 7, 50])
@@ -26,7 +30,9 @@ def test_max_steps_is_exact(train, steps_per_execution, max_steps):
     run = train(max_steps=max_steps, steps_per_execution=steps_per_execution)
     assert run.trainer.global_step == max_steps
     assert len(run.record.losses) == max_steps
-    assert max(last - first for first, last in run.record.chunks) == min(steps_per_execution, max_steps, SPE)
+    assert max(last - first for first, last in run.record.chunks) == min(
+        steps_per_execution, max_steps, SPE
+    )
 
 
 def test_no_steps_are_no_steps(train):
@@ -49,9 +55,13 @@ def test_whichever_of_max_steps_and_max_epochs_is_reached_first_ends_the_run(tra
 
 
 @pytest.mark.parametrize(
-    ("limit", "steps"), [(5, 5), (1, 1), (200, SPE), (0.5, SPE // 2), (0.01, 1), (1.0, SPE)], ids=repr
+    ("limit", "steps"),
+    [(5, 5), (1, 1), (200, SPE), (0.5, SPE // 2), (0.01, 1), (1.0, SPE)],
+    ids=repr,
 )
-@pytest.mark.parametrize("flags", [{}, {"reload_dataloaders_every_n_epochs": 1}], ids=["", "reloading"])
+@pytest.mark.parametrize(
+    "flags", [{}, {"reload_dataloaders_every_n_epochs": 1}], ids=["", "reloading"]
+)
 def test_limit_train_batches_limits_the_steps_of_an_epoch(train, limit, steps, flags):
     run = train(max_epochs=3, limit_train_batches=limit, steps_per_execution=2, **flags)
     assert run.record.epochs == [steps, 2 * steps, 3 * steps]
@@ -71,29 +81,44 @@ def test_fast_dev_run_takes_its_few_steps_validates_and_ends(train, fast_dev_run
 
 @pytest.mark.parametrize(("overfit_batches", "steps"), [(3, 3), (0.25, 3)])
 def test_overfitting_repeats_the_first_batches(train, overfit_batches, steps):
-    data = {"eval_batch_size": 20}  # Lightning limits validation alike, and a quarter of one batch is none
-    run = train(max_epochs=4, overfit_batches=overfit_batches, steps_per_execution=2, data=data)
+    data = {
+        "eval_batch_size": 20
+    }  # Lightning limits validation alike, and a quarter of one batch is none
+    run = train(
+        max_epochs=4, overfit_batches=overfit_batches, steps_per_execution=2, data=data
+    )
     assert run.trainer.global_step == 4 * steps
     first = torch.stack(run.record.batches[:steps])
     for epoch in range(1, 4):
-        assert torch.equal(torch.stack(run.record.batches[epoch * steps : (epoch + 1) * steps]), first)
+        assert torch.equal(
+            torch.stack(run.record.batches[epoch * steps : (epoch + 1) * steps]), first
+        )
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 7, 50])
-def test_a_checkpoint_every_seven_steps_is_written_at_7_14_21(train, tmp_path, steps_per_execution):
+def test_a_checkpoint_every_seven_steps_is_written_at_7_14_21(
+    train, tmp_path, steps_per_execution
+):
     keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=7, save_top_k=-1)
     train(max_steps=30, steps_per_execution=steps_per_execution, callbacks=(keep,))
-    assert {path.name for path in tmp_path.glob("*.ckpt")} == {f"step={step}.ckpt" for step in (7, 14, 21, 28)}
+    assert {path.name for path in tmp_path.glob("*.ckpt")} == {
+        f"step={step}.ckpt" for step in (7, 14, 21, 28)
+    }
     for step in (7, 14, 21, 28):
         saved = torch.load(tmp_path / f"step={step}.ckpt", weights_only=True)
         assert saved["global_step"] == step
         at_that_step = train(max_steps=step).weights
-        assert torch.equal(saved["state_dict"]["net.fc.weight"], at_that_step["fc.weight"])
+        assert torch.equal(
+            saved["state_dict"]["net.fc.weight"], at_that_step["fc.weight"]
+        )
 
 
 def test_two_checkpoint_cadences_both_hold(train, tmp_path):
     keepers = [
-        ModelCheckpoint(tmp_path, f"{every}-{{step}}", every_n_train_steps=every, save_top_k=-1) for every in (4, 6)
+        ModelCheckpoint(
+            tmp_path, f"{every}-{{step}}", every_n_train_steps=every, save_top_k=-1
+        )
+        for every in (4, 6)
     ]
     train(max_steps=13, callbacks=tuple(keepers))
     expected = {"4-step=4", "4-step=8", "4-step=12", "6-step=6", "6-step=12"}
@@ -112,17 +137,28 @@ def test_two_checkpoint_cadences_both_hold(train, tmp_path):
         ({"val_check_interval": 0.5}, [6, 12, 19, 25, 32, 38]),
         ({"val_check_interval": 0.01, "max_steps": 3}, [1, 2, 3]),
         ({"val_check_interval": 5, "check_val_every_n_epoch": 2}, [18, 23]),
-        ({"val_check_interval": 5, "check_val_every_n_epoch": None}, [5, 10, 15, 20, 25, 30, 35]),
+        (
+            {"val_check_interval": 5, "check_val_every_n_epoch": None},
+            [5, 10, 15, 20, 25, 30, 35],
+        ),
         ({"val_check_interval": 20, "check_val_every_n_epoch": None}, [20]),
         ({"val_check_interval": 5, "limit_train_batches": 6}, [5, 11, 17]),
-        ({"val_check_interval": 5, "reload_dataloaders_every_n_epochs": 1}, [5, 10, 18, 23, 31, 36]),
+        (
+            {"val_check_interval": 5, "reload_dataloaders_every_n_epochs": 1},
+            [5, 10, 18, 23, 31, 36],
+        ),
     ],
     ids=str,
 )
-def test_validation_falls_on_the_steps_asked_for(train, steps_per_execution, flags, validated):
+def test_validation_falls_on_the_steps_asked_for(
+    train, steps_per_execution, flags, validated
+):
     """Without `check_val_every_n_epoch=None` the interval is counted anew in each epoch, as Lightning does."""
     flags = {"max_epochs": 3, "limit_val_batches": 1.0, **flags}
-    assert train(steps_per_execution=steps_per_execution, **flags).record.validated == validated
+    assert (
+        train(steps_per_execution=steps_per_execution, **flags).record.validated
+        == validated
+    )
 
 
 def test_these_are_the_batches_at_which_lightning_itself_validates(tmp_path):
@@ -144,7 +180,9 @@ def test_these_are_the_batches_at_which_lightning_itself_validates(tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), 0.1)
 
-    examples = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(13, 2)), 1)
+    examples = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(torch.rand(13, 2)), 1
+    )
     for flags, validated in [
         ({"val_check_interval": 5}, [5, 10, 18, 23]),
         ({"val_check_interval": 0.5}, [6, 12, 19, 25]),
@@ -167,9 +205,15 @@ def test_an_interval_of_time_is_left_to_lightning(train):
 
 def test_an_interval_longer_than_the_epoch_is_refused_with_the_way_out(train, tmp_path):
     with pytest.raises(
-        UserError, match=r"val_check_interval 20 is more than the 13 steps.*check_val_every_n_epoch null"
+        UserError,
+        match=r"val_check_interval 20 is more than the 13 steps.*check_val_every_n_epoch null",
     ):
-        train(max_epochs=2, val_check_interval=20, limit_val_batches=1.0, logger=CSVLogger(tmp_path))
+        train(
+            max_epochs=2,
+            val_check_interval=20,
+            limit_val_batches=1.0,
+            logger=CSVLogger(tmp_path),
+        )
     assert not list(tmp_path.iterdir()), "refused before anything was written"
 
 
@@ -178,9 +222,16 @@ def test_loggers_get_the_loss_of_every_nth_step_at_that_step(train, tmp_path, ev
     logged = {}
     for steps_per_execution in (1, 7, 50):
         logger = CSVLogger(tmp_path, name=f"by{steps_per_execution}")
-        run = train(max_steps=30, steps_per_execution=steps_per_execution, logger=logger, log_every_n_steps=every)
+        run = train(
+            max_steps=30,
+            steps_per_execution=steps_per_execution,
+            logger=logger,
+            log_every_n_steps=every,
+        )
         logged[steps_per_execution] = rows_of(logger, "train/loss")
-        assert list(logged[steps_per_execution]) == [step for step in range(1, 31) if step % every == 0]
+        assert list(logged[steps_per_execution]) == [
+            step for step in range(1, 31) if step % every == 0
+        ]
         for step, loss in logged[steps_per_execution].items():
             assert loss == run.record.losses[step - 1]
     assert logged[1] == logged[7] == logged[50]
@@ -192,7 +243,9 @@ def test_what_is_validated_and_tested_is_logged_at_the_optimizer_step(train, tmp
     assert list(rows_of(logger, "val/accuracy")) == [5, 10, 18]
     run.trainer.test(run.module, datamodule=run.data, verbose=False)
     assert list(rows_of(logger, "test/accuracy")) == [20]
-    assert rows_of(logger, "test/accuracy")[20] == pytest.approx(run.module.last_score.accuracy, rel=1e-6)
+    assert rows_of(logger, "test/accuracy")[20] == pytest.approx(
+        run.module.last_score.accuracy, rel=1e-6
+    )
 
 
 def test_the_mean_loss_of_each_epoch_is_logged_at_its_last_step(train, tmp_path):
@@ -208,7 +261,12 @@ def test_a_callback_can_stop_the_run(train):
         def on_train_batch_end(self, trainer, *_):
             trainer.should_stop = trainer.global_step >= 14
 
-    assert train(max_epochs=9, steps_per_execution=7, callbacks=(Stop(),)).trainer.global_step == 20
+    assert (
+        train(
+            max_epochs=9, steps_per_execution=7, callbacks=(Stop(),)
+        ).trainer.global_step
+        == 20
+    )
 
 
 def test_early_stopping_on_a_validated_figure_works(train):
@@ -224,7 +282,11 @@ def test_the_best_checkpoint_is_chosen_by_a_validated_figure(train, tmp_path):
     assert "step=" in keep.best_model_path
 
 
-@pytest.mark.parametrize("flag", [{"gradient_clip_val": 1.0}, {"accumulate_grad_batches": 2}])
+@pytest.mark.parametrize(
+    "flag", [{"gradient_clip_val": 1.0}, {"accumulate_grad_batches": 2}]
+)
 def test_flags_that_would_do_nothing_are_refused(train, flag):
-    with pytest.raises(pl.utilities.exceptions.MisconfigurationException, match="manual optimization"):
+    with pytest.raises(
+        pl.utilities.exceptions.MisconfigurationException, match="manual optimization"
+    ):
         train(max_steps=1, **flag)

@@ -18,9 +18,15 @@ def test_images_are_split_scaled_and_batched_as_the_tutorial_does(name):
     data.setup()
     loaded = sources.load("digits")
     train, validation = sources.split(loaded.train, recipe.split)
-    for (pixels, labels), images in ((data.train, train), (data.validation, validation), (data.test, loaded.test)):
+    for (pixels, labels), images in (
+        (data.train, train),
+        (data.validation, validation),
+        (data.test, loaded.test),
+    ):
         assert pixels.dtype == torch.float32
-        np.testing.assert_array_equal(pixels.numpy(), sources.scale(images.images, recipe.scaling))
+        np.testing.assert_array_equal(
+            pixels.numpy(), sources.scale(images.images, recipe.scaling)
+        )
         assert labels.dtype == torch.int64
         np.testing.assert_array_equal(labels.numpy(), images.labels)
     assert data.batch_size == recipe.batch_size
@@ -32,13 +38,17 @@ def test_the_seed_is_the_streams():
     data = MnistData("softmax", source="digits", seed=7, batch_size=9)
     data.setup()
     np.testing.assert_array_equal(
-        data.stream.indices(0, 5), networks.get("softmax").recipe.stream(1375, 9, 7).indices(0, 5)
+        data.stream.indices(0, 5),
+        networks.get("softmax").recipe.stream(1375, 9, 7).indices(0, 5),
     )
 
 
 def test_files_are_read_once(monkeypatch):
     calls = []
-    monkeypatch.setattr("mnistport.training.datamodule.load", lambda *a: calls.append(a) or sources.load("digits"))
+    monkeypatch.setattr(
+        "mnistport.training.datamodule.load",
+        lambda *a: calls.append(a) or sources.load("digits"),
+    )
     data = MnistData("softmax", source="digits")
     for stage in ("fit", "test"):
         data.prepare_data()
@@ -60,24 +70,36 @@ def test_the_name_is_the_set_that_was_found():
         ({"eval_batch_size": 0}, "eval_batch_size 0: expected at least 1"),
         ({"seed": -1}, "seed -1: expected 0 to"),
         ({"network": "deeep"}, "did you mean 'deep'"),
-        ({"source": "emnist"}, "data source 'emnist': expected one of auto, mnist, fashion, digits"),
+        (
+            {"source": "emnist"},
+            "data source 'emnist': expected one of auto, mnist, fashion, digits",
+        ),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused_when_the_data_is_prepared(arguments, message):
+def test_what_cannot_be_trained_on_is_refused_when_the_data_is_prepared(
+    arguments, message
+):
     with pytest.raises(UserError, match=message):
-        MnistData(**{"network": "softmax", "source": "digits", **arguments}).prepare_data()
+        MnistData(
+            **{"network": "softmax", "source": "digits", **arguments}
+        ).prepare_data()
 
 
 @pytest.mark.parametrize("world_size", range(1, 17))
 @pytest.mark.parametrize("num_images", [1, 16, 297])
-def test_over_any_number_of_ranks_each_image_is_scored_exactly_once(world_size, num_images):
+def test_over_any_number_of_ranks_each_image_is_scored_exactly_once(
+    world_size, num_images
+):
     pixels, labels = torch.arange(num_images).view(-1, 1), torch.arange(num_images)
     seen = []
     for rank in range(world_size):
         slices = Slices(pixels, labels, 10, rank, world_size)
         batches = list(slices)
         assert len(batches) == len(slices)
-        assert all(1 <= len(label) <= 10 and torch.equal(pixel.view(-1), label) for pixel, label in batches)
+        assert all(
+            1 <= len(label) <= 10 and torch.equal(pixel.view(-1), label)
+            for pixel, label in batches
+        )
         seen += [image for _, label in batches for image in label.tolist()]
     assert sorted(seen) == list(range(num_images))
 

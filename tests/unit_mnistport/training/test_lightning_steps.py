@@ -3,7 +3,11 @@
 import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loops.progress import _BatchProgress, _Progress, _ReadyCompletedTracker
+from pytorch_lightning.loops.progress import (
+    _BatchProgress,
+    _Progress,
+    _ReadyCompletedTracker,
+)
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 from mnistport.errors import UserError
@@ -14,14 +18,20 @@ from mnistport.training.module import Classifier
 @pytest.fixture
 def trainer(tmp_path):
     made = pl.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, max_steps=10, default_root_dir=tmp_path
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        max_steps=10,
+        default_root_dir=tmp_path,
     )
     made.strategy.connect(Classifier("softmax"))
     return made
 
 
 def test_the_version_is_one_these_were_read_in():
-    assert pl.__version__.startswith("2.6."), "read lightning_steps.py against the new loops, then raise this"
+    assert pl.__version__.startswith("2.6."), (
+        "read lightning_steps.py against the new loops, then raise this"
+    )
 
 
 def test_global_step_is_the_completed_count_of_manual_optimization(trainer):
@@ -38,8 +48,14 @@ def test_advancing_moves_global_step_and_where_lightning_logs(trainer):
     epoch_loop = trainer.fit_loop.epoch_loop
     assert trainer.global_step == 7
     progress = epoch_loop.manual_optimization.optim_step_progress
-    assert (progress.total.ready, progress.current.ready, progress.current.completed) == (7, 7, 7)
-    assert "_batches_that_stepped" in vars(epoch_loop), "Lightning keeps its loggers' step elsewhere now"
+    assert (progress.total.ready, progress.current.ready, progress.current.completed) == (
+        7,
+        7,
+        7,
+    )
+    assert "_batches_that_stepped" in vars(epoch_loop), (
+        "Lightning keeps its loggers' step elsewhere now"
+    )
     assert epoch_loop._batches_that_stepped == 7
 
 
@@ -48,7 +64,9 @@ class Fetcher:
 
 
 @pytest.mark.parametrize("chunks_so_far", [1, 2, 5])
-def test_lightning_asks_val_check_batch_whether_to_validate(trainer, monkeypatch, chunks_so_far):
+def test_lightning_asks_val_check_batch_whether_to_validate(
+    trainer, monkeypatch, chunks_so_far
+):
     monkeypatch.setattr(_TrainingEpochLoop, "_should_check_val_epoch", lambda self: True)
     epoch_loop = trainer.fit_loop.epoch_loop
     for _ in range(chunks_so_far):
@@ -64,13 +82,23 @@ def test_flags_are_kept_under_the_names_that_are_taken(trainer):
     assert trainer.val_check_interval == 1.0
     assert trainer.check_val_every_n_epoch == 1
     assert trainer._val_check_time_interval is None
-    timed = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, val_check_interval="00:00:01:00")
+    timed = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        val_check_interval="00:00:01:00",
+    )
     assert timed._val_check_time_interval == 60
 
 
 def test_checkpoint_callbacks_keep_their_cadence_where_it_is_looked_for(tmp_path):
-    callbacks = [ModelCheckpoint(tmp_path, every_n_train_steps=7), ModelCheckpoint(tmp_path, every_n_epochs=1)]
-    made = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=callbacks)
+    callbacks = [
+        ModelCheckpoint(tmp_path, every_n_train_steps=7),
+        ModelCheckpoint(tmp_path, every_n_epochs=1),
+    ]
+    made = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=callbacks
+    )
     assert lightning_steps.checkpoint_cadences(made) == [7]
 
 
@@ -79,10 +107,22 @@ def test_a_checkpoints_counters_have_the_keys_that_are_rewritten(train, tmp_path
     loops = run.trainer.fit_loop.state_dict()
     assert loops["epoch_progress"].keys() == {"total", "current"}
     assert loops["epoch_progress"]["current"].keys() == vars(_Progress().current).keys()
-    assert loops["epoch_loop.batch_progress"].keys() == {"total", "current", "is_last_batch"}
-    assert loops["epoch_loop.batch_progress"]["current"].keys() == vars(_BatchProgress().current).keys()
+    assert loops["epoch_loop.batch_progress"].keys() == {
+        "total",
+        "current",
+        "is_last_batch",
+    }
+    assert (
+        loops["epoch_loop.batch_progress"]["current"].keys()
+        == vars(_BatchProgress().current).keys()
+    )
     for tracker in ("epoch_progress", "epoch_loop.batch_progress"):
-        assert loops[tracker]["current"].keys() == {"ready", "started", "processed", "completed"}
+        assert loops[tracker]["current"].keys() == {
+            "ready",
+            "started",
+            "processed",
+            "completed",
+        }
 
 
 @pytest.mark.parametrize(
@@ -99,22 +139,39 @@ def test_a_checkpoints_counters_have_the_keys_that_are_rewritten(train, tmp_path
         (26, 2, 2, 2, 2),
     ],
 )
-def test_a_run_goes_on_in_the_epoch_its_step_count_says(step, started, processed, begun, whole):
+def test_a_run_goes_on_in_the_epoch_its_step_count_says(
+    step, started, processed, begun, whole
+):
     def counts(ready, processed):
-        return {"ready": ready, "started": ready, "processed": processed, "completed": processed}
+        return {
+            "ready": ready,
+            "started": ready,
+            "processed": processed,
+            "completed": processed,
+        }
 
     checkpoint = {
         "global_step": step,
         "loops": {
             "fit_loop": {
-                "epoch_progress": {"total": counts(started, processed), "current": counts(started, processed)},
-                "epoch_loop.batch_progress": {"total": counts(9, 8), "current": counts(4, 3), "is_last_batch": True},
+                "epoch_progress": {
+                    "total": counts(started, processed),
+                    "current": counts(started, processed),
+                },
+                "epoch_loop.batch_progress": {
+                    "total": counts(9, 8),
+                    "current": counts(4, 3),
+                    "is_last_batch": True,
+                },
             }
         },
     }
     lightning_steps.continue_at_step(checkpoint, steps_per_epoch=13)
     loops = checkpoint["loops"]["fit_loop"]
-    assert loops["epoch_progress"] == {"total": counts(begun, whole), "current": counts(begun, whole)}
+    assert loops["epoch_progress"] == {
+        "total": counts(begun, whole),
+        "current": counts(begun, whole),
+    }
     assert loops["epoch_loop.batch_progress"] == {
         "total": counts(0, 0),
         "current": counts(0, 0),
@@ -124,7 +181,17 @@ def test_a_run_goes_on_in_the_epoch_its_step_count_says(step, started, processed
 
 @pytest.mark.parametrize(
     ("limit", "steps"),
-    [(1.0, 13), (0.5, 6), (0.01, 1), (1, 1), (5, 5), (13, 13), (99, 13), (0, 13), (0.0, 13)],
+    [
+        (1.0, 13),
+        (0.5, 6),
+        (0.01, 1),
+        (1, 1),
+        (5, 5),
+        (13, 13),
+        (99, 13),
+        (0, 13),
+        (0.0, 13),
+    ],
     ids=repr,
 )
 def test_a_limit_is_a_number_of_steps_or_a_share_of_them(limit, steps):
@@ -145,13 +212,21 @@ def test_a_limit_is_a_number_of_steps_or_a_share_of_them(limit, steps):
     ],
     ids=str,
 )
-def test_an_interval_between_validations_is_a_number_of_steps_or_lightnings_own_affair(flags, interval):
-    made = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **flags)
+def test_an_interval_between_validations_is_a_number_of_steps_or_lightnings_own_affair(
+    flags, interval
+):
+    made = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, **flags
+    )
     assert lightning_steps.take_val_check_interval(made, 13) == interval
-    assert lightning_steps.take_val_check_interval(made, 13) == interval, "asked again, the same"
+    assert lightning_steps.take_val_check_interval(made, 13) == interval, (
+        "asked again, the same"
+    )
 
 
 def test_an_interval_longer_than_an_epoch_is_refused():
-    made = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, val_check_interval=14)
+    made = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, val_check_interval=14
+    )
     with pytest.raises(UserError, match="14 is more than the 13 steps"):
         lightning_steps.take_val_check_interval(made, 13)

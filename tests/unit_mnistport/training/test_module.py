@@ -48,13 +48,19 @@ def test_other_seeds_see_other_batches_and_drop_other_units(train):
     assert train(**made, seed=1).record.losses == one.record.losses
 
 
-@pytest.mark.parametrize(("options", "fits"), [({"fc_size": 8}, (8, 1764)), ({"extra_convolution": True}, (128, 576))])
+@pytest.mark.parametrize(
+    ("options", "fits"),
+    [({"fc_size": 8}, (8, 1764)), ({"extra_convolution": True}, (128, 576))],
+)
 def test_options_reach_the_network(options, fits):
     assert Classifier("hvass", options=options).net.fc1.weight.shape == fits
 
 
 def test_an_unknown_option_is_answered_with_those_there_are():
-    with pytest.raises(UserError, match=r"'hvass' has no option 'fc_sise'; it has filter_size1, .*last_relu"):
+    with pytest.raises(
+        UserError,
+        match=r"'hvass' has no option 'fc_sise'; it has filter_size1, .*last_relu",
+    ):
         Classifier("hvass", options={"fc_sise": 8})
     with pytest.raises(UserError, match="'softmax' has no option 'fc_size'; it has none"):
         Classifier("softmax", options={"fc_size": 8})
@@ -63,13 +69,18 @@ def test_an_unknown_option_is_answered_with_those_there_are():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"pooling": "middle"}, "pooling 'middle': expected one of max, average, none, stride"),
+        (
+            {"pooling": "middle"},
+            "pooling 'middle': expected one of max, average, none, stride",
+        ),
         ({"fc_size": "many"}, "many"),
         ({"keep_prob": -1.0}, "keep_prob is the fraction kept"),
     ],
 )
 def test_an_option_that_cannot_have_that_value_is_refused_in_one_line(options, reason):
-    with pytest.raises(UserError, match=f"'hvass' cannot be made with the options .*{reason}"):
+    with pytest.raises(
+        UserError, match=f"'hvass' cannot be made with the options .*{reason}"
+    ):
         Classifier("hvass", options=options)
 
 
@@ -77,7 +88,11 @@ def test_a_network_that_fails_without_options_shows_its_own_error(monkeypatch):
     def broken() -> nn.Module:
         raise RuntimeError("in their own code")
 
-    monkeypatch.setitem(vars(networks), "get", lambda name: type("N", (), {"name": "theirs", "module": broken}))
+    monkeypatch.setitem(
+        vars(networks),
+        "get",
+        lambda name: type("N", (), {"name": "theirs", "module": broken}),
+    )
     with pytest.raises(RuntimeError, match="in their own code"):
         Classifier("theirs")
 
@@ -112,13 +127,19 @@ def test_accuracy_is_the_exact_quotient():
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_evaluation_counts_every_image_once_and_logs_accuracy_and_loss(train, stage):
     run = train(max_steps=5, data={"eval_batch_size": 37}, limit_val_batches=1.0)
-    (metrics,) = getattr(run.trainer, stage)(run.module, datamodule=run.data, verbose=False)
+    (metrics,) = getattr(run.trainer, stage)(
+        run.module, datamodule=run.data, verbose=False
+    )
     pixels, labels = run.data.validation if stage == "validate" else run.data.test
     with torch.no_grad():
         logits = run.module.net.eval()(pixels)
     prefix = "val" if stage == "validate" else "test"
-    assert run.module.last_score == Score(int((logits.argmax(1) == labels).sum()), len(labels))
-    assert metrics[f"{prefix}/accuracy"] == pytest.approx(run.module.last_score.accuracy, rel=1e-6)
+    assert run.module.last_score == Score(
+        int((logits.argmax(1) == labels).sum()), len(labels)
+    )
+    assert metrics[f"{prefix}/accuracy"] == pytest.approx(
+        run.module.last_score.accuracy, rel=1e-6
+    )
     expected = nn.functional.cross_entropy(logits.double(), labels).item()
     assert metrics[f"{prefix}/loss"] == pytest.approx(expected, rel=1e-5)
 
@@ -143,7 +164,10 @@ def test_a_trainer_can_fit_twice_and_goes_on(train):
     run.trainer.fit(run.module, datamodule=run.data)
     assert run.trainer.global_step == 9
     assert max(last - first for first, last in run.record.chunks) <= 4
-    assert torch.equal(run.module.net.fc.weight, train(max_steps=9, limit_train_batches=4).weights["fc.weight"])
+    assert torch.equal(
+        run.module.net.fc.weight,
+        train(max_steps=9, limit_train_batches=4).weights["fc.weight"],
+    )
 
 
 def test_the_lines_callback_is_added_once():
@@ -173,7 +197,12 @@ FC4 = {"module": {"options": {"fc_size": 4}}}
 
 def test_a_checkpoint_says_which_run_its_weights_belong_to(checkpoint):
     said = torch.load(checkpoint, weights_only=True)["mnistport"]
-    expected = {"network": "hvass", "seed_everything": 0, "data.batch_size": 5, "data.source": "digits"}
+    expected = {
+        "network": "hvass",
+        "seed_everything": 0,
+        "data.batch_size": 5,
+        "data.source": "digits",
+    }
     assert said == expected
 
 
@@ -186,18 +215,37 @@ def test_a_checkpoint_loads_in_python_without_being_told_anything(checkpoint):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"network": "softmax"}, "holds the network 'hvass', the model is 'softmax'; use --config hvass"),
-        ({"seed": 1}, r"run had --seed_everything 0 \(now 1\); continue it with the same"),
+        (
+            {"network": "softmax"},
+            "holds the network 'hvass', the model is 'softmax'; use --config hvass",
+        ),
+        (
+            {"seed": 1},
+            r"run had --seed_everything 0 \(now 1\); continue it with the same",
+        ),
         ({"batch_size": 6}, r"run had --data.batch_size 5 \(now 6\)"),
-        ({"module": {"options": {"fc_size": 5}}}, r"other --model.options: its net.fc1.weight has shape \[4, 1764\]"),
-        ({"module": {"options": {"fc_size": 4, "extra_dense": True}}}, "its net.fc_extra.0.weight is missing"),
+        (
+            {"module": {"options": {"fc_size": 5}}},
+            r"other --model.options: its net.fc1.weight has shape \[4, 1764\]",
+        ),
+        (
+            {"module": {"options": {"fc_size": 4, "extra_dense": True}}},
+            "its net.fc_extra.0.weight is missing",
+        ),
     ],
     ids=str,
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(train, checkpoint, changed, message):
     if "network" in changed:
         changed = {**changed, "module": {}}
-    flags = {"network": "hvass", "batch_size": 5, **FC4, "max_steps": 4, "ckpt_path": checkpoint, **changed}
+    flags = {
+        "network": "hvass",
+        "batch_size": 5,
+        **FC4,
+        "max_steps": 4,
+        "ckpt_path": checkpoint,
+        **changed,
+    }
     with pytest.raises(UserError, match=message):
         train(**flags)
 
@@ -207,7 +255,9 @@ def test_a_checkpoint_of_another_data_set_is_refused(train, checkpoint, tmp_path
     saved["mnistport"]["data.source"] = "mnist"
     torch.save(saved, tmp_path / "mnist.ckpt")
     with pytest.raises(UserError, match=r"run had --data.source mnist \(now digits\)"):
-        train("hvass", batch_size=5, **FC4, max_steps=4, ckpt_path=tmp_path / "mnist.ckpt")
+        train(
+            "hvass", batch_size=5, **FC4, max_steps=4, ckpt_path=tmp_path / "mnist.ckpt"
+        )
 
 
 def test_a_checkpoint_of_another_program_is_refused(train, checkpoint, tmp_path):
@@ -215,12 +265,19 @@ def test_a_checkpoint_of_another_program_is_refused(train, checkpoint, tmp_path)
     del saved["mnistport"]
     torch.save(saved, tmp_path / "theirs.ckpt")
     with pytest.raises(UserError, match="not written by mnistport"):
-        train("hvass", batch_size=5, **FC4, max_steps=4, ckpt_path=tmp_path / "theirs.ckpt")
+        train(
+            "hvass", batch_size=5, **FC4, max_steps=4, ckpt_path=tmp_path / "theirs.ckpt"
+        )
 
 
 def test_a_checkpoint_is_tested_with_any_seed_and_batch_size(checkpoint, train):
     module = Classifier("hvass", options={"fc_size": 4}, seed=9)
     data = MnistData("hvass", source="digits", batch_size=77, seed=9)
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
     trainer.test(module, datamodule=data, ckpt_path=checkpoint, verbose=False)
     assert module.last_score.total == 297

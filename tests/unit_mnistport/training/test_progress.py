@@ -14,7 +14,9 @@ def bars(capsys):
     """What the bar showed of each epoch, in order: `(epoch, steps, total)`, without repetitions."""
 
     def shown() -> list[tuple[int, int, int]]:
-        found = re.findall(r"Epoch (\d+):[^\r\n]*?\| (\d+)/(\d+) \[", capsys.readouterr().out)
+        found = re.findall(
+            r"Epoch (\d+):[^\r\n]*?\| (\d+)/(\d+) \[", capsys.readouterr().out
+        )
         return list(dict.fromkeys(tuple(map(int, bar)) for bar in found))
 
     return shown
@@ -33,15 +35,24 @@ def test_each_epoch_ends_at_its_number_of_steps_and_no_total_is_ever_another(tra
     assert all(steps <= total for _, steps, total in shown)
 
 
-def test_an_epoch_that_max_steps_cuts_short_is_as_long_as_what_will_be_taken_of_it(train, bars):
+def test_an_epoch_that_max_steps_cuts_short_is_as_long_as_what_will_be_taken_of_it(
+    train, bars
+):
     train(**LIMIT, max_steps=20, callbacks=(StepProgressBar(),))
     assert ends(bars()) == [(0, 13, 13), (1, 7, 7)]
 
 
-def test_a_resumed_run_shows_the_epoch_it_resumes_in_from_where_it_stands(train, bars, tmp_path):
+def test_a_resumed_run_shows_the_epoch_it_resumes_in_from_where_it_stands(
+    train, bars, tmp_path
+):
     train(**LIMIT, max_steps=18).trainer.save_checkpoint(tmp_path / "18.ckpt")
     bars()
-    train(**LIMIT, max_epochs=3, callbacks=(StepProgressBar(),), ckpt_path=tmp_path / "18.ckpt")
+    train(
+        **LIMIT,
+        max_epochs=3,
+        callbacks=(StepProgressBar(),),
+        ckpt_path=tmp_path / "18.ckpt",
+    )
     shown = bars()
     assert ends(shown) == [(1, 13, 13), (2, 13, 13)]
     assert (1, 5, 13) in shown

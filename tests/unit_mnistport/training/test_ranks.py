@@ -10,7 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-MADE = {"network": "three_minute_adam", "batch_size": 25, "precision": "64-true", "data": {"eval_batch_size": 40}}
+MADE = {
+    "network": "three_minute_adam",
+    "batch_size": 25,
+    "precision": "64-true",
+    "data": {"eval_batch_size": 40},
+}
 BOUND = 1e-12  # the sums run in another order; float64 leaves some 1e-16 of that, a wrong image 1e-4
 
 
@@ -77,7 +82,10 @@ def test_there_were_two_with_unequal_shares(two):
 
 def test_both_ranks_hold_the_same_weights_bit_for_bit(two):
     (first, second), _ = two
-    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])
+    assert all(
+        torch.equal(first["weights"][name], second["weights"][name])
+        for name in first["weights"]
+    )
 
 
 def test_two_ranks_end_with_the_weights_of_one(two, one):
@@ -90,14 +98,18 @@ def test_accuracy_is_the_same_count_of_the_same_images(two, one):
     (first, second), _ = two
     assert first["score"] == second["score"] == tuple(one.module.last_score)
     assert first["score"][1] == 297
-    assert first["test_loss"] == pytest.approx(one.trainer.callback_metrics["test/loss"].item(), rel=1e-6)
+    assert first["test_loss"] == pytest.approx(
+        one.trainer.callback_metrics["test/loss"].item(), rel=1e-6
+    )
 
 
 def test_every_test_image_is_scored_by_exactly_one_rank(two, one):
     (first, second), _ = two
     assert abs(len(first["scored"]) - len(second["scored"])) <= 1
     expected = one.data.test[0].double().sum(1).tolist()
-    assert sorted(first["scored"] + second["scored"]) == pytest.approx(sorted(expected), rel=1e-6)
+    assert sorted(first["scored"] + second["scored"]) == pytest.approx(
+        sorted(expected), rel=1e-6
+    )
 
 
 def test_validation_finds_the_same_accuracy_on_both(two, one):

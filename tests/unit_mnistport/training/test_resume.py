@@ -7,11 +7,17 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from mnistport.training.checkpoints import checkpoint_at
 
 # The rest of a run needs no ModelCheckpoint, though its beginning had one.
-pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Be aware that when using `ckpt_path`:UserWarning"
+)
 
 SPE = 13  # steps of an epoch below
 WHOLE = 3 * SPE
-NETWORK = {"network": "three_minute_adam", "batch_size": 6, "limit_train_batches": SPE}  # dropout, Adam's slots
+NETWORK = {
+    "network": "three_minute_adam",
+    "batch_size": 6,
+    "limit_train_batches": SPE,
+}  # dropout, Adam's slots
 LIMITS = {"by steps": {"max_steps": WHOLE}, "by epochs": {"max_epochs": 3}}
 by_steps_or_epochs = pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
 
@@ -27,15 +33,26 @@ def killed(train, tmp_path_factory):
     """Checkpoints of a run that could have been killed at any of them: every 5 and 13 steps, and at epochs' ends."""
     folder = tmp_path_factory.mktemp("killed")
     keep = {"save_top_k": -1, "filename": "{step}"}
-    often = [ModelCheckpoint(folder / f"every-{every}", every_n_train_steps=every, **keep) for every in (5, 13)]
-    train(**NETWORK, max_epochs=3, callbacks=(*often, ModelCheckpoint(folder / "epochs", **keep)))
+    often = [
+        ModelCheckpoint(folder / f"every-{every}", every_n_train_steps=every, **keep)
+        for every in (5, 13)
+    ]
+    train(
+        **NETWORK,
+        max_epochs=3,
+        callbacks=(*often, ModelCheckpoint(folder / "epochs", **keep)),
+    )
     return folder
 
 
 def assert_same(ours, theirs):
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
-        same = torch.equal(ours[name], value) if isinstance(value, torch.Tensor) else ours[name] == value
+        same = (
+            torch.equal(ours[name], value)
+            if isinstance(value, torch.Tensor)
+            else ours[name] == value
+        )
         assert same, name
 
 
@@ -54,21 +71,31 @@ def test_the_length_of_chunks_changes_no_bit(train, whole, steps_per_execution):
 
 def test_the_length_of_chunks_changes_no_bit_in_mixed_precision(train):
     """Autocast could keep the weights it has rounded, and a chunk's next step has others; Lightning says not to."""
-    mixed = {"network": "softmax", "batch_size": 6, "max_steps": 8, "precision": "bf16-mixed"}
+    mixed = {
+        "network": "softmax",
+        "batch_size": 6,
+        "max_steps": 8,
+        "precision": "bf16-mixed",
+    }
     alone, chunked = (train(**mixed, steps_per_execution=length) for length in (1, 5))
     assert chunked.record.losses == alone.record.losses
     assert_same_end(chunked, alone)
 
 
 def test_dropout_is_on_in_these_runs(train, whole, monkeypatch):
-    monkeypatch.setattr("mnistport.draws.KeyedDraws.uniform", lambda self, number, unit: torch.ones_like(unit))
+    monkeypatch.setattr(
+        "mnistport.draws.KeyedDraws.uniform",
+        lambda self, number, unit: torch.ones_like(unit),
+    )
     assert train(**NETWORK, max_steps=3).record.losses != whole.record.losses[:3]
 
 
 @by_steps_or_epochs
 @pytest.mark.parametrize("stop", [5, SPE, 20, 2 * SPE])
 @pytest.mark.parametrize("saved", ["after fit", "at the end of fit"])
-def test_a_run_stopped_by_max_steps_goes_on_as_if_it_had_not_been(train, whole, tmp_path, limit, stop, saved):
+def test_a_run_stopped_by_max_steps_goes_on_as_if_it_had_not_been(
+    train, whole, tmp_path, limit, stop, saved
+):
     keep = ModelCheckpoint(tmp_path, "kept")
     first = train(**NETWORK, max_steps=stop, callbacks=(keep,))
     first.trainer.save_checkpoint(tmp_path / "after.ckpt")
@@ -99,7 +126,9 @@ def test_a_run_killed_after_a_checkpoint_goes_on_as_if_it_had_not_been(
     rest = train(**NETWORK, **limit, ckpt_path=killed / f"{checkpoint}.ckpt")
     assert_same_end(rest, whole)
     assert rest.record.losses == whole.record.losses[stop:]
-    if not (stop == WHOLE and "max_steps" in limit):  # a run at its max_steps is over at once
+    if not (
+        stop == WHOLE and "max_steps" in limit
+    ):  # a run at its max_steps is over at once
         assert rest.record.epochs == epochs
         assert rest.trainer.current_epoch == 3
 
@@ -116,7 +145,12 @@ def test_two_stops_are_no_worse_than_one(train, whole, tmp_path):
 
 
 def test_a_checkpoint_written_by_validation_goes_on_too(train, tmp_path):
-    flags = {**NETWORK, "max_epochs": 3, "val_check_interval": 5, "limit_val_batches": 1.0}
+    flags = {
+        **NETWORK,
+        "max_epochs": 3,
+        "val_check_interval": 5,
+        "limit_val_batches": 1.0,
+    }
     keep = ModelCheckpoint(tmp_path, "{step}", monitor="val/loss", save_top_k=-1)
     whole = train(**flags, callbacks=(keep,))
     assert whole.record.validated == [5, 10, 18, 23, 31, 36]
@@ -124,12 +158,25 @@ def test_a_checkpoint_written_by_validation_goes_on_too(train, tmp_path):
         rest = train(**flags, ckpt_path=tmp_path / f"step={stop}.ckpt")
         assert_same_end(rest, whole)
         assert rest.record.losses == whole.record.losses[stop:]
-        assert rest.record.validated == [step for step in whole.record.validated if step > stop]
+        assert rest.record.validated == [
+            step for step in whole.record.validated if step > stop
+        ]
 
 
 def test_a_checkpoint_written_by_each_epochs_validation_goes_on_too(train, tmp_path):
-    flags = {**NETWORK, "max_epochs": 3, "limit_val_batches": 1.0, "num_sanity_val_steps": 2}
-    keep = ModelCheckpoint(tmp_path, "{step}", monitor="val/loss", save_top_k=-1, save_on_train_epoch_end=False)
+    flags = {
+        **NETWORK,
+        "max_epochs": 3,
+        "limit_val_batches": 1.0,
+        "num_sanity_val_steps": 2,
+    }
+    keep = ModelCheckpoint(
+        tmp_path,
+        "{step}",
+        monitor="val/loss",
+        save_top_k=-1,
+        save_on_train_epoch_end=False,
+    )
     whole = train(**flags, callbacks=(keep,))
     rest = train(**flags, ckpt_path=tmp_path / "step=13.ckpt")
     assert_same_end(rest, whole)
@@ -143,7 +190,9 @@ def test_other_streams_and_optimizers_resume_bit_for_bit_too(train, tmp_path, ne
     whole = train(**made, max_steps=7)
     first = train(**made, max_steps=3)
     first.trainer.save_checkpoint(tmp_path / "3.ckpt")
-    rest = train(**made, max_steps=7, ckpt_path=tmp_path / "3.ckpt", steps_per_execution=3)
+    rest = train(
+        **made, max_steps=7, ckpt_path=tmp_path / "3.ckpt", steps_per_execution=3
+    )
     assert_same_end(rest, whole)
 
 
@@ -160,11 +209,20 @@ def test_another_learning_rate_takes_the_place_of_the_checkpoints(train, tmp_pat
     first = train(max_steps=3)
     first.trainer.save_checkpoint(tmp_path / "3.ckpt")
     assert train(max_steps=4, ckpt_path=tmp_path / "3.ckpt").slots["lr"] == 0.5
-    other = train(max_steps=4, ckpt_path=tmp_path / "3.ckpt", module={"learning_rate": 0.25})
+    other = train(
+        max_steps=4, ckpt_path=tmp_path / "3.ckpt", module={"learning_rate": 0.25}
+    )
     assert other.slots["lr"] == 0.25
-    same = train(max_steps=4, ckpt_path=tmp_path / "3.ckpt", module={"learning_rate": 0.5})
+    same = train(
+        max_steps=4, ckpt_path=tmp_path / "3.ckpt", module={"learning_rate": 0.5}
+    )
     half = (same.weights["fc.weight"] - first.weights["fc.weight"]) / 2
-    torch.testing.assert_close(other.weights["fc.weight"] - first.weights["fc.weight"], half, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(
+        other.weights["fc.weight"] - first.weights["fc.weight"],
+        half,
+        rtol=1e-3,
+        atol=1e-7,
+    )
 
 
 def test_of_the_data_a_checkpoint_holds_nothing_but_the_step(train, tmp_path):
@@ -184,7 +242,9 @@ def keys_of(mapping: dict, before: str = "") -> set[str]:
     return found
 
 
-def test_a_checkpoint_made_without_a_trainer_is_continued_as_the_trainers_own(train, tmp_path):
+def test_a_checkpoint_made_without_a_trainer_is_continued_as_the_trainers_own(
+    train, tmp_path
+):
     """Also on the last step of an epoch, of which only its end is left."""
     first = train("softmax", max_steps=14)
     own, made = tmp_path / "own.ckpt", tmp_path / "made.ckpt"

@@ -24,7 +24,9 @@ class Weights(Callback):
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         if batch.start in self.steps:
-            self.before[batch.start] = {key: weight.clone() for key, weight in module.net.state_dict().items()}
+            self.before[batch.start] = {
+                key: weight.clone() for key, weight in module.net.state_dict().items()
+            }
 
 
 def accuracy(run, weights, step):
@@ -39,14 +41,20 @@ def accuracy(run, weights, step):
 
 def test_deep_prints_the_accuracy_before_steps_0_and_100(train, lines):
     weights = Weights(0, 100)
-    run = train("deep", max_steps=101, batch_size=2, callbacks=(weights,), steps_per_execution=30)
+    run = train(
+        "deep", max_steps=101, batch_size=2, callbacks=(weights,), steps_per_execution=30
+    )
     figures = {step: accuracy(run, weights.before[step], step) for step in (0, 100)}
-    assert lines() == [f"step {step}, training accuracy {figure:g}" for step, figure in figures.items()]
+    assert lines() == [
+        f"step {step}, training accuracy {figure:g}" for step, figure in figures.items()
+    ]
 
 
 def test_hvass_prints_after_iterations_1_101_and_scores_its_stages(train, lines):
     weights = Weights(1, 100, 101)
-    run = train("hvass", max_steps=102, batch_size=8, callbacks=(weights,), steps_per_execution=30)
+    run = train(
+        "hvass", max_steps=102, batch_size=8, callbacks=(weights,), steps_per_execution=30
+    )
     printed = lines()
     shapes = [
         r"Optimization Iteration:      1, Training Accuracy: [ \d]{3}\.\d%",
@@ -57,9 +65,13 @@ def test_hvass_prints_after_iterations_1_101_and_scores_its_stages(train, lines)
         r"Optimization Iteration:    101, Training Accuracy: [ \d]{3}\.\d%",
     ]
     assert len(printed) == len(shapes)
-    assert all(re.fullmatch(shape, line) for shape, line in zip(shapes, printed, strict=True)), printed
+    assert all(
+        re.fullmatch(shape, line) for shape, line in zip(shapes, printed, strict=True)
+    ), printed
     for line, step in ((printed[0], 0), (printed[5], 100)):
-        figure = accuracy(run, weights.before[step + 1], step)  # after the step, on the step's own batch
+        figure = accuracy(
+            run, weights.before[step + 1], step
+        )  # after the step, on the step's own batch
         assert line.endswith(f" Training Accuracy: {figure:>6.1%}")
     for line, step in ((printed[2], 1), (printed[4], 100)):
         correct = right_on_test_set(run, weights.before[step])
@@ -73,11 +85,18 @@ def right_on_test_set(run, weights) -> int:
         return int((net.eval()(run.data.test[0]).argmax(1) == run.data.test[1]).sum())
 
 
-@pytest.mark.parametrize(("network", "places"), [("three_minute_adam", 3), ("three_minute_layers", 4)])
+@pytest.mark.parametrize(
+    ("network", "places"), [("three_minute_adam", 3), ("three_minute_layers", 4)]
+)
 def test_the_book_prints_each_epochs_mean_loss(train, lines, network, places):
-    run = train(network, max_epochs=2, limit_train_batches=5, batch_size=6, steps_per_execution=2)
+    run = train(
+        network, max_epochs=2, limit_train_batches=5, batch_size=6, steps_per_execution=2
+    )
     means = [sum(run.record.losses[5 * epoch : 5 * epoch + 5]) / 5 for epoch in range(2)]
-    expected = [f"Epoch: {epoch:04d} Avg. cost = {mean:.{places}f}" for epoch, mean in enumerate(means, 1)]
+    expected = [
+        f"Epoch: {epoch:04d} Avg. cost = {mean:.{places}f}"
+        for epoch, mean in enumerate(means, 1)
+    ]
     assert lines() == expected
 
 
@@ -90,12 +109,23 @@ def test_an_epoch_that_max_steps_cuts_short_has_no_mean_yet(train, lines, tmp_pa
         first.trainer.save_checkpoint(tmp_path / "cut.ckpt")
         assert lines() == whole[: stop // 5]
         train(**made, max_epochs=2, ckpt_path=tmp_path / "cut.ckpt")
-        assert lines() == whole[stop // 5 :], "the mean is of the whole epoch, of which one part was before the stop"
+        assert lines() == whole[stop // 5 :], (
+            "the mean is of the whole epoch, of which one part was before the stop"
+        )
 
 
-@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")  # the rest needs no callback
-def test_an_epoch_whose_last_step_wrote_the_checkpoint_is_still_told(train, lines, tmp_path):
-    made = {"network": "three_minute_adam", "limit_train_batches": 5, "batch_size": 6, "max_epochs": 2}
+@pytest.mark.filterwarnings(
+    "ignore:Be aware that when using `ckpt_path`:UserWarning"
+)  # the rest needs no callback
+def test_an_epoch_whose_last_step_wrote_the_checkpoint_is_still_told(
+    train, lines, tmp_path
+):
+    made = {
+        "network": "three_minute_adam",
+        "limit_train_batches": 5,
+        "batch_size": 6,
+        "max_epochs": 2,
+    }
     keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=5, save_top_k=-1)
     train(**made, callbacks=(keep,))
     whole = lines()
@@ -108,7 +138,9 @@ def test_convnet_prints_a_sample_of_256_and_the_whole_test_set(train, lines):
     printed = lines()
     correct = right_on_test_set(run, run.weights)
     for epoch, line in enumerate(printed):
-        match = re.fullmatch(rf"{epoch} (0\.\d+|0|1)  \(all test images: (\d\.\d{{4}})\)", line)
+        match = re.fullmatch(
+            rf"{epoch} (0\.\d+|0|1)  \(all test images: (\d\.\d{{4}})\)", line
+        )
         assert match, line
         in_sample = float(match[1]) * 256
         assert round(in_sample) == pytest.approx(in_sample, abs=1e-3)
@@ -116,8 +148,15 @@ def test_convnet_prints_a_sample_of_256_and_the_whole_test_set(train, lines):
     assert match[2] == f"{correct / 297:.4f}"
 
 
-def test_the_sample_is_the_same_however_the_run_is_cut_and_another_in_each_epoch(train, lines):
-    made = {"network": "convnet", "max_epochs": 2, "limit_train_batches": 2, "batch_size": 6}
+def test_the_sample_is_the_same_however_the_run_is_cut_and_another_in_each_epoch(
+    train, lines
+):
+    made = {
+        "network": "convnet",
+        "max_epochs": 2,
+        "limit_train_batches": 2,
+        "batch_size": 6,
+    }
     train(**made, steps_per_execution=1)
     ones = lines()
     train(**made, steps_per_execution=9)
@@ -135,7 +174,9 @@ def test_the_sample_is_the_same_however_the_run_is_cut_and_another_in_each_epoch
         ("convnet", r"test accuracy 0(\.\d+)?  \[data: digits\]"),
     ],
 )
-def test_the_last_line_is_the_tutorials_and_names_a_data_set_that_is_not_mnist(train, lines, network, line):
+def test_the_last_line_is_the_tutorials_and_names_a_data_set_that_is_not_mnist(
+    train, lines, network, line
+):
     run = train(network, max_steps=0)
     lines()
     run.trainer.test(run.module, datamodule=run.data, verbose=False)
@@ -156,7 +197,9 @@ def test_the_lines_are_printed_once_by_a_trainer_that_fits_and_then_tests(train,
     run = train("deep", max_steps=1, batch_size=4)
     run.trainer.test(run.module, datamodule=run.data, verbose=False)
     run.trainer.test(run.module, datamodule=run.data, verbose=False)
-    assert [line for line in lines() if line.startswith("test accuracy")] == [lines_of(run)] * 2
+    assert [line for line in lines() if line.startswith("test accuracy")] == [
+        lines_of(run)
+    ] * 2
 
 
 def lines_of(run) -> str:
@@ -167,4 +210,7 @@ def test_every_epoch_loss_line_is_the_books_format():
     for name in ("three_minute_adam", "three_minute_rmsprop", "three_minute_layers"):
         (report,) = networks.get(name).recipe.reports
         assert isinstance(report, EpochLoss)
-        assert re.fullmatch(r"Epoch: 0003 Avg\. cost = 0\.12\d+", report.line.format(epoch=3, loss=0.12345))
+        assert re.fullmatch(
+            r"Epoch: 0003 Avg\. cost = 0\.12\d+",
+            report.line.format(epoch=3, loss=0.12345),
+        )
