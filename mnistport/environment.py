@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,16 +46,6 @@ def environment(**facts: object) -> dict[str, object]:
         "cores": _num_cores(),
         **facts,
     }
-
-
-def whose_kernels() -> str:
-    """Whose kernels summed the gradients of convolutions so far: "ours" or "torch's".
-
-    They are ours where this process has loaded the kernels of `mnistport.speed`.
-    """
-    compiling = sys.modules.get("mnistport.speed.compiling")
-    is_loaded = compiling is not None and compiling.library.cache_info().currsize > 0
-    return "ours" if is_loaded else "torch's"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Settings of the whole process. The command lines apply them; importing changes nothing."""
+"""The process as a whole: its settings, which the command lines apply, and whose kernels it used."""
 
 from __future__ import annotations
 
@@ -19,3 +19,15 @@ def keep_freed_memory() -> None:
         from mnistport.speed import allocator
 
         allocator.keep_freed_memory()
+
+
+def whose_kernels() -> str:
+    """Whose kernels summed the gradients of convolutions so far: "ours" or "torch's".
+
+    They are ours where this process has loaded those of `mnistport.speed`.
+    """
+    if find_spec("mnistport.speed") is None:
+        return "torch's"
+    from mnistport.speed import compiling
+
+    return "ours" if compiling.library.cache_info().currsize else "torch's"

@@ -18,10 +18,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from mnistport.environment import environment, whose_kernels
+from mnistport.environment import environment
 from mnistport.errors import UserError
 from mnistport.files import write_whole, written_whole
 from mnistport.network import Recipe
+from mnistport.process import whose_kernels
 from mnistport.reproduce.result import RunResult, RunSettings
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
