@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mnistport.errors import UserError
@@ -53,6 +55,25 @@ def write_whole(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, "utf-8")
+        os.replace(partial, file)
+    except OSError as error:
+        raise UserError(f"{file}: could not be written ({error.strerror})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """A path beside the file, which takes the file's place once all is written there, and goes if something fails.
+
+    Raises:
+        UserError: The disk refuses.
+    """
+    file = file.resolve()
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
         os.replace(partial, file)
     except OSError as error:
         raise UserError(f"{file}: could not be written ({error.strerror})") from error

@@ -80,11 +80,13 @@ def uniform_of(dropped: Any) -> Any:
     return draws[0].outputs[0]
 
 
-RANDOM = {
-    *("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal"),
-    *("RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "Multinomial"),
-}
-"""The operations TF1 draws random numbers with."""
+def is_random(operation: Any) -> bool:
+    """Whether an operation draws random numbers: it keeps a state of its own, and that state starts from a seed.
+
+    So do the samplers of candidates inside `tf.nn.nce_loss` and its like.
+    """
+    definition = operation.op_def
+    return bool(definition.is_stateful) and any(attribute.name == "seed" for attribute in definition.attr)
 
 
 def random_ancestors(*goals: Any) -> set[str]:
@@ -97,7 +99,7 @@ def random_ancestors(*goals: Any) -> set[str]:
         if op in seen:
             continue
         seen.add(op)
-        if op.type in RANDOM:
+        if is_random(op):
             found.add(op.outputs[0].name)
         if op.type not in ("VarHandleOp", "VariableV2"):
             queue.extend([*(source.op for source in op.inputs), *op.control_inputs])

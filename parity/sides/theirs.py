@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 from mnistport.errors import UserError
 from parity import tf1
 from parity.reference import Array, Feeds, Reference
-from parity.runners.runner import LOSS, Answer, returned
+from parity.sides.side import LOSS, Answer, returned
+from parity.state import Places, State, slot_name
+from parity.weights import Side
 
 
 class Theirs:
@@ -28,27 +31,22 @@ class Theirs:
 
     def __init__(self, reference: Reference, dtype: str, seed: int = 0) -> None:
         tf = tf1.load()
-        self.reference, self.dtype = reference, dtype
+        self.reference, self.dtype, self.seed = reference, dtype, seed
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.set_random_seed(seed)
             self.endpoints = reference.build(tf, dtype)
-            self.trainable = {
-                name: variable for name, variable in self.endpoints.variables.items() if variable.trainable
-            }
+            variables = self.endpoints.variables.items()
+            self.trainable = {name: variable for name, variable in variables if variable.trainable}
             gradients = tf.gradients(self.endpoints.loss, list(self.trainable.values()))
             self.gradient_of = dict(zip(self.trainable, [_dense(tf, gradient) for gradient in gradients], strict=True))
             self.initializer = tf.global_variables_initializer()
+            self.variables = self._named_variables()
             self._check(tf)
+            named = self.variables.everything().items()
+            self.assignments = {name: Assignment(tf, variable) for name, variable in named}
+        self.seed_tensors = tf1.stateless_seeds(self.graph)
         self.session = tf1.session(self.graph)
-        self._seeds, self._random = tf1.stateless_seeds(self.graph), np.random.default_rng(seed)
-
-    def _new_seeds(self) -> dict[Any, Array]:
-        """Keras' initializers draw statelessly, from a seed written into the graph, another in each process."""
-        return {
-            tensor: self._random.integers(0, 2**31, tensor.shape.as_list()).astype(tensor.dtype.as_numpy_dtype)
-            for tensor in self._seeds
-        }
 
     def _check(self, tf: Any) -> None:
         """Nothing in the graph is left unnamed: variables, slots, draws, gradients, stages."""
@@ -69,47 +67,48 @@ class Theirs:
             raise UserError(f"{name}: the graph draws {sorted(endpoints.draws)}; the reference names others")
         if self.reference.output not in endpoints.stages or {LOSS, returned(self.reference)} & set(endpoints.stages):
             raise UserError(f"{name}: stages must hold the output, {self.reference.output!r}, and none called {LOSS!r}")
-        assert self.variables  # names every slot, or refuses
 
-    @cached_property
-    def variables(self) -> dict[str, Any]:
-        """Every variable by its name in a state: weights, then slots, then the optimizer's scalars."""
-        endpoints, slots = self.endpoints, self.reference.slots
-        kinds = set(endpoints.optimizer.get_slot_names())
-        all_slots = {
-            f"{weight}/{kind}": slot
-            for weight, variable in endpoints.variables.items()
-            for kind in sorted(kinds)
-            if (slot := endpoints.optimizer.get_slot(variable, kind)) is not None
-        }
+    def _named_variables(self) -> Places[Any]:
+        """Every variable by its place in a state.
+
+        Raises:
+            UserError: The optimizer keeps something that `Slots` does not declare, or the other way round.
+        """
+        optimizer, slots = self.endpoints.optimizer, self.reference.slots
+        kinds = sorted(optimizer.get_slot_names())
+        all_slots = {}
+        for weight, variable in self.endpoints.variables.items():
+            for kind in kinds:
+                slot = optimizer.get_slot(variable, kind)
+                if slot is not None:
+                    all_slots[weight, kind] = slot
         slot_names = {slot.name for slot in all_slots.values()}
-        scalars = {v.op.name: v for v in endpoints.optimizer.variables() if v.name not in slot_names}
-        if (kept := kinds | set(scalars)) != slots.declared("theirs"):
-            raise UserError(
-                f"{self.reference.name}: TF's optimizer keeps {sorted(kept)}, Slots declares "
-                f"{sorted(slots.declared('theirs'))}; name each in per_weight or shared, or as Unmapped with a reason"
-            )
-        found = dict(endpoints.variables)
-        found.update({name: slot for name, slot in all_slots.items() if name.rpartition("/")[2] in slots.per_weight})
-        found.update({name: scalar for name, scalar in scalars.items() if name in slots.shared})
-        return found
+        scalars = {v.op.name: v for v in optimizer.variables() if v.name not in slot_names}
+        self._check_slots({*kinds, *scalars})
 
-    def _weight_of(self, name: str) -> str:
-        """The weight a name in a state belongs to: itself, or the one it is a slot of."""
-        owner, _, kind = name.rpartition("/")
-        return owner if name not in self.endpoints.variables and kind in self.reference.slots.per_weight else name
+        rows = {row.theirs for row in self.reference.weights.weights}
+        weights = dict(self.endpoints.variables)
+        unmapped: dict[tuple[Side, str], Any] = {}
+        unmapped |= {("theirs", name): weights.pop(name) for name in list(weights) if name not in rows}
+        for weight, kind in list(all_slots):
+            if weight not in rows or kind not in slots.per_weight:
+                unmapped["theirs", slot_name(weight, kind)] = all_slots.pop((weight, kind))
+        unmapped |= {("theirs", name): scalars.pop(name) for name in list(scalars) if name not in slots.shared}
+        return Places(weights=weights, slots=all_slots, scalars=scalars, unmapped=unmapped)
+
+    def _check_slots(self, kept: set[str]) -> None:
+        """TF's optimizer keeps what Slots declares, and nothing else."""
+        declared = self.reference.slots.declared("theirs")
+        if kept != declared:
+            raise UserError(
+                f"{self.reference.name}: TF's optimizer keeps {sorted(kept)}, Slots declares {sorted(declared)}; "
+                "name each in per_weight or shared, or as Unmapped with a reason"
+            )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every weight."""
         return {name: tuple(variable.shape.as_list()) for name, variable in self.endpoints.variables.items()}
-
-    @property
-    def mapped(self) -> dict[str, Any]:
-        """What a state holds: every variable that has a counterpart, by name."""
-        rows = {row.theirs for row in self.reference.weights.weights}
-        unmapped = set(self.endpoints.variables) - rows
-        return {name: variable for name, variable in self.variables.items() if self._weight_of(name) not in unmapped}
 
     def _feed(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> dict[Any, Any]:
         endpoints = self.endpoints
@@ -122,32 +121,48 @@ class Theirs:
         fed.update({endpoints.draws[name]: array for name, array in (draws or {}).items()})
         return fed
 
+    @cached_property
+    def initial(self) -> State:
+        """TF1's own initial values of everything. No other question changes them: see `_fresh`."""
+        return State(**next(self._fresh(vars(self.variables))))
+
+    def initial_weights(self) -> Iterator[Answer]:
+        """Fresh weights, time after time, from TF1's own initial distributions; the same sequence for each caller."""
+        return self._fresh(self.variables.weights)
+
+    def _fresh(self, variables: Any) -> Iterator[Any]:
+        """Values of variables after one initialisation, after the next, and so on.
+
+        They come from a session of their own, in which TF's generators start from the seed. Keras' initializers draw
+        statelessly, from a seed written into the graph, which would be another in each process: they are fed one.
+        """
+        random, session = np.random.default_rng(self.seed), tf1.session(self.graph)
+        try:
+            while True:
+                seeds = {tensor: random.integers(0, 2**31, tensor.shape.as_list()) for tensor in self.seed_tensors}
+                session.run(self.initializer, {t: seed.astype(t.dtype.as_numpy_dtype) for t, seed in seeds.items()})
+                yield session.run(variables)
+        finally:
+            session.close()
+
     def reset(self, weights: Mapping[str, Array]) -> None:
-        """Initialise everything, then take these weights."""
-        self.session.run(self.initializer, self._new_seeds())
-        self.load(weights)
+        """Take these weights; put everything else back to its initial value."""
+        self.load(replace(self.initial, weights={**self.initial.weights, **weights}))
 
-    def initialise(self) -> Answer:
-        """Fresh weights from TF's own initial distributions, and the whole state."""
-        self.session.run(self.initializer, self._new_seeds())
-        return self.state()
+    def load(self, state: State) -> None:
+        """Take a state. What it does not have stays as it is."""
+        unmapped = {key: array for key, array in state.unmapped.items() if key in self.variables.unmapped}
+        arrays = replace(state, unmapped=unmapped).everything()
+        operations = [self.assignments[name].operation for name in arrays]
+        self.session.run(operations, {self.assignments[name].value: array for name, array in arrays.items()})
 
-    def initial_weights(self) -> Answer:
-        """Fresh weights alone, drawn from the initializers' own outputs; no variable is changed."""
-        mapped = {row.theirs for row in self.reference.weights.weights}
-        variables = {name: v for name, v in self.endpoints.variables.items() if name in mapped}
-        values = {name: v.initializer.inputs[1] for name, v in variables.items()}
-        return dict(self.session.run(values, self._new_seeds()))
+    def state(self) -> State:
+        """The whole state as it is."""
+        return State(**self.session.run(vars(self.variables)))
 
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Take these weights, slots and scalars, through the inputs of their initializers."""
-        assign = [self.variables[name].initializer for name in state]
-        values = {self.variables[name].initializer.inputs[1]: array for name, array in state.items()}
-        self.session.run(assign, values)
-
-    def state(self) -> Answer:
-        """Weights, slots and scalars as they are."""
-        return dict(self.session.run(self.mapped))
+    def names(self) -> Places[str]:
+        """The flat name of every part of a state."""
+        return self.variables.names()
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
         """Every stage of `Endpoints`, the output once more as `returned`, the loss."""
@@ -168,6 +183,19 @@ class Theirs:
         """Run the train op; the loss before it."""
         loss, _ = self.session.run([self.endpoints.loss, self.endpoints.train_op], self._feed(feeds, draws))
         return np.asarray(loss)
+
+
+class Assignment:
+    """A placeholder, and the operation that gives its value to a variable.
+
+    Attributes:
+        value: What is fed.
+        operation: What is run.
+    """
+
+    def __init__(self, tf: Any, variable: Any) -> None:
+        self.value = tf.placeholder(variable.dtype.base_dtype, variable.shape)
+        self.operation = tf.assign(variable, self.value).op
 
 
 def _dense(tf: Any, gradient: Any) -> Any:
