@@ -13,7 +13,7 @@ def result_line(result: Result) -> str:
     verdict = "ok  " if result.passed else "FAIL"
     count = f"{len(result.comparisons)} compared"
     seconds = f"[{result.seconds:.1f} s]"
-    return f"  {result.dtype}  {result.check:12} {verdict} {count:>12}; worst {margin(result)}  {seconds}"
+    return f"  {result.dtype}  {result.check:14} {verdict} {count:>12}; worst {margin(result)}  {seconds}"
 
 
 def margin(result: Result) -> str:

@@ -250,8 +250,8 @@ class Ours:
         settings = {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
         slots = {weight: copy.deepcopy(dict(state)) for weight, state in self.optimizer.state.items()}
         tensors = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
-        for weight in self.module.parameters():
-            weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
+        for parameter in self.module.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         self.optimizer.step()
         self.module.zero_grad()
         self._copy(tensors)

@@ -124,14 +124,15 @@ class Theirs:
     @cached_property
     def initial(self) -> State:
         """TF1's own initial values of everything. No other question changes them: see `_fresh`."""
-        return State(**next(self._fresh(vars(self.variables))))
+        return State(**next(self._fresh(self.initializer, vars(self.variables))))
 
     def initial_weights(self) -> Iterator[Answer]:
         """Fresh weights, time after time, from TF1's own initial distributions; the same sequence for each caller."""
-        return self._fresh(self.variables.weights)
+        weights = self.variables.weights
+        return self._fresh([weight.initializer for weight in weights.values()], weights)
 
-    def _fresh(self, variables: Any) -> Iterator[Any]:
-        """Values of variables after one initialisation, after the next, and so on.
+    def _fresh(self, initializer: Any, variables: Any) -> Iterator[Any]:
+        """Values of variables after one run of their initializer, after the next, and so on.
 
         They come from a session of their own, in which TF's generators start from the seed. Keras' initializers draw
         statelessly, from a seed written into the graph, which would be another in each process: they are fed one.
@@ -140,7 +141,7 @@ class Theirs:
         try:
             while True:
                 seeds = {tensor: random.integers(0, 2**31, tensor.shape.as_list()) for tensor in self.seed_tensors}
-                session.run(self.initializer, {t: seed.astype(t.dtype.as_numpy_dtype) for t, seed in seeds.items()})
+                session.run(initializer, {t: seed.astype(t.dtype.as_numpy_dtype) for t, seed in seeds.items()})
                 yield session.run(variables)
         finally:
             session.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from mnistport import files, networks
-from parity import cli, references, tf1
+from parity import checks, references, tf1
 from parity.checks import CHECKS
 from parity.cli import main
 from parity.compare import Comparison
@@ -79,12 +80,22 @@ def test_list_names_every_network_and_check(capsys: pytest.CaptureFixture[str]) 
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[:8]] == list(networks.BUILT_IN)
-    for check in cli.CHECK_NAMES:
-        assert check in out
+    for check in CHECKS:
+        assert f"{check.name} " in out
+        assert check.claim in out
 
 
-def test_the_checks_that_are_listed_are_those_there_are() -> None:
-    assert set(cli.CHECK_NAMES) == set(CHECKS)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_a_check_s_record_names_a_function_that_is_there(check: checks.Check) -> None:
+    module = importlib.import_module(f"parity.checks.{check.module or check.name}")
+    assert callable(getattr(module, check.name))
+    assert set(check.precisions) <= {"float64", "float32"}
+
+
+def test_every_file_of_checks_is_named_by_a_record() -> None:
+    folder = Path(checks.__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert files == {check.module or check.name for check in CHECKS}
 
 
 def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,11 +116,17 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
         (["verify", "depp"], "parity: no reference is called 'depp'; did you mean 'deep'? Known: softmax_beginners"),
         (
             ["verify", "deep", "--checks", "forwad"],
-            "parity: --checks forwad: no check is called ['forwad']; there are ",
+            "parity: --checks forwad: no check is called 'forwad'; there are ",
         ),
-        (["verify", "deep", "--checks", ","], "parity: --checks ,: no check is called nothing; there are "),
-        (["verify", "deep", "--device", "tpu"], "parity: --device tpu: is none; use cpu, cuda or cuda:N"),
-        (["verify", "deep", "--device", "cuda:x"], "parity: --device cuda:x: is none; use cpu, cuda or cuda:N"),
+        (["verify", "deep", "--checks", ","], "parity: --checks ,: it names no check; there are "),
+        (
+            ["verify", "deep", "--device", "tpu"],
+            "parity: --device tpu: there is no such device; use cpu, cuda or cuda:N",
+        ),
+        (
+            ["verify", "deep", "--device", "cuda:x"],
+            "parity: --device cuda:x: there is no such device; use cpu, cuda or cuda:N",
+        ),
         (["verify", "not_there.py"], "parity: not_there.py: no such file; give a Python file that defines REFERENCE"),
         (["verify", "--dtype", "float16"], "parity verify: argument --dtype: invalid choice: 'float16'"),
         (["verify", "--seed", "-1"], "parity verify: argument --seed: -1 is not a whole number from 0 to 4294967295"),
@@ -225,6 +242,7 @@ def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -
     assert status == 0
     lines = out.splitlines()
     assert lines[0] == "regression on 1,000 made-up measurements"
+    assert lines[1] == "  trainer: not asked, as the reference gives no Reference(trainer=...)"
     asked = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
     for check in ("weights", "forward", "loss", "gradients", "step", "accuracy"):
         for dtype in ("float64", "float32"):
@@ -251,7 +269,7 @@ def test_the_json_is_what_the_contract_says(verified: tuple[int, str, Path]) -> 
     for result in document["results"]:
         assert {"network", "check", "dtype", "device", "passed", "comparisons", "command"} <= set(result)
         assert (result["network"], result["device"], result["passed"]) == ("regression", "cpu", True)
-        assert result["check"] in CHECKS
+        assert result["check"] in {check.name for check in CHECKS}
         assert result["dtype"] in ("float64", "float32")
         assert result["command"] == (f"parity verify {EXAMPLE} --checks {result['check']} --dtype {result['dtype']}")
         assert result["comparisons"]
@@ -286,7 +304,7 @@ def test_a_broken_copy_of_the_example_exits_1_and_names_the_stage(
     assert main([*words, "--checks", "forward,loss"]) == 1
     out, error = capsys.readouterr()
     assert error == ""
-    assert "float64  forward    FAIL" in out
+    assert "float64  forward        FAIL" in out
     assert "regression · forward: 'hidden' differs.\n" in out
     assert f"Again: parity verify {tmp_path / 'port.py'} --checks forward --dtype float64\n" in out
     assert "2 of 2 claims FAIL: regression forward float64, regression loss float64" in out
