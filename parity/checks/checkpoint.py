@@ -46,7 +46,7 @@ def checkpoint(case: Case) -> list[Comparison]:
 def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[Comparison]:
     """Everything stored, under its stored name."""
     between, back = folder / f"between.{suffix}", folder / f"back-from-{suffix}-{BEFORE}"
-    convert.convert(saved, between, reference=case.reference, to=None, step=None)
+    convert.convert(saved, between, reference=case.reference, to=None, step=BEFORE)
     convert.convert(between, back, reference=case.reference, to="tf1", step=None)
     ours, theirs = _stored(back), _stored(saved)
     way = f"TF1 -> {suffix} -> TF1"
@@ -72,14 +72,14 @@ def _changing_sides(case: Case, folder: Path) -> list[Comparison]:
     there = folder / f"begun-there-{BEFORE}"
     case.theirs().load(midway)
     convert.save(case.theirs(), there)
-    convert.convert(there, folder / "go-on.ckpt", reference=case.reference, to="lightning", step=None)
+    convert.convert(there, folder / "go-on.ckpt", reference=case.reference, to="lightning", step=BEFORE)
     went_on_here = trainer.train(start_of(case), AFTER, folder / "go-on.ckpt")
     ours = Ours(case.reference, went_on_here.module, went_on_here.optimizer, case.dtype).state()
 
     begun_here.save(folder / "begun-here.ckpt")
     back = folder / f"begun-here-{BEFORE}"
     convert.convert(folder / "begun-here.ckpt", back, reference=case.reference, to="tf1", step=None)
-    state, _ = convert.read_tf1(back, case.reference, None)
+    state, _ = convert.read_tf1(back, case.reference, BEFORE)
     went_on_there = _go_on(case, case.theirs(), state, begun_here)
 
     changed = {**_with_way(ours, "begun in TF1"), **_with_way(went_on_there, "begun here")}

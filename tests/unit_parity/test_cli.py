@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mnistport import files, networks
+from mnistport.errors import UserError
 from parity import checks, references, tf1
 from parity.checks import CHECKS
 from parity.cli import main
-from parity.compare import Comparison
+from parity.compare import Comparison, compare
+from parity.tolerances import exact
 
 HERE = Path(__file__).parent
 TINY = str(HERE / "tiny_port.py")
@@ -323,6 +326,60 @@ def test_what_agreed_before_the_fault_is_told(tmp_path: Path, capsys: pytest.Cap
     assert "The bound: 4 x TF1's own float32 error" in out
 
 
+FAILS_LATER = """
+from dataclasses import replace
+from parity import references
+
+SOUND = references.get({sound!r})
+
+def data(seed):
+    sound = SOUND.data(seed)
+    def batch(step):
+        raise OSError("the disk is gone")
+    return replace(sound, batch=batch)
+
+REFERENCE = replace(SOUND, port=replace(SOUND.port, name="later"), data=data)
+"""
+
+
+@pytest.mark.tf
+def test_what_was_done_before_a_failure_is_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later, folder = tmp_path / "port.py", tmp_path / "out"
+    later.write_text(FAILS_LATER.format(sound=TINY))
+    words = ["verify", TINY, str(later), "--dtype", "float64", "--checks", "weights,forward", "--out", str(folder)]
+    assert main(words) == 2
+    assert "the disk is gone" in capsys.readouterr().err
+    results = json.loads((folder / "verify.json").read_text())["results"]
+    assert [(result["network"], result["check"]) for result in results] == [("tiny", "weights"), ("tiny", "forward")]
+    assert "| tiny | float64 |" in (folder / "verify.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ([TINY, "--checks", "weights,data"], "parity: tiny: the check data needs Data(original=...), which it does"),
+        ([TINY, "--checks", "trainer"], "parity: tiny: the check trainer needs Reference(trainer=...), which it does"),
+        ([TINY, "--data.source", "digits"], "parity: tiny brings its own data; leave out --data.source"),
+        (["--checks", "lockstep", "--dtype", "float32"], "parity: lockstep: asked in float64 only, as rounding parts"),
+    ],
+)
+def test_no_target_is_verified_before_all_questions_can_be_asked(
+    more: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tf1, "load", lambda: None)
+    assert line in refused(capsys, ["verify", "softmax", *more])
+
+
+def test_known_departures_are_printed_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.Check, "__call__", lambda *_: [compare("x", np.ones(1), np.ones(1), exact())])
+    words = ["verify", "deep", "--data.source", "digits", "--checks", "forward", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "  known departure: the uniform draws inside tf.nn.dropout are fed; both" in capsys.readouterr().out
+    assert "- deep: the uniform draws inside tf.nn.dropout are fed; both" in (tmp_path / "verify.md").read_text()
+
+
 @pytest.mark.tf
 def test_the_command_to_run_again_carries_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target, file = str(HERE / "tiny_port.py"), tmp_path / "seeded.json"
@@ -331,6 +388,25 @@ def test_the_command_to_run_again_carries_the_settings(tmp_path: Path, capsys: p
     assert commands == [f"parity verify {target} --checks forward --dtype {d} --seed 3" for d in ("float64", "float32")]
     assert main([*commands[0].split()[1:]]) == 0
     capsys.readouterr()
+
+
+def half_written(file: Path, raised: Exception) -> None:
+    file.write_text("half")
+    raise raised
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "er" / "state.npz"
+    with files.written_whole(file) as partial:
+        assert partial.parent == file.parent
+        partial.write_text("first")
+        assert not file.exists()
+    assert file.read_text() == "first"
+    for raised, shown in ((ZeroDivisionError(), ZeroDivisionError), (OSError(28, "No space left"), UserError)):
+        with pytest.raises(shown), files.written_whole(file) as partial:
+            half_written(partial, raised)
+    assert file.read_text() == "first"
+    assert [path.name for path in file.parent.iterdir()] == ["state.npz"]
 
 
 def test_a_stop_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

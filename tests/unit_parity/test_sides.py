@@ -228,14 +228,14 @@ def without_output(tf: Any, endpoints: Endpoints) -> Endpoints:
 def with_sampled_classes(tf: Any, endpoints: Endpoints) -> Endpoints:
     """A loss on classes that a candidate sampler draws: random, though its operation is not called so."""
     loss = tf.nn.nce_loss(
-        weights=tf.constant(np.ones((9, 6)), dtype="float64"),
-        biases=tf.constant(np.zeros(9), dtype="float64"),
+        weights=tf.ones([9, 6]),
+        biases=tf.zeros([9]),
         labels=tf.argmax(endpoints.feeds["y_"], 1)[:, None],
-        inputs=endpoints.stages["square"],
+        inputs=tf.cast(endpoints.stages["square"], "float32"),
         num_sampled=2,
         num_classes=9,
     )
-    whole = endpoints.loss + tf.reduce_mean(loss)
+    whole = endpoints.loss + tf.cast(tf.reduce_mean(loss), "float64")
     return replace(endpoints, loss=whole, train_op=endpoints.optimizer.minimize(whole))
 
 
