@@ -1,6 +1,6 @@
 """The product: every port equals its TensorFlow 1 original, claim by claim, in both precisions.
 
-Quick: batches of 16, 500 test images, weights trained for 20 steps; the check `trainer` takes whole batches all the same.
+Quick: batches of 16, 500 test images, weights trained for 20 steps; the check `trainer` takes whole batches.
 Slow: everything, as `parity verify` asks it.
 On MNIST where `MNISTPORT_DATA` says where it is, on the embedded digits otherwise.
 """

@@ -20,7 +20,7 @@ from mnistport.training import lightning_steps
 from mnistport.training.draws import KeyedDraws
 from mnistport.training.module import Classifier
 from parity.reference import Array, Reference, Start, Trained
-from parity.sides import Answer, Ours
+from parity.sides import Answer, OwnState
 from parity.state import State
 
 
@@ -106,8 +106,7 @@ def save_checkpoint(path: Path, reference: Reference, state: State, step: int) -
     precision = "64-true" if state.dtype == "float64" else "32-true"
     trainer = _trainer(max_steps=0, accelerator="cpu", precision=precision)
     trainer.fit(module, datamodule=data)
-    ours = Ours(reference, module.net, trainer.optimizers[0], state.dtype)
-    ours.load_own(state)
+    OwnState(reference, module.net, trainer.optimizers[0]).load_own(state)
     lightning_steps.stand_at(trainer, step, data.stream.steps_per_epoch)
     trainer.save_checkpoint(path)
     checkpoint = torch.load(path, weights_only=True)

@@ -5,7 +5,8 @@ counterpart (`Unmapped`) is carried in a `State` and compared with nothing; a re
 """
 
 from parity.sides.ours import Ours
+from parity.sides.own_state import OwnState
 from parity.sides.side import LOSS, Answer, Side, returned
 from parity.sides.theirs import Theirs
 
-__all__ = ["LOSS", "Answer", "Ours", "Side", "Theirs", "returned"]
+__all__ = ["LOSS", "Answer", "Ours", "OwnState", "Side", "Theirs", "returned"]

@@ -196,7 +196,7 @@ def test_a_run_made_longer_keeps_its_cadence(tmp_path: Path, capsys: pytest.Capt
     [
         (["--steps", "10", "--seed", "1"], "holds a run with seed 0 (now 1)"),
         (["--steps", "10", "--nudge"], "holds a run with nudge False (now True)"),
-        (["--steps", "10", "--nudge", "--floor-steps", "0"], "--floor-steps 0 leaves it out"),
+        (["--steps", "10", "--nudge", "--floor-steps", "0"], "--floor-steps 0 leaves that run out"),
         (["--steps", "3"], "is at step 5 already"),
         (["--steps", "none"], "give a number of optimizer steps"),
     ],

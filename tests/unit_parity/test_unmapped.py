@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from mnistport.layers import float32
 from parity import checks, references, tf1
 from parity.case import Case
 from parity.checks import CHECKS
 from parity.cli import main
 from parity.convert import convert, save
 from parity.lockstep import Lockstep
-from parity.reference import Reference
+from parity.reference import Reference, Slots
+from parity.weights import Unmapped
 
 pytestmark = pytest.mark.tf
 
@@ -136,3 +139,23 @@ def test_nothing_unmapped_is_compared(case: Case) -> None:
         for comparison in checks.get(check)(case):
             assert "ours/seen" not in comparison.name
             assert check == "checkpoint" or "global_step" not in comparison.name
+
+
+def test_a_slot_without_a_counterpart_goes_on_where_it_stood(tiny, small_case, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """torch's Adadelta makes its `step` on the first step: a fresh one has no place for it yet."""
+    why = Unmapped("ours", "step", "counts steps; without a decay of the rate the update does not use it")
+    reference = tiny.trained_by(
+        lambda tf: tf.train.AdadeltaOptimizer(0.5, rho=0.95, epsilon=1e-6),
+        lambda weights: torch.optim.Adadelta(weights, float32(0.5), rho=float32(0.95), eps=float32(1e-6)),
+        Slots(per_weight={"accum": "square_avg", "accum_update": "acc_delta"}, unmapped=[why]),
+    )
+    case = small_case(reference)
+    run = Lockstep(case, every=1, floor_steps=0)
+    run.run(3, lambda _: None)
+    run.save(tmp_path / "state.npz")
+    again = Lockstep(case, every=1, floor_steps=0)
+    again.restore(tmp_path / "state.npz")
+    assert again.ours.state().unmapped["ours", "fc.weight/step"] == 3
+    assert run.local.state().unmapped["ours", "fc.weight/step"] == 3
+    again.run(5, lambda _: None)
+    assert again.records[-1].local < 1e-12
