@@ -91,7 +91,7 @@ def is_random(operation: Any) -> bool:
 
 def random_ancestors(*goals: Any) -> set[str]:
     """Names of the random draws a tensor or operation depends on; those must be fed or two runs cannot be compared."""
-    found: set[str] = set()
+    draws: set[str] = set()
     seen: set[Any] = set()
     queue = [getattr(goal, "op", goal) for goal in goals]
     while queue:
@@ -100,10 +100,10 @@ def random_ancestors(*goals: Any) -> set[str]:
             continue
         seen.add(op)
         if is_random(op):
-            found.add(op.outputs[0].name)
+            draws.add(op.outputs[0].name)
         if op.type not in ("VarHandleOp", "VariableV2"):
             queue.extend([*(source.op for source in op.inputs), *op.control_inputs])
-    return found
+    return draws
 
 
 def stateless_seeds(graph: Any) -> list[Any]:

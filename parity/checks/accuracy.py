@@ -66,9 +66,9 @@ def _classes(case: Case, labels: Array, ours: Array, theirs: Array, truth: Array
     of = f"{certified.sum():,} of {certified.size:,} images"
     right = (theirs[certified].argmax(-1) == labels[certified]).sum()
 
-    def named(scores: Array) -> Answer:
+    def classes_and_number(scores: Array) -> Answer:
         classes = scores[certified].argmax(-1)
         number = np.asarray((classes == labels[certified]).sum())
         return {f"class, {of}": classes, f"number right, {of} (TF1: {right:,})": number}
 
-    return compare_all(named(ours), named(theirs), tolerances.exact())
+    return compare_all(classes_and_number(ours), classes_and_number(theirs), tolerances.exact())

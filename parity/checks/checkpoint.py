@@ -39,7 +39,7 @@ def checkpoint(case: Case) -> list[Comparison]:
             return comparisons
         comparisons += _there_and_back(case, saved, folder, "ckpt")
         if case.dtype == "float64" and case.data.original is not None:
-            comparisons += _changing_sides(case, folder)
+            comparisons += _change_sides(case, folder)
         return comparisons
 
 
@@ -48,7 +48,7 @@ def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[
     between, back = folder / f"between.{suffix}", folder / f"back-from-{suffix}-{BEFORE}"
     convert.convert(saved, between, reference=case.reference, to=None, step=BEFORE)
     convert.convert(between, back, reference=case.reference, to="tf1", step=None)
-    ours, theirs = _stored(back), _stored(saved)
+    ours, theirs = _arrays_in(back), _arrays_in(saved)
     way = f"TF1 -> {suffix} -> TF1"
     return compare_all(
         {f"{name}, {way}": array for name, array in ours.items()},
@@ -57,12 +57,12 @@ def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[
     )
 
 
-def _stored(path: Path) -> Answer:
+def _arrays_in(path: Path) -> Answer:
     reader = tf1.load().train.load_checkpoint(str(path))
     return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
 
 
-def _changing_sides(case: Case, folder: Path) -> list[Comparison]:
+def _change_sides(case: Case, folder: Path) -> list[Comparison]:
     """Weights and slots after `AFTER` steps, of which the first `BEFORE` were taken on the other side."""
     trainer = case.reference.trainer
     assert trainer is not None

@@ -27,15 +27,15 @@ def data(case: Case) -> list[Comparison]:
     comparisons = []
     for number in range(EPOCHS):
         steps = range(number * epoch, (number + 1) * epoch)
-        comparisons += _compared(case, steps, islice(stream, epoch), f"epoch {number + 1}")
+        comparisons += _compare(case, steps, islice(stream, epoch), f"epoch {number + 1}")
     into_the_next = range(EPOCHS * epoch, EPOCHS * epoch + 1)
-    return comparisons + _compared(case, into_the_next, islice(stream, 1), f"the step into epoch {EPOCHS + 1}")
+    return comparisons + _compare(case, into_the_next, islice(stream, 1), f"the step into epoch {EPOCHS + 1}")
 
 
-def _compared(case: Case, steps: range, original: Iterable[Feeds], when: str) -> list[Comparison]:
+def _compare(case: Case, steps: range, original: Iterable[Feeds], when: str) -> list[Comparison]:
     """Our batches of some steps against as many of the original's."""
-    ours = _stacked(case.data.batch(step) for step in steps)
-    theirs = _stacked(original)
+    ours = _stack(case.data.batch(step) for step in steps)
+    theirs = _stack(original)
     return compare_all(
         {f"{name}, {when}": array for name, array in ours.items()},
         {f"{name}, {when}": array for name, array in theirs.items()},
@@ -43,7 +43,7 @@ def _compared(case: Case, steps: range, original: Iterable[Feeds], when: str) ->
     )
 
 
-def _stacked(batches: Iterable[Feeds]) -> dict[str, Array]:
+def _stack(batches: Iterable[Feeds]) -> dict[str, Array]:
     """Batches one after the other, by feed."""
     parts: dict[str, list[Array]] = {}
     for feeds in batches:

@@ -50,7 +50,7 @@ def trained_by_us(case: Case, steps: int) -> Trained:
 
 def _free(case: Case, steps: int) -> list[Comparison]:
     """Losses of each step, and the state after the last."""
-    return _compared(case, trained_by_us(case, steps), steps)
+    return _compare_run(case, trained_by_us(case, steps), steps)
 
 
 def _single(case: Case) -> list[Comparison]:
@@ -59,10 +59,10 @@ def _single(case: Case) -> list[Comparison]:
     There is one such step, the first. A later one would begin in TF1's state after some steps, which the trainer can
     only be given as a checkpoint: `Trainer.write` it, and `Trainer.train` from it. Its comparisons belong here.
     """
-    return _compared(case, trained_by_us(case, 1), 1)
+    return _compare_run(case, trained_by_us(case, 1), 1)
 
 
-def _compared(case: Case, run: Trained, steps: int) -> list[Comparison]:
+def _compare_run(case: Case, run: Trained, steps: int) -> list[Comparison]:
     """A run of ours against TF1 on the original's feeds and the run's own draws."""
     after = f" after {steps} steps" if steps > 1 else " after 1 step"
     port = Ours(case.reference, run.module, run.optimizer, case.dtype)

@@ -54,7 +54,7 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     run.save(out / "state.npz")
 
     final_outputs = {"ours": outputs(case, run.ours), "theirs": outputs(case, run.theirs)}
-    comparisons = _judged(run, case, final_outputs)
+    comparisons = _comparisons(run, case, final_outputs)
     accuracies = _accuracies(case, final_outputs)
     document = {
         "schema": 1,
@@ -185,7 +185,7 @@ def _accuracies(case: Case, outputs: Mapping[str, Array]) -> dict[str, float] | 
     return {side: float((output.argmax(-1) == labels).mean()) for side, output in outputs.items()}
 
 
-def _judged(run: Lockstep, case: Case, outputs: Mapping[str, Array]) -> list[Comparison]:
+def _comparisons(run: Lockstep, case: Case, outputs: Mapping[str, Array]) -> list[Comparison]:
     """float64: the final state within the lock-step bound, the final predictions equal.
 
     float32 is recorded, and judged by one thing only: what is finite on one side is so on the other.

@@ -59,7 +59,7 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
         refuse_unwritable_file("--json", args.json)
     if args.out is not None:
         refuse_unwritable_folder("--out", args.out)
-    asked = _asked_checks(args.checks)
+    asked = _checks_named(args.checks)
     setting.refuse_device(args.device)
     targets = _references(args.targets or references.names())
     for reference in targets.values():
@@ -92,7 +92,7 @@ def _differences(reference: Reference) -> list[str]:
     return [f"{difference.what}; {difference.why}" for difference in reference.differences]
 
 
-def _asked_checks(text: str | None) -> list[Check]:
+def _checks_named(text: str | None) -> list[Check]:
     """The checks that the command line names; the quick ones where it names none.
 
     Raises:

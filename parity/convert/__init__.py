@@ -124,10 +124,10 @@ def _read(source: Path, kind: Format, reference: Reference, step: int | None) ->
     if kind == "tf1":
         return read_tf1(source, reference, step)
     if kind == "safetensors":
-        state, found = read_safetensors(source, reference)
+        state, stored_step = read_safetensors(source, reference)
     else:
-        state, found = _trainer_of(reference, source).read(source, reference)
-    return to_theirs(reference, state), found
+        state, stored_step = _trainer_of(reference, source).read(source, reference)
+    return to_theirs(reference, state), stored_step
 
 
 def _write(target: Path, kind: Format, reference: Reference, state: State, step: int) -> list[str]:

@@ -133,8 +133,8 @@ def _ending(name: str) -> str:
 
 def _number(name: str) -> int:
     """TF numbers repeated names: Variable, Variable_1, ..., Variable_10."""
-    found = re.search(r"_(\d+)$", name)
-    return int(found[1]) if found else 0
+    number = re.search(r"_(\d+)$", name)
+    return int(number[1]) if number else 0
 
 
 def _step_of(path: Path, counted: int | None) -> int:

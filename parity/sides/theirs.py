@@ -51,8 +51,8 @@ class Theirs:
     def _check(self, tf: Any) -> None:
         """Nothing in the graph is left unnamed: variables, slots, draws, gradients, stages."""
         name, endpoints = self.reference.name, self.endpoints
-        kept = {variable.name for variable in endpoints.optimizer.variables()}
-        unnamed = {v.name for v in self.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)} - kept
+        of_optimizer = {variable.name for variable in endpoints.optimizer.variables()}
+        unnamed = {v.name for v in self.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)} - of_optimizer
         unnamed -= {variable.name for variable in endpoints.variables.values()}
         if unnamed:
             raise UserError(f"{name}: the graph has variables its Endpoints do not name: {sorted(unnamed)}")
@@ -96,12 +96,12 @@ class Theirs:
         unmapped |= {("theirs", name): scalars.pop(name) for name in list(scalars) if name not in slots.shared}
         return Places(weights=weights, slots=all_slots, scalars=scalars, unmapped=unmapped)
 
-    def _check_slots(self, kept: set[str]) -> None:
+    def _check_slots(self, names: set[str]) -> None:
         """TF's optimizer keeps what Slots declares, and nothing else."""
         declared = self.reference.slots.declared("theirs")
-        if kept != declared:
+        if names != declared:
             raise UserError(
-                f"{self.reference.name}: TF's optimizer keeps {sorted(kept)}, Slots declares {sorted(declared)}; "
+                f"{self.reference.name}: TF's optimizer keeps {sorted(names)}, Slots declares {sorted(declared)}; "
                 "name each in per_weight or shared, or as Unmapped with a reason"
             )
 

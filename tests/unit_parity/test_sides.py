@@ -343,6 +343,24 @@ def test_unmapped_rows_are_in_no_state_and_a_reset_puts_them_back(tiny, small_ca
     assert (int(ours.module.seen), theirs.session.run(counter)) == (5, 7)
 
 
+def test_a_random_variable_without_a_counterpart_begins_the_same_after_every_reset(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
+    def with_random_variable(tf: Any, endpoints: Endpoints) -> Endpoints:
+        noise = tf.Variable(tf.random_normal([4], dtype="float64"), trainable=False)
+        return replace(endpoints, variables={**endpoints.variables, "noise": noise})
+
+    rows = [*tiny.REFERENCE.weights.rows, Unmapped("theirs", "noise", "random once, and nothing reads it")]
+    reference = built(tiny, with_random_variable, weights=WeightMap(*rows))
+    case = small_case(reference)
+    values = []
+    for theirs in (case.theirs(), case.theirs(), Theirs(reference, "float64")):
+        theirs.reset(case.bench.weights)
+        values.append(theirs.state().unmapped["theirs", "noise"])
+        theirs.load(State(weights=case.bench.weights, unmapped={("theirs", "noise"): np.ones(4)}))
+        assert (theirs.state().unmapped["theirs", "noise"] == 1).all()
+    for value in values[1:]:
+        np.testing.assert_array_equal(value, values[0])
+
+
 def test_variables_that_share_an_initial_tensor_keep_values_of_their_own(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
     """Two biases that begin as the same tensor: each is given its own array, and the sound port is not accused."""
 
