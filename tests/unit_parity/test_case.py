@@ -102,8 +102,9 @@ ASKED_BEFORE: dict[str, Callable[[Case], object]] = {
 
 
 @pytest.mark.parametrize("before", ASKED_BEFORE)
-def test_what_was_asked_before_changes_no_answer(before: str, case: Case) -> None:
+def test_what_was_asked_before_changes_no_answer(before: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the printed "Again: parity verify ..." would ask another question than the one that failed."""
+    monkeypatch.setattr("parity.checks.initialisation.SAMPLES", 200)  # fewer initialisations than the check takes
 
     def answers(first: Callable[[Case], object], dtype: Dtype) -> list[Answer]:
         made = Case(bench=Bench(reference=case.reference, data=case.data), dtype=dtype)
