@@ -12,21 +12,20 @@ Three figures per recorded step, each the largest |difference| of any weight:
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from mnistport.files import written_whole
 from parity.case import Case
 from parity.reference import Array
-from parity.runners import Ours, Runner, Theirs
+from parity.sides import Ours, Side, Theirs
+from parity.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,45 +64,49 @@ class Lockstep:
     def __init__(self, case: Case, every: int, floor_steps: int, *, nudge: bool = False) -> None:
         self.case, self.every, self.floor_steps, self.nudge = case, every, floor_steps, nudge
         self.theirs, self.ours = case.theirs(), case.ours()
-        self.again = Theirs(case.reference, case.dtype, case.seed) if floor_steps else None
-        self.local = Ours(case.reference, case.dtype, case.device)
+        self.again = Theirs(case.reference, case.dtype, case.bench.seed) if floor_steps else None
+        self.local = Ours.made(case.reference, case.dtype, case.device)
         self.records: list[Record] = []
         self.step = 0
-        for runner in (self.theirs, self.ours, self.again, self.local):
-            if runner is not None:
-                runner.reset(case.initial())
+        for side in (*self._free_sides().values(), self.local):
+            side.reset(case.bench.initial)
 
     def run(self, steps: int, after: Callable[[Lockstep], None]) -> None:
         """Go on to `steps` steps, calling `after` behind each. A difference that is not finite stays in the record."""
-        with _interrupted_between_steps() as check:
+        with interrupted_between_steps() as check:
             while self.step < steps:
-                self._one(steps)
+                self._take_step(steps)
                 after(self)
                 check()
 
-    def _one(self, steps: int) -> None:
+    def _take_step(self, steps: int) -> None:
         number = self.step
         recorded = number + 1 == steps or number == 0 or (number + 1) % self.every == 0
-        before = self.theirs.state() if recorded else {}
+        before = self._common_state() if recorded else None
         feeds, draws = self.case.step_feeds(number)
         theirs, ours = float(self.theirs.step(feeds, draws)), float(self.ours.step(feeds, draws))
         if self.again is not None and number < self.floor_steps:
             self.again.step(feeds, draws)
             if self.nudge and number == 0:
-                state = self.again.state()
-                self.again.load({name: nudged(state[name]) for name in self.again.shapes if name in state})
+                weights = self.again.state().weights
+                self.again.load(State(weights={name: nudged(array) for name, array in weights.items()}))
         self.step += 1
-        if recorded:
+        if before is not None:
             self.local.load(before)
             self.local.step(feeds, draws)
             self.records.append(self._record(ours, theirs))
 
+    def _common_state(self) -> State:
+        """TF1's state for the step that is measured, and what only our side keeps, as the free run has it."""
+        return replace(self.theirs.state(), unmapped=self.ours.state().unmapped)
+
     def _record(self, ours: float, theirs: float) -> Record:
-        state, weights = self.theirs.state(), set(self.theirs.shapes)
-        local, accumulated = (_errors(runner.state(), state) for runner in (self.local, self.ours))
+        whole = self.theirs.state()
+        state, weights = whole.named(), set(whole.weights)
+        local, accumulated = (_errors(side.state().named(), state) for side in (self.local, self.ours))
         floor = None
         if self.again is not None and self.step <= self.floor_steps:
-            floor = _largest(_errors(self.again.state(), state), weights)
+            floor = _largest(_errors(self.again.state().named(), state), weights)
         slots = set(state) - weights
         return Record(
             step=self.step,
@@ -116,33 +119,36 @@ class Lockstep:
             accumulated_slots=_largest(accumulated, slots),
         )
 
-    def _sides(self) -> dict[str, Runner]:
-        """Every runner that runs free."""
-        sides: dict[str, Runner] = {"theirs": self.theirs, "ours": self.ours}
+    def _free_sides(self) -> dict[str, Side]:
+        """Every side that runs free."""
+        sides: dict[str, Side] = {"theirs": self.theirs, "ours": self.ours}
         return sides if self.again is None else {**sides, "again": self.again}
 
     def save(self, file: Path) -> None:
-        """Everything it takes to go on: both states and the records. Written beside and renamed."""
-        arrays = {
-            f"{side}:{name}": array for side, runner in self._sides().items() for name, array in runner.state().items()
-        }
-        records = np.frombuffer(json.dumps([asdict(record) for record in self.records]).encode(), np.uint8)
-        partial = file.with_suffix(".partial.npz")
-        np.savez(partial, **{"step": np.asarray(self.step), "records": records, **arrays})  # type: ignore[arg-type]
-        os.replace(partial, file)
+        """Everything it takes to go on: the states and the records."""
+        arrays = {"step": np.asarray(self.step)}
+        records = json.dumps([asdict(record) for record in self.records])
+        arrays["records"] = np.frombuffer(records.encode(), np.uint8)
+        for name, side in self._free_sides().items():
+            state = side.state().everything()
+            arrays |= {f"{name}:{part}": array for part, array in state.items()}
+        with written_whole(file) as partial, partial.open("wb") as opened:
+            np.savez(opened, **arrays)  # type: ignore[arg-type]
 
     def restore(self, file: Path) -> None:
         """Go on where `save` left off."""
         with file.open("rb") as opened, np.load(opened) as saved:
             self.step = int(saved["step"])
             self.records = [Record(**record) for record in json.loads(saved["records"].tobytes())]
-            for side, runner in self._sides().items():
-                prefix = f"{side}:"
-                runner.load({key.removeprefix(prefix): saved[key] for key in saved.files if key.startswith(prefix)})
+            for name, side in self._free_sides().items():
+                prefix = f"{name}:"
+                keys = [key for key in saved.files if key.startswith(prefix)]
+                arrays = {key.removeprefix(prefix): saved[key] for key in keys}
+                side.load(State.found(side.names(), arrays))
 
 
 @contextmanager
-def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
+def interrupted_between_steps() -> Iterator[Callable[[], None]]:
     """Hold Ctrl-C back until `check` is called: a state in which one side is a step ahead must not be saved."""
     asked: list[int] = []
     here = threading.current_thread() is threading.main_thread()
@@ -176,71 +182,3 @@ def _errors(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str,
 def _largest(errors: Mapping[str, float], names: set[str]) -> float:
     """The largest of the named errors; NaN if one of them is."""
     return float(np.max([errors[name] for name in names])) if names else 0.0
-
-
-def predictions(case: Case, runner: Ours | Theirs) -> Array:
-    """The output for every evaluation example, in bounded memory."""
-    from parity.checks.accuracy import outputs
-
-    return outputs(case, runner)
-
-
-def plot(records: list[Record], title: str, file: Path, *, nudge: bool = False) -> None:
-    """The three errors over steps, logarithmic; an error of exactly zero, or not finite, has no point, but words."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    steps = np.asarray([record.step for record in records])
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    for name, style in (("accumulated", "-"), ("local", "-"), ("floor", "--")):
-        known = [(s, getattr(r, name)) for s, r in zip(steps, records, strict=True) if getattr(r, name) is not None]
-        if known:
-            x, y = zip(*known, strict=True)
-            floor = "TF1 against TF1 nudged by one ulp" if nudge else "noise floor: TF1 against TF1"
-            label = floor if name == "floor" else f"{name}: ours against TF1"
-            lost = [step for step, value in known if not np.isfinite(value)]
-            label += f" (not finite from step {lost[0]:,} on)" if lost else ""
-            label += "" if any(y) else f" (exactly 0 at {len(y)} steps up to {known[-1][0]:,})"
-            axes.plot(x, np.where(np.asarray(y) > 0, y, np.nan), style, label=label, linewidth=1.2)
-    axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)
-    axes.set_xlim(0, 1.02 * int(steps[-1]))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
-
-
-class Progress:
-    """Steps, error, time left: one line on a terminal, a line a minute in a file. Saves the state every so often."""
-
-    def __init__(self, steps: int, file: Path, save_seconds: float = 60.0) -> None:
-        self.steps, self.file, self.save_seconds = steps, file, save_seconds
-        self.rewrites = sys.stdout.isatty()
-        self.start = self.saved = time.monotonic()
-        self.first: int | None = None
-        self.shown = 0.0
-
-    def __call__(self, run: Lockstep) -> None:
-        now = time.monotonic()
-        if self.first is None:
-            self.first = run.step - 1
-        if now - self.shown > (1.0 if self.rewrites else 60.0) or run.step == self.steps:
-            self.shown = now
-            left = (now - self.start) / (run.step - self.first) * (self.steps - run.step)
-            error = run.records[-1].accumulated if run.records else 0.0
-            text = f"  step {run.step:,} of {self.steps:,}, accumulated {error:.1e}, {_clock(left)} left"
-            if self.rewrites:
-                print(f"\r{text:<72}", end="\n" if run.step == self.steps else "", flush=True)
-            else:
-                print(text, flush=True)
-        if now - self.saved > self.save_seconds:
-            run.save(self.file)
-            self.saved = now
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

@@ -8,16 +8,38 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from parity.weights import Layout, Side, Unmapped, WeightMap
+from parity.state import ADAM, GRADIENT_DESCENT, RMSPROP, Slots, State
+from parity.weights import Layout, WeightMap
+
+__all__ = [
+    "ADAM",
+    "GRADIENT_DESCENT",
+    "RMSPROP",
+    "Array",
+    "Data",
+    "Difference",
+    "Draw",
+    "Dtype",
+    "Endpoints",
+    "Feeds",
+    "Port",
+    "Reference",
+    "Slots",
+    "Stage",
+    "Start",
+    "Trained",
+    "Trainer",
+]
 
 Array = np.ndarray[Any, Any]
 Feeds = Mapping[str, Array]
+Dtype = Literal["float64", "float32"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,33 +124,6 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Slots:
-    """Optimizer state by name: theirs -> ours.
-
-    Attributes:
-        per_weight: TF slot name -> key in `optimizer.state[weight]`. A slot that torch makes on its first step only is
-            held to be zeros before it, as torch fills it.
-        shared: TF variable name -> key in the (single) parameter group.
-        unmapped: What one side keeps and the other does not, and why, such as
-            `Unmapped("ours", "step", "counts steps; this update does not use it")`. All else is refused by name.
-    """
-
-    per_weight: Mapping[str, str] = field(default_factory=dict)
-    shared: Mapping[str, str] = field(default_factory=dict)
-    unmapped: Sequence[Unmapped] = ()
-
-    def declared(self, side: Side) -> set[str]:
-        """What a side's optimizer must keep, and nothing else: slots, on their side scalars too."""
-        mapped = {"theirs": [*self.per_weight, *self.shared], "ours": [*self.per_weight.values()]}
-        return {*mapped[side], *(row.name for row in self.unmapped if row.side == side)}
-
-
-GRADIENT_DESCENT = Slots()
-ADAM = Slots(per_weight={"m": "m", "v": "v"}, shared={"beta1_power": "beta1_power", "beta2_power": "beta2_power"})
-RMSPROP = Slots(per_weight={"rms": "rms", "momentum": "momentum"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
     """What both sides are fed.
 
@@ -170,6 +165,43 @@ class Trained:
     save: Callable[[Path], None]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a training run of the port's own trainer begins with.
+
+    Attributes:
+        reference: Whose port is trained.
+        weights: The initial weights, in TF1's names and layouts.
+        dtype: The precision of the run.
+        device: Where torch computes.
+        seed: Of batches and dropout draws.
+        data_set: What the data was asked for: `source`, `directory`.
+    """
+
+    reference: Reference
+    weights: Mapping[str, Array]
+    dtype: Dtype
+    device: str
+    seed: int
+    data_set: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trainer:
+    """The port's own trainer, and its own checkpoint format.
+
+    Attributes:
+        train: (start, steps, checkpoint) -> what the trainer has made of the start, or of a checkpoint it goes on
+            from, by the time it has taken that many steps.
+        read: (checkpoint, reference) -> the state in our names, and its step.
+        write: Writes a checkpoint that the trainer goes on from: (file, reference, state in our names, step).
+    """
+
+    train: Callable[[Start, int, Path | None], Trained]
+    read: Callable[[Path, Reference], tuple[State, int]]
+    write: Callable[[Path, Reference, State, int], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A known departure of the graph from the published program, and why it changes nothing that is claimed."""
@@ -193,8 +225,7 @@ class Reference:
         data: Seed -> what both sides are fed. `source` and `directory` name a data set where the reference has any.
         draws: Every dropout.
         trained_steps: Steps TF1 trains before trained weights are compared.
-        train: (case, steps, checkpoint) -> what the port's own trainer makes of `case.initial()`, or of a checkpoint it
-            goes on from, by the time it has taken that many steps; None where there is no trainer.
+        trainer: The port's own trainer; None where there is none.
         nonfinite_loss: The loss is not finite by design at some inputs; then both sides must be so at the same.
         differences: Known departures from the published program.
     """
@@ -209,7 +240,7 @@ class Reference:
     positive: Collection[str] = ()
     draws: Sequence[Draw] = ()
     trained_steps: int = 200
-    train: Callable[[Any, int, Path | None], Trained] | None = None
+    trainer: Trainer | None = None
     nonfinite_loss: bool = False
     differences: Sequence[Difference] = ()
 

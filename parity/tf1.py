@@ -80,16 +80,18 @@ def uniform_of(dropped: Any) -> Any:
     return draws[0].outputs[0]
 
 
-RANDOM = {
-    *("RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal"),
-    *("RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "Multinomial"),
-}
-"""The operations TF1 draws random numbers with."""
+def is_random(operation: Any) -> bool:
+    """Whether an operation draws random numbers: it keeps a state of its own, and that state starts from a seed.
+
+    So do the samplers of candidates inside `tf.nn.nce_loss` and its like.
+    """
+    definition = operation.op_def
+    return bool(definition.is_stateful) and any(attribute.name == "seed" for attribute in definition.attr)
 
 
 def random_ancestors(*goals: Any) -> set[str]:
     """Names of the random draws a tensor or operation depends on; those must be fed or two runs cannot be compared."""
-    found: set[str] = set()
+    draws: set[str] = set()
     seen: set[Any] = set()
     queue = [getattr(goal, "op", goal) for goal in goals]
     while queue:
@@ -97,11 +99,11 @@ def random_ancestors(*goals: Any) -> set[str]:
         if op in seen:
             continue
         seen.add(op)
-        if op.type in RANDOM:
-            found.add(op.outputs[0].name)
+        if is_random(op):
+            draws.add(op.outputs[0].name)
         if op.type not in ("VarHandleOp", "VariableV2"):
             queue.extend([*(source.op for source in op.inputs), *op.control_inputs])
-    return found
+    return draws
 
 
 def stateless_seeds(graph: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """The product: every port equals its TensorFlow 1 original, claim by claim, in both precisions.
 
-Quick: batches of 16, 500 test images, weights trained for 20 steps. Slow: everything, as `parity verify` asks it.
+Quick: batches of 16, 500 test images, weights trained for 20 steps; the check `trainer` takes whole batches.
+Slow: everything, as `parity verify` asks it.
 On MNIST where `MNISTPORT_DATA` says where it is, on the embedded digits otherwise.
 """
 
@@ -10,22 +11,24 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
-from mnistport import onednn
-from parity import references
-from parity.case import Case, Dtype
-from parity.checks import CHECKS, FREE_RUNNING, NEEDS
-from parity.reference import Data, Feeds, Reference
+from mnistport import networks, onednn
+from parity import checks, references
+from parity.bench import Bench
+from parity.case import Case
+from parity.checks import CHECKS
+from parity.reference import Data, Dtype, Feeds, Reference
 
 pytestmark = pytest.mark.tf
 
 SOURCE = "mnist" if os.environ.get("MNISTPORT_DATA") else "digits"
 DTYPES = get_args(Dtype)
-QUICK = ("weights", "forward", "loss", "gradients", "step", "accuracy")
-"""Claims about one batch and one step; those about whole epochs and runs are slow."""
+Size = Callable[[Reference], tuple[Reference, Data]]
+EVERY_CLAIM = [(dtype, check.name) for dtype in DTYPES for check in CHECKS if dtype in check.precisions]
+QUICK_CLAIMS = [(dtype, name) for dtype, name in EVERY_CLAIM if checks.get(name).quick]
 
 
 def data(reference: Reference) -> Data:
@@ -52,24 +55,29 @@ def full(reference: Reference) -> tuple[Reference, Data]:
 
 
 @pytest.fixture(scope="module")
-def case_of() -> Callable[[str, str, Callable[[Reference], tuple[Reference, Data]]], Case]:
+def case_of() -> Callable[[str, str, Size], Case]:
     """A network's case. Sessions, graphs and TF1's answers are kept for as long as the same network is asked."""
-    kept: dict[Any, tuple[Case, dict[Any, Any]]] = {}
+    benches: dict[tuple[str, Size], Bench] = {}
 
-    def make(name: str, dtype: str, size: Callable[[Reference], tuple[Reference, Data]]) -> Case:
-        if (name, size) not in kept:
-            kept.clear()
+    def make(name: str, dtype: Dtype, size: Size) -> Case:
+        if (name, size) not in benches:
+            benches.clear()
             reference, cut = size(references.get(name))
-            cache: dict[Any, Any] = {}
-            kept[name, size] = Case(reference=reference, data=cut, cache=cache), cache
-        case, cache = kept[name, size]
-        return replace(case, dtype=dtype, cache=cache)
+            benches[name, size] = Bench(reference=reference, data=cut, data_set={"source": SOURCE})
+        return Case(bench=benches[name, size], dtype=dtype)
 
     return make
 
 
+def skip_what_cannot_be_asked(check: str, case: Case) -> None:
+    lacking = checks.get(check).lacking(case.reference, case.data)
+    if lacking:
+        pytest.skip(f"{case.reference.name} gives no {lacking[0]}")
+
+
 def assert_holds(case: Case, check: str) -> None:
-    comparisons = CHECKS[check](case)
+    skip_what_cannot_be_asked(check, case)
+    comparisons = checks.get(check)(case)
     assert comparisons, "nothing was compared"
     failed = [comparison.explain() for comparison in comparisons if not comparison.passed]
     again = f"parity verify {case.reference.name} --checks {check} --dtype {case.dtype}"
@@ -78,8 +86,7 @@ def assert_holds(case: Case, check: str) -> None:
     )
 
 
-@pytest.mark.parametrize("check", QUICK)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dtype", "check"), QUICK_CLAIMS)
 @pytest.mark.parametrize("name", references.names())
 def test_the_port_is_the_original(
     name: str,
@@ -92,20 +99,15 @@ def test_the_port_is_the_original(
     assert_holds(case_of(name, dtype, quick), check)
 
 
-IN_FULL = [(dtype, check) for dtype in DTYPES for check in CHECKS if dtype == "float64" or check not in FREE_RUNNING]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "check"), IN_FULL)
+@pytest.mark.parametrize(("dtype", "check"), EVERY_CLAIM)
 @pytest.mark.parametrize("name", references.names())
 def test_the_port_is_the_original_in_full(name: str, dtype: str, check: str, case_of) -> None:  # type: ignore[no-untyped-def]
-    case = case_of(name, dtype, full)
-    if check in NEEDS and not NEEDS[check][1](case):
-        pytest.skip(f"{name} gives no {NEEDS[check][0]}")
-    assert_holds(case, check)
+    assert_holds(case_of(name, dtype, full), check)
 
 
-def test_every_claim_is_asked_somewhere() -> None:
-    assert {check for _, check in IN_FULL} == set(CHECKS)
-    assert set(QUICK) <= set(CHECKS)
-    assert len(references.names()) >= 8
+@pytest.mark.parametrize("name", networks.BUILT_IN)
+def test_every_tutorial_can_be_asked_every_claim(name: str) -> None:
+    reference = references.get(name)
+    for check in CHECKS:
+        assert not check.lacking(reference, data(reference))

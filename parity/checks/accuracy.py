@@ -9,7 +9,7 @@ from parity import tolerances
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.reference import Array
-from parity.runners import Answer, Runner
+from parity.sides import Answer, Side
 
 BATCH = 100
 """Examples scored at once, so that memory does not grow with their number; more at once is no faster."""
@@ -27,25 +27,26 @@ def accuracy(case: Case) -> list[Comparison]:
     Raises:
         UserError: There are labels, but the outputs are not one row of scores for each.
     """
-    trained = case.trained()
+    trained = case.bench.trained
 
-    def question(runner: Runner) -> Answer:
-        runner.reset(trained)
-        return {"output": outputs(case, runner)}
+    def question(side: Side) -> Answer:
+        side.reset(trained)
+        return {"output": outputs(case, side)}
 
-    got = case.both("accuracy", question)
-    found = case.judge(got.ours, got.theirs, got.truth, raised=got.raised)
-    if case.data.labels is None or got.raised is not None:
-        return found
-    return [*found, *_classes(case, case.data.labels, got.ours["output"], got.theirs["output"], got.truth["output"])]
+    answers = case.both("accuracy", question)
+    comparisons = case.judge(answers.ours, answers.theirs, answers.truth, raised=answers.raised)
+    if case.data.labels is None or answers.raised is not None:
+        return comparisons
+    outputs_of = [answer["output"] for answer in (answers.ours, answers.theirs, answers.truth)]
+    return [*comparisons, *_classes(case, case.data.labels, *outputs_of)]
 
 
-def outputs(case: Case, runner: Runner) -> Array:
-    """The output for every evaluation example, with the weights the runner has."""
+def outputs(case: Case, side: Side) -> Array:
+    """The output for every evaluation example, with the weights that the side has."""
     feeds = case.data.evaluation
     total = len(next(iter(feeds.values())))
     parts = ({name: array[i : i + BATCH] for name, array in feeds.items()} for i in range(0, total, BATCH))
-    return np.concatenate([runner.output(part) for part in parts])
+    return np.concatenate([side.output(part) for part in parts])
 
 
 def _classes(case: Case, labels: Array, ours: Array, theirs: Array, truth: Array) -> list[Comparison]:
@@ -65,9 +66,9 @@ def _classes(case: Case, labels: Array, ours: Array, theirs: Array, truth: Array
     of = f"{certified.sum():,} of {certified.size:,} images"
     right = (theirs[certified].argmax(-1) == labels[certified]).sum()
 
-    def named(scores: Array) -> Answer:
+    def classes_and_number(scores: Array) -> Answer:
         classes = scores[certified].argmax(-1)
         number = np.asarray((classes == labels[certified]).sum())
         return {f"class, {of}": classes, f"number right, {of} (TF1: {right:,})": number}
 
-    return compare_all(named(ours), named(theirs), tolerances.exact())
+    return compare_all(classes_and_number(ours), classes_and_number(theirs), tolerances.exact())

@@ -9,9 +9,11 @@ import numpy as np
 
 from parity import convert, tf1, tolerances
 from parity.case import Case
+from parity.checks.trainer import start_of, trained_by_us
 from parity.compare import Comparison, compare_all
 from parity.reference import Trained
-from parity.runners import Answer, Ours, Theirs
+from parity.sides import Answer, Ours, Theirs
+from parity.state import State
 
 BEFORE, AFTER = 10, 20
 """Steps after which the training changes sides, and ends."""
@@ -20,29 +22,33 @@ BEFORE, AFTER = 10, 20
 def checkpoint(case: Case) -> list[Comparison]:
     """A Saver checkpoint after some steps -> our formats -> a Saver checkpoint: every variable, slot and scalar exact.
 
-    Where the port has a trainer, in float64: begun in TF1 and gone on with here, and the reverse, against TF1 all the
-    way. Not in float32, whose rounding parts free runs (`FREE_RUNNING`); nothing is rounded where files change hands.
+    Where the port has a trainer, and the original's input program is known, in float64: begun in TF1 and gone on with
+    here, and the reverse, against TF1 all the way. Not in float32, whose rounding parts free runs
+    (`parity.checks.FREE_RUNNING`); nothing is rounded where files change hands.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         theirs = case.theirs()
-        theirs.reset(case.initial())
+        theirs.reset(case.bench.initial)
         for step in range(BEFORE):
             theirs.step(*case.step_feeds(step))
         saved = folder / f"theirs-{BEFORE}"
         convert.save(theirs, saved)
-        formats = ["safetensors", *(["ckpt"] if case.reference.train else [])]
-        comparisons = [one for suffix in formats for one in _there_and_back(case, saved, folder, suffix)]
-        continues = case.reference.train is not None and case.dtype == "float64"
-        return comparisons + (_changing_sides(case, folder) if continues else [])
+        comparisons = _there_and_back(case, saved, folder, "safetensors")
+        if case.reference.trainer is None:
+            return comparisons
+        comparisons += _there_and_back(case, saved, folder, "ckpt")
+        if case.dtype == "float64" and case.data.original is not None:
+            comparisons += _change_sides(case, folder)
+        return comparisons
 
 
 def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[Comparison]:
     """Everything stored, under its stored name."""
     between, back = folder / f"between.{suffix}", folder / f"back-from-{suffix}-{BEFORE}"
-    convert.convert(saved, between, reference=case.reference, to=None, step=None)
+    convert.convert(saved, between, reference=case.reference, to=None, step=BEFORE)
     convert.convert(between, back, reference=case.reference, to="tf1", step=None)
-    ours, theirs = _stored(back), _stored(saved)
+    ours, theirs = _arrays_in(back), _arrays_in(saved)
     way = f"TF1 -> {suffix} -> TF1"
     return compare_all(
         {f"{name}, {way}": array for name, array in ours.items()},
@@ -51,59 +57,62 @@ def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[
     )
 
 
-def _stored(path: Path) -> Answer:
+def _arrays_in(path: Path) -> Answer:
     reader = tf1.load().train.load_checkpoint(str(path))
     return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
 
 
-def _changing_sides(case: Case, folder: Path) -> list[Comparison]:
+def _change_sides(case: Case, folder: Path) -> list[Comparison]:
     """Weights and slots after `AFTER` steps, of which the first `BEFORE` were taken on the other side."""
-    assert case.reference.train is not None
-    begun_here = case.reference.train(case, BEFORE, None)
-    straight, midway = _theirs(case, case.theirs(), begun_here, BEFORE, AFTER)
+    trainer = case.reference.trainer
+    assert trainer is not None
+    begun_here = trained_by_us(case, BEFORE)
+    straight, midway = _theirs(case, begun_here)
 
     there = folder / f"begun-there-{BEFORE}"
     case.theirs().load(midway)
     convert.save(case.theirs(), there)
-    convert.convert(there, folder / "go-on.ckpt", reference=case.reference, to="lightning", step=None)
-    went_on_here = case.reference.train(case, AFTER, folder / "go-on.ckpt")
-    ours = Ours.around(case.reference, case.dtype, went_on_here.module, went_on_here.optimizer).state()
+    convert.convert(there, folder / "go-on.ckpt", reference=case.reference, to="lightning", step=BEFORE)
+    went_on_here = trainer.train(start_of(case), AFTER, folder / "go-on.ckpt")
+    ours = Ours(case.reference, went_on_here.module, went_on_here.optimizer, case.dtype).state()
 
     begun_here.save(folder / "begun-here.ckpt")
     back = folder / f"begun-here-{BEFORE}"
     convert.convert(folder / "begun-here.ckpt", back, reference=case.reference, to="tf1", step=None)
-    went_on_there = _go_on(case, convert.read_tf1(back, case.reference, None).arrays, begun_here)
+    state, _ = convert.read_tf1(back, case.reference, BEFORE)
+    went_on_there = _go_on(case, case.theirs(), state, begun_here)
 
-    found = {**_named(ours, "begun in TF1"), **_named(went_on_there, "begun here")}
-    told = {**_named(straight, "begun in TF1"), **_named(straight, "begun here")}
-    return case.judge(found, told, told)
+    changed = {**_with_way(ours, "begun in TF1"), **_with_way(went_on_there, "begun here")}
+    unchanged = {**_with_way(straight, "begun in TF1"), **_with_way(straight, "begun here")}
+    return case.judge(changed, unchanged, unchanged)
 
 
-def _theirs(case: Case, runner: Theirs, run: Trained, midway: int, steps: int) -> tuple[Answer, Answer]:
+def _theirs(case: Case, run: Trained) -> tuple[State, State]:
     """TF1 all the way, on our engine's draws: its state at the end, and midway."""
     original = case.data.original
     assert original is not None
-    runner.reset(case.initial())
-    feeds, state = original(), {}
-    for step in range(steps):
-        if step == midway:
-            state = runner.state()
-        runner.step(next(feeds), run.draws(step))
-    return runner.state(), state
+    feeds, theirs = original(), case.theirs()
+    theirs.reset(case.bench.initial)
+    for step in range(BEFORE):
+        theirs.step(next(feeds), run.draws(step))
+    midway = theirs.state()
+    for step in range(BEFORE, AFTER):
+        theirs.step(next(feeds), run.draws(step))
+    return theirs.state(), midway
 
 
-def _go_on(case: Case, state: Answer, run: Trained) -> Answer:
+def _go_on(case: Case, theirs: Theirs, state: State, run: Trained) -> State:
     """TF1 from a state after `BEFORE` steps."""
     original = case.data.original
     assert original is not None
-    feeds, runner = original(), case.theirs()
+    feeds = original()
     for _ in range(BEFORE):
         next(feeds)
-    runner.load(state)
+    theirs.load(state)
     for step in range(BEFORE, AFTER):
-        runner.step(next(feeds), run.draws(step))
-    return runner.state()
+        theirs.step(next(feeds), run.draws(step))
+    return theirs.state()
 
 
-def _named(answer: Answer, how: str) -> Answer:
-    return {f"{name} after {AFTER} steps, {how}": array for name, array in answer.items()}
+def _with_way(state: State, how: str) -> Answer:
+    return {f"{name} after {AFTER} steps, {how}": array for name, array in state.named().items()}

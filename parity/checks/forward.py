@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.runners import LOSS, Answer, Runner
+from parity.sides import LOSS, Answer, Side
 
 LOSSES = (LOSS, f"{LOSS} (training)", f"{LOSS} (saturated)")
 
 
-def _stages(case: Case, runner: Runner) -> Answer:
+def _stages(case: Case, side: Side) -> Answer:
     feeds, draws = case.step_feeds(0)
-    runner.reset(case.weights())
-    answer = runner.stages(feeds)
-    return {**answer, **{f"{name} (training)": array for name, array in runner.stages(feeds, draws).items()}}
+    side.reset(case.bench.weights)
+    answer = side.stages(feeds)
+    return {**answer, **{f"{name} (training)": array for name, array in side.stages(feeds, draws).items()}}
 
 
 def forward(case: Case) -> list[Comparison]:
@@ -22,8 +22,8 @@ def forward(case: Case) -> list[Comparison]:
     The last in each mode is what the port returns, which need not be what its last named stage returns.
     """
 
-    def question(runner: Runner) -> Answer:
-        return {name: array for name, array in _stages(case, runner).items() if name not in LOSSES}
+    def question(side: Side) -> Answer:
+        return {name: array for name, array in _stages(case, side).items() if name not in LOSSES}
 
     return case.ask("forward", question)
 
@@ -34,11 +34,11 @@ def loss(case: Case) -> list[Comparison]:
     The last figure is the loss on weights ten thousand times as large, where probabilities round to 0 and 1.
     """
 
-    def question(runner: Runner) -> Answer:
-        answer = _stages(case, runner)
-        weights = case.weights()
-        runner.reset({name: 10_000 ** (1 / _depth(weights)) * array for name, array in weights.items()})
-        answer.update({f"{name} (saturated)": array for name, array in runner.stages(case.feeds(0)).items()})
+    def question(side: Side) -> Answer:
+        answer = _stages(case, side)
+        weights = case.bench.weights
+        side.reset({name: 10_000 ** (1 / _depth(weights)) * array for name, array in weights.items()})
+        answer.update({f"{name} (saturated)": array for name, array in side.stages(case.data.batch(0)).items()})
         return {name: answer[name] for name in LOSSES if name in answer}
 
     return case.ask("loss", question, allow_nonfinite=LOSSES if case.reference.nonfinite_loss else ())

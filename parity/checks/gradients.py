@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.runners import Answer, Runner
+from parity.sides import Answer, Side
 
 
 def gradients(case: Case) -> list[Comparison]:
@@ -13,8 +13,8 @@ def gradients(case: Case) -> list[Comparison]:
     Real images have a black background, so that ties inside max-pooling windows are met.
     """
 
-    def question(runner: Runner) -> Answer:
-        runner.reset(case.weights())
-        return {f"d loss / d {name}": array for name, array in runner.gradients(*case.step_feeds(0)).items()}
+    def question(side: Side) -> Answer:
+        side.reset(case.bench.weights)
+        return {f"d loss / d {name}": array for name, array in side.gradients(*case.step_feeds(0)).items()}
 
     return case.ask("gradients", question)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +40,14 @@ def judge(name: str, ours: Array, theirs: Array) -> list[Comparison]:
         return [compare(f"{name}: constant", ours, np.full_like(ours, theirs[0]), tolerances.exact())]
     bound = tolerances.kolmogorov_smirnov(len(ours), len(theirs))
     distance = np.asarray(distribution_distance(ours, theirs))
-    found = [compare(f"{name}: Kolmogorov-Smirnov distance", distance, np.zeros(()), bound)]
-    found += _moments(name, ours.astype(np.float64), theirs.astype(np.float64))
+    comparisons = [compare(f"{name}: Kolmogorov-Smirnov distance", distance, np.zeros(()), bound)]
+    comparisons += _moments(name, ours.astype(np.float64), theirs.astype(np.float64))
     ends = Ends.of(theirs)
     if ends.bounded:
         low, high = float(ours.min()), float(ours.max())
         over = np.asarray([max(0.0, ends.low - low), max(0.0, high - ends.high)])
-        found.append(compare(f"{name}: beyond the support", over, np.zeros(2), tolerances.support(ends.slack)))
-    return found
+        comparisons.append(compare(f"{name}: beyond the support", over, np.zeros(2), tolerances.support(ends.slack)))
+    return comparisons
 
 
 def _moments(name: str, ours: Array, theirs: Array) -> list[Comparison]:
@@ -97,34 +98,38 @@ class Ends:
 
 
 def _samples_of_theirs(case: Case) -> dict[str, Array]:
-    theirs = case.theirs("float32")
-    mapped = {row.theirs: theirs.shapes[row.theirs] for row in case.reference.weights.weights}
-    return _gathered(lambda _: theirs.initial_weights(), mapped)
+    theirs = case.bench.theirs("float32")
+    return _samples(theirs.initial_weights(), _mapped_shapes(case))
 
 
 def _samples_of_ours(case: Case) -> dict[str, Array]:
-    generator_state = torch.random.get_rng_state()
-
-    def fresh(number: int) -> dict[str, Array]:
-        torch.manual_seed(1_000_003 * case.seed + number)
-        tensors = case.reference.port.module().state_dict()
-        return case.reference.weights.to_theirs({name: tensor.numpy() for name, tensor in tensors.items()})
-
-    try:
-        shapes = case.theirs("float32").shapes
-        return _gathered(fresh, {row.theirs: shapes[row.theirs] for row in case.reference.weights.weights})
-    finally:
-        torch.random.set_rng_state(generator_state)
+    return _samples(_fresh_weights(case), _mapped_shapes(case))
 
 
-def _gathered(fresh: Callable[[int], Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+def _mapped_shapes(case: Case) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight that has a counterpart."""
+    shapes = case.bench.theirs("float32").shapes
+    return {row.theirs: shapes[row.theirs] for row in case.reference.weights.weights}
+
+
+def _fresh_weights(case: Case) -> Iterator[Mapping[str, Array]]:
+    """Our fresh weights, time after time, in TF1's names; torch's own generator is left as it was."""
+    for number in itertools.count():
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(1_000_003 * case.bench.seed + number)
+            tensors = case.reference.port.module().state_dict()
+        yield case.reference.weights.to_theirs({name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def _samples(fresh: Iterator[Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """Values of every variable over repeated initialisations, `SAMPLES` each where they vary."""
+    first = next(fresh)
+    repeats = _repeats(first, shapes)
     parts: dict[str, list[Array]] = {name: [] for name in shapes}
-    first = fresh(0)
-    for number in range(_repeats(first, shapes)):
-        for name, array in (fresh(number) if number else first).items():
-            if name in parts and sum(map(len, parts[name])) < SAMPLES:
-                parts[name].append(array.ravel()[:SAMPLES])
+    for weights in itertools.chain([first], itertools.islice(fresh, repeats - 1)):
+        for name in shapes:
+            if sum(map(len, parts[name])) < SAMPLES:
+                parts[name].append(weights[name].ravel()[:SAMPLES])
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""Claims: fifty steps of the tutorial's own training stay together, in a bare loop and through the real Trainer."""
+"""Claim: fifty steps of the tutorial's own training stay together in a bare loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.runners import Answer, Runner
+from parity.sides import Answer, Side
 
 STEPS = 50
 
@@ -17,12 +17,12 @@ def lockstep(case: Case) -> list[Comparison]:
     `parity lockstep` asks the same over thousands of steps and tells local from accumulated error.
     """
 
-    initial = case.initial()
+    initial = case.bench.initial
 
-    def question(runner: Runner) -> Answer:
-        runner.reset(initial)
-        losses = [runner.step(*case.step_feeds(number)) for number in range(STEPS)]
-        state = {f"{name} after {STEPS} steps": array for name, array in runner.state().items()}
+    def question(side: Side) -> Answer:
+        side.reset(initial)
+        losses = [side.step(*case.step_feeds(number)) for number in range(STEPS)]
+        state = {f"{name} after {STEPS} steps": array for name, array in side.state().named().items()}
         return {"loss of each step": np.stack(losses), **state}
 
     return case.ask("lockstep", question)

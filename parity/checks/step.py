@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from parity.case import Case
 from parity.compare import Comparison
-from parity.runners import Answer, Runner
+from parity.sides import Answer, Side
+from parity.state import Places, State
 
 LAST = 10
 AFTER_LAST = f" after {LAST} steps"
@@ -21,40 +20,48 @@ def step(case: Case) -> list[Comparison]:
     whether ReLU lets it through takes two free runs apart, TF1's own from itself, too.
     """
     if case.dtype == "float64":
-        late = case.ask("late step", lambda runner: _late(case, runner)) if case.small_slots() else []
-        return [*case.ask("step", lambda runner: _free(case, runner)), *late]
-    free = case.truth("step", lambda runner: _free(case, runner))
-    ten = {name.removesuffix(AFTER_LAST): array for name, array in free.items() if name.endswith(AFTER_LAST)}
-    return case.ask("single steps", lambda runner: _single(case, runner, ten))
+        free = case.ask("step", lambda side: _free(case, side))
+        late = case.ask("late step", lambda side: _late(case, side)) if case.bench.small_slots else []
+        return [*free, *late]
+    ten = _after_ten(case)
+    return case.ask("single steps", lambda side: _single(case, side, ten))
 
 
-def _free(case: Case, runner: Runner) -> Answer:
-    first = _first(case, runner)
+def _free(case: Case, side: Side) -> Answer:
+    first = _first(case, side)
     for number in range(1, LAST):
-        runner.step(*case.step_feeds(number))
-    return first | _named(runner.state(), AFTER_LAST)
+        side.step(*case.step_feeds(number))
+    return first | _with_time(side.state(), AFTER_LAST)
 
 
-def _single(case: Case, runner: Runner, ten: Answer) -> Answer:
-    first = _first(case, runner)
-    runner.load({name: array.astype(np.float32) for name, array in ten.items()})
-    runner.step(*case.step_feeds(LAST))
-    return first | _named(runner.state(), f" after step {LAST + 1}, taken from TF1's state")
+def _after_ten(case: Case) -> State:
+    """Where TF1 in float64 stands after ten steps."""
+    free = case.bench.truth("step", lambda side: _free(case, side))
+    names = case.bench.theirs("float64").names()
+    compared = Places(weights=names.weights, slots=names.slots, scalars=names.scalars)
+    return State.found(compared, {name: free[f"{name}{AFTER_LAST}"] for name in compared.everything()})
 
 
-def _late(case: Case, runner: Runner) -> Answer:
-    _first(case, runner)  # torch may make its slots only now
-    runner.load({**case.weights(), **case.small_slots()})
-    runner.step(*case.step_feeds(1))
-    return _named(runner.state(), " after a step from small slots")
+def _single(case: Case, side: Side, ten: State) -> Answer:
+    first = _first(case, side)
+    side.load(ten)
+    side.step(*case.step_feeds(LAST))
+    return first | _with_time(side.state(), f" after step {LAST + 1}, taken from TF1's state")
 
 
-def _first(case: Case, runner: Runner) -> Answer:
+def _late(case: Case, side: Side) -> Answer:
+    _first(case, side)  # torch may make its slots only now
+    side.load(State(weights=case.bench.weights, slots=case.bench.small_slots))
+    side.step(*case.step_feeds(1))
+    return _with_time(side.state(), " after a step from small slots")
+
+
+def _first(case: Case, side: Side) -> Answer:
     """The state after one step from the start."""
-    runner.reset(case.weights())
-    runner.step(*case.step_feeds(0))
-    return _named(runner.state(), " after 1 step")
+    side.reset(case.bench.weights)
+    side.step(*case.step_feeds(0))
+    return _with_time(side.state(), " after 1 step")
 
 
-def _named(state: Answer, when: str) -> Answer:
-    return {f"{name}{when}": array for name, array in state.items()}
+def _with_time(state: State, when: str) -> Answer:
+    return {f"{name}{when}": array for name, array in state.named().items()}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from parity import tolerances
-from parity.case import Case, root_fan_in
+from parity.bench import root_fan_in
+from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.reference import Array
-from parity.runners import LOSS, Answer, Runner
+from parity.sides import LOSS, Answer, Side
+from parity.state import State
 from parity.weights import index_coded
 
 
@@ -25,18 +29,18 @@ def weights(case: Case) -> list[Comparison]:
     coded = index_coded(theirs.shapes)
     mapped = {row.theirs: _exact(coded[row.theirs], case.dtype) for row in case.reference.weights.weights}
 
-    def trip(runner: Runner) -> Answer:
-        runner.reset(mapped)
-        return {f"round trip of {name}": array for name, array in runner.state().items() if name in mapped}
+    def trip(side: Side) -> Answer:
+        side.reset(mapped)
+        return {f"round trip of {name}": array for name, array in side.state().weights.items()}
 
     round_trip = compare_all(trip(ours), trip(theirs), tolerances.exact())
 
-    rng = np.random.default_rng(case.seed)
-    spread = case.admissible({name: _spread(shape, rng) for name, shape in theirs.shapes.items()})
+    rng = np.random.default_rng(case.bench.seed)
+    spread = case.bench.admissible({name: _spread(shape, rng) for name, shape in theirs.shapes.items()})
 
-    def orientation(runner: Runner) -> Answer:
-        runner.reset(spread)
-        answer = runner.stages(case.feeds(0))
+    def orientation(side: Side) -> Answer:
+        side.reset(spread)
+        answer = side.stages(case.data.batch(0))
         return {f"orientation, seen at {name}": array for name, array in answer.items() if name != LOSS}
 
     return [*round_trip, *_fresh_slots(case), *case.ask("orientation", orientation)]
@@ -55,7 +59,11 @@ def _spread(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 def _fresh_slots(case: Case) -> list[Comparison]:
     """A fresh optimizer's slots and scalars are TF1's, bit for bit (RMSProp's mean square starts at one)."""
-    shapes = case.theirs().shapes
-    theirs = {f"fresh {name}": array for name, array in case.theirs().state().items() if name not in shapes}
-    ours = {f"fresh {name}": array for name, array in case.ours().state().items() if name not in shapes}
+    ours, theirs = (_fresh(side.state()) for side in (case.ours(), case.theirs()))
     return compare_all(ours, theirs, tolerances.exact()) if theirs or ours else []
+
+
+def _fresh(state: State) -> Answer:
+    """Slots and scalars, without the weights."""
+    optimizer_state = replace(state, weights={}).named()
+    return {f"fresh {name}": array for name, array in optimizer_state.items()}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from mnistport.layers import float32
 from mnistport.networks.convnet import NETWORK
 from parity import tf1
-from parity.reference import RMSPROP, Difference, Draw, Endpoints, Reference, Stage
+from parity.reference import RMSPROP, Draw, Endpoints, Stage
 from parity.references import mnist
-from parity.weights import Layout, Weight, WeightMap
+from parity.references.mnist import IMAGE
+from parity.weights import Weight, WeightMap
 
 
 def build(tf: Any, dtype: str) -> Endpoints:
@@ -74,10 +74,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     )
 
 
-IMAGE = Layout("n h w c -> n c h w")
-
-REFERENCE = Reference(
-    port=mnist.port(NETWORK),
+REFERENCE = mnist.tutorial(
+    NETWORK,
     build=build,
     weights=WeightMap(
         Weight("w", "conv1.weight", "h w i o -> o i h w"),
@@ -102,18 +100,12 @@ REFERENCE = Reference(
     ),
     output="logits",
     slots=RMSPROP,
-    data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
-    train=partial(mnist.train, NETWORK),
+    image=(28, 28, 1),
     draws=(
         Draw("l1", "dropout1", (14, 14, 32), IMAGE),
         Draw("l2", "dropout2", (7, 7, 64), IMAGE),
         Draw("l3", "dropout3", (2048,)),
         Draw("l4", "dropout4", (625,)),
     ),
-    differences=(
-        Difference(
-            "the uniform draws inside tf.nn.dropout are fed",
-            "both sides must drop the same units; they are ordinary tensors and the graph is not changed",
-        ),
-    ),
+    differences=(mnist.DRAWS_ARE_FED,),
 )

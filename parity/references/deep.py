@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from mnistport.layers import float32
 from mnistport.networks.deep import NETWORK
 from parity import tf1
-from parity.reference import ADAM, Difference, Draw, Endpoints, Reference, Stage
+from parity.reference import ADAM, Draw, Endpoints, Stage
 from parity.references import mnist
-from parity.weights import Layout, Weight, WeightMap
+from parity.references.mnist import IMAGE
+from parity.weights import Weight, WeightMap
 
 
 def build(tf: Any, dtype: str) -> Endpoints:
@@ -77,10 +77,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     )
 
 
-IMAGE = Layout("n h w c -> n c h w")
-
-REFERENCE = Reference(
-    port=mnist.port(NETWORK),
+REFERENCE = mnist.tutorial(
+    NETWORK,
     build=build,
     weights=WeightMap(
         Weight("W_conv1", "conv1.weight", "h w i o -> o i h w"),
@@ -103,13 +101,6 @@ REFERENCE = Reference(
     ),
     output="logits",
     slots=ADAM,
-    data=partial(mnist.data, NETWORK),
-    train=partial(mnist.train, NETWORK),
     draws=(Draw("dropout", "dropout", (1024,)),),
-    differences=(
-        Difference(
-            "the uniform draw inside tf.nn.dropout is fed",
-            "both sides must drop the same units; it is an ordinary tensor and the graph is not changed",
-        ),
-    ),
+    differences=(mnist.DRAWS_ARE_FED,),
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from mnistport.networks.hvass import NETWORK
-from parity.reference import ADAM, Endpoints, Reference, Stage
+from parity.reference import ADAM, Endpoints, Stage
 from parity.references import mnist
-from parity.weights import Layout, Weight, WeightMap
+from parity.references.mnist import IMAGE
+from parity.weights import Weight, WeightMap
 
 
 def build(tf: Any, dtype: str) -> Endpoints:
@@ -66,10 +66,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     )
 
 
-IMAGE = Layout("n h w c -> n c h w")
-
-REFERENCE = Reference(
-    port=mnist.port(NETWORK),
+REFERENCE = mnist.tutorial(
+    NETWORK,
     build=build,
     weights=WeightMap(
         Weight("weights_conv1", "conv1.weight", "h w i o -> o i h w"),
@@ -91,6 +89,4 @@ REFERENCE = Reference(
     ),
     output="logits",
     slots=ADAM,
-    data=partial(mnist.data, NETWORK),
-    train=partial(mnist.train, NETWORK),
 )

@@ -1,11 +1,11 @@
-"""What the eight references share: one MNIST feed, and a port made of a `mnistport.Network`."""
+"""What the eight references share: one MNIST feed, a port made of a `mnistport.Network`, and its trainer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -13,11 +13,78 @@ from torch import Tensor
 from mnistport.data.batches import NextBatch, RandomBatch, Sequential
 from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
-from parity.reference import Array, Data, Feeds, Port, Trained
+from parity.reference import (
+    Array,
+    Data,
+    Difference,
+    Draw,
+    Endpoints,
+    Feeds,
+    Port,
+    Reference,
+    Slots,
+    Stage,
+    Start,
+    Trained,
+    Trainer,
+)
+from parity.references import mnist_checkpoints
 from parity.references.originals import batches_in_file_order, next_batches, random_batches
+from parity.weights import Layout, WeightMap
 
-if TYPE_CHECKING:
-    from parity.case import Case
+IMAGE = Layout("n h w c -> n c h w")
+"""Images and feature maps: TF1 puts the channels last, torch puts them first."""
+
+DRAWS_ARE_FED = Difference(
+    "the uniform draws inside tf.nn.dropout are fed",
+    "both sides must drop the same units; they are ordinary tensors and the graph is not changed",
+)
+
+
+def tutorial(
+    network: Network,
+    *,
+    build: Callable[[Any, str], Endpoints],
+    weights: WeightMap,
+    stages: Sequence[Stage],
+    output: str,
+    slots: Slots,
+    image: tuple[int, ...] = (784,),
+    draws: Sequence[Draw] = (),
+    nonfinite_loss: bool = False,
+    differences: Sequence[Difference] = (),
+) -> Reference:
+    """The reference of one of `mnistport`'s networks.
+
+    Args:
+        network: Our side.
+        build: The tutorial's graph.
+        weights: Every variable and every tensor.
+        stages: Every named stage.
+        output: The stage that is the model's output.
+        slots: The optimizer's state.
+        image: One image's shape as the tutorial's placeholder takes it.
+        draws: Every dropout.
+        nonfinite_loss: Whether the tutorial's loss is not finite at some inputs.
+        differences: Known departures from the published program.
+    """
+    return Reference(
+        port=port(network),
+        build=build,
+        weights=weights,
+        stages=stages,
+        output=output,
+        slots=slots,
+        data=partial(data, network, image=image),
+        draws=draws,
+        trainer=Trainer(
+            train=partial(train, network),
+            read=mnist_checkpoints.read,
+            write=mnist_checkpoints.write,
+        ),
+        nonfinite_loss=nonfinite_loss,
+        differences=differences,
+    )
 
 
 def port(network: Network) -> Port:
@@ -35,11 +102,11 @@ def port(network: Network) -> Port:
     )
 
 
-def train(network: Network, case: Case, steps: int, checkpoint: Path | None = None) -> Trained:
+def train(network: Network, start: Start, steps: int, checkpoint: Path | None = None) -> Trained:
     """Our side through `mnistport`'s own Trainer; imports Lightning, which takes seconds."""
     from parity.references import mnist_trainer
 
-    return mnist_trainer.train(network, case, steps, checkpoint)
+    return mnist_trainer.train(network, start, steps, checkpoint)
 
 
 @cache

@@ -6,9 +6,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,11 +19,9 @@ from mnistport.network import Network
 from mnistport.training import lightning_steps
 from mnistport.training.draws import KeyedDraws
 from mnistport.training.module import Classifier
-from parity.reference import Array, Reference, Trained
-from parity.runners import Answer, Ours
-
-if TYPE_CHECKING:
-    from parity.case import Case
+from parity.reference import Array, Reference, Start, Trained
+from parity.sides import Answer, OwnState
+from parity.state import State
 
 
 class _Losses(Callback):
@@ -37,21 +34,21 @@ class _Losses(Callback):
         self.losses += outputs["losses"].double().tolist()  # type: ignore[index]
 
 
-def train(network: Network, case: Case, steps: int, checkpoint: Path | None) -> Trained:
-    """Train from `case.initial()`, or go on from a checkpoint, up to `steps` steps, as `mnistport fit` does."""
-    module = Classifier(network=network.name, seed=case.seed)
+def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -> Trained:
+    """Train from the start, or go on from a checkpoint, up to `steps` steps, as `mnistport fit` does."""
+    module = Classifier(network=network.name, seed=start.seed)
+    tensors = module.net.state_dict()
     with torch.no_grad():
-        ours = case.reference.weights.to_ours({name: case.initial()[name] for name in case.theirs().shapes})
-        for name, tensor in module.net.state_dict().items():
-            tensor.copy_(torch.from_numpy(ours[name]))
-    source: Any = case.data_set.get("source", "auto")
-    folder = case.data_set.get("directory")
-    data = MnistData(network=network.name, seed=case.seed, source=source, dir=folder)
+        for name, array in start.reference.weights.to_ours(start.weights).items():
+            tensors[name].copy_(torch.from_numpy(array))
+    source: Any = start.data_set.get("source", "auto")
+    folder = start.data_set.get("directory")
+    data = MnistData(network=network.name, seed=start.seed, source=source, dir=folder)
     losses = _Losses()
     trainer = _trainer(
         max_steps=steps,
-        precision="64-true" if case.dtype == "float64" else "32-true",
-        accelerator="cuda" if case.device.startswith("cuda") else "cpu",
+        precision="64-true" if start.dtype == "float64" else "32-true",
+        accelerator="cuda" if start.device.startswith("cuda") else "cpu",
         callbacks=[losses],
     )
     data.setup()
@@ -63,7 +60,7 @@ def train(network: Network, case: Case, steps: int, checkpoint: Path | None) -> 
         module=module.net,
         optimizer=trainer.optimizers[0],
         losses=np.asarray(losses.losses),
-        draws=lambda step: draws(case, module, data.batch_size, step),
+        draws=lambda step: draws(start, module, data.batch_size, step),
         save=trainer.save_checkpoint,
     )
 
@@ -83,12 +80,12 @@ def _trainer(**options: Any) -> pl.Trainer:
     )
 
 
-def draws(case: Case, module: Classifier, batch_size: int, step: int) -> Answer:
+def draws(start: Start, module: Classifier, batch_size: int, step: int) -> Answer:
     """The numbers the engine drew in a step, by TF's names and in TF's axes: a pure function, asked again."""
     keyed = KeyedDraws(module.net, module.seed, batch_size, slice(None))
     keyed.step = step
     answer: Answer = {}
-    for draw in case.reference.draws:
+    for draw in start.reference.draws:
         dropout = module.net.get_submodule(draw.ours)
         unit = torch.empty(
             draw.layout.shape_forward((batch_size, *draw.shape)), device=next(module.parameters()).device
@@ -99,18 +96,17 @@ def draws(case: Case, module: Classifier, batch_size: int, step: int) -> Answer:
     return answer
 
 
-def save_checkpoint(path: Path, reference: Reference, arrays: Mapping[str, Array], step: int, dtype: str) -> None:
+def save_checkpoint(path: Path, reference: Reference, state: State, step: int) -> None:
     """A Lightning checkpoint of a run that has taken `step` steps and stands at this state.
 
     Written by the Trainer itself, so that it has every part Lightning looks for when it resumes.
     """
     module = Classifier(network=reference.name)
     data = MnistData(network=reference.name)
-    precision = "64-true" if dtype == "float64" else "32-true"
+    precision = "64-true" if state.dtype == "float64" else "32-true"
     trainer = _trainer(max_steps=0, accelerator="cpu", precision=precision)
     trainer.fit(module, datamodule=data)
-    ours = Ours.around(reference, dtype, module.net, trainer.optimizers[0])
-    ours.load(arrays)
+    OwnState(reference, module.net, trainer.optimizers[0]).load_own(state)
     lightning_steps.stand_at(trainer, step, data.stream.steps_per_epoch)
     trainer.save_checkpoint(path)
     checkpoint = torch.load(path, weights_only=True)

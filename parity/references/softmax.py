@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from mnistport.networks.softmax import NETWORK
-from parity.reference import GRADIENT_DESCENT, Endpoints, Reference, Stage
+from parity.reference import GRADIENT_DESCENT, Endpoints, Stage
 from parity.references import mnist
 from parity.weights import Weight, WeightMap
 
@@ -32,8 +31,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     )
 
 
-REFERENCE = Reference(
-    port=mnist.port(NETWORK),
+REFERENCE = mnist.tutorial(
+    NETWORK,
     build=build,
     weights=WeightMap(
         Weight("W", "fc.weight", "i o -> o i"),
@@ -42,6 +41,4 @@ REFERENCE = Reference(
     stages=(Stage("logits", "fc"),),
     output="logits",
     slots=GRADIENT_DESCENT,
-    data=partial(mnist.data, NETWORK),
-    train=partial(mnist.train, NETWORK),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from mnistport.networks.softmax_beginners import NETWORK
-from parity.reference import GRADIENT_DESCENT, Endpoints, Reference, Stage
+from parity.reference import GRADIENT_DESCENT, Endpoints, Stage
 from parity.references import mnist
 from parity.weights import Weight, WeightMap
 
@@ -33,8 +32,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     )
 
 
-REFERENCE = Reference(
-    port=mnist.port(NETWORK),
+REFERENCE = mnist.tutorial(
+    NETWORK,
     build=build,
     weights=WeightMap(
         Weight("W", "fc.weight", "i o -> o i"),
@@ -43,7 +42,5 @@ REFERENCE = Reference(
     stages=(Stage("logits", "fc"), Stage("y", "softmax")),
     output="y",
     slots=GRADIENT_DESCENT,
-    data=partial(mnist.data, NETWORK),
-    train=partial(mnist.train, NETWORK),
     nonfinite_loss=True,
 )

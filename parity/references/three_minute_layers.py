@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from mnistport.networks.three_minute_layers import NETWORK
-from parity.reference import ADAM, Endpoints, Reference, Stage
+from parity.reference import ADAM, Endpoints, Stage
 from parity.references import mnist
-from parity.weights import Layout, Weight, WeightMap
+from parity.references.mnist import IMAGE
+from parity.weights import Weight, WeightMap
 
 
 def build(tf: Any, dtype: str) -> Endpoints:
@@ -47,10 +47,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     )
 
 
-IMAGE = Layout("n h w c -> n c h w")
-
-REFERENCE = Reference(
-    port=mnist.port(NETWORK),
+REFERENCE = mnist.tutorial(
+    NETWORK,
     build=build,
     weights=WeightMap(
         Weight("conv2d/kernel", "conv1.weight", "h w i o -> o i h w"),
@@ -72,6 +70,5 @@ REFERENCE = Reference(
     ),
     output="logits",
     slots=ADAM,
-    data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
-    train=partial(mnist.train, NETWORK),
+    image=(28, 28, 1),
 )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from mnistport.networks.three_minute_rmsprop import NETWORK
 from parity.reference import RMSPROP
 from parity.references import mnist, three_minute_adam
 
-REFERENCE = replace(
-    three_minute_adam.REFERENCE,
-    port=mnist.port(NETWORK),
+ADAM_S = three_minute_adam.REFERENCE
+
+REFERENCE = mnist.tutorial(
+    NETWORK,
     build=partial(three_minute_adam.build, optimizer=lambda tf: tf.train.RMSPropOptimizer(0.001, 0.9)),
+    weights=ADAM_S.weights,
+    stages=ADAM_S.stages,
+    output=ADAM_S.output,
     slots=RMSPROP,
-    data=partial(mnist.data, NETWORK, image=(28, 28, 1)),
-    train=partial(mnist.train, NETWORK),
+    image=(28, 28, 1),
+    draws=ADAM_S.draws,
+    differences=ADAM_S.differences,
 )

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parity import references
+from parity import checks, references
+from parity.bench import Bench
 from parity.case import Case
 from parity.checks import CHECKS
 from parity.compare import Comparison
 from parity.reference import Data, Feeds, Reference
 
-LADDER = ("weights", "forward", "loss", "gradients", "step", "accuracy")
+LADDER = [check.name for check in CHECKS if check.quick and not check.needs]
+"""What can be asked of any port in seconds."""
 HERE = Path(__file__).parent
 
 
@@ -43,7 +45,7 @@ def small_case() -> Callable[[Reference], Case]:
             evaluation=first(data.evaluation, 100),
             labels=None if data.labels is None else data.labels[:100],
         )
-        return Case(reference=replace(reference, trained_steps=5), data=small, **changes)
+        return Case(bench=Bench(reference=replace(reference, trained_steps=5), data=small), **changes)
 
     return make
 
@@ -52,29 +54,32 @@ def small_case() -> Callable[[Reference], Case]:
 def breaks() -> Callable[..., tuple[str, Comparison] | None]:
     """The first check of the ladder that fails, and its first failing comparison; None if all hold."""
 
-    def first_failing(case: Case, checks: tuple[str, ...] = LADDER) -> tuple[str, Comparison] | None:
-        for check in checks:
-            comparisons = CHECKS[check](case)
-            assert comparisons, f"{check} compared nothing"
+    def first_failing(case: Case, names: Sequence[str] = LADDER) -> tuple[str, Comparison] | None:
+        for name in names:
+            comparisons = checks.get(name)(case)
+            assert comparisons, f"{name} compared nothing"
             for comparison in comparisons:
                 if not comparison.passed:
-                    return check, comparison
+                    return name, comparison
         return None
 
     return first_failing
 
 
-def theirs_of(cache: Mapping[Any, Any]) -> dict[Any, Any]:
-    """What a case remembers of TF1's side alone, for another case with the same one."""
-    return {key: value for key, value in cache.items() if key[0] != "ours"}
+@pytest.fixture(scope="session")
+def ladder() -> Sequence[str]:
+    """The names of what can be asked of any port in seconds."""
+    return LADDER
 
 
 @pytest.fixture(scope="session")
-def with_port() -> Callable[..., Case]:
-    """The case with another port on our side; TF1's graph, session and answers are shared."""
+def with_reference() -> Callable[..., Case]:
+    """The case with another reference. Only where the graph is the same may TF1's side be shared."""
 
-    def changed(case: Case, **changes: Any) -> Case:
-        reference = replace(case.reference, port=replace(case.reference.port, **changes))
-        return replace(case, reference=reference, cache=theirs_of(case.cache))
+    def changed(case: Case, reference: Reference, *, same_graph: bool = False) -> Case:
+        bench = Bench(reference=reference, data=case.data, seed=case.bench.seed)
+        if same_graph:
+            bench = replace(bench, sessions=case.bench.sessions, truths=case.bench.truths)
+        return replace(case, bench=bench)
 
     return changed

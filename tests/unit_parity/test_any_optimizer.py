@@ -1,6 +1,7 @@
 """The `step` check knows no optimizer: TF1's others, against torch's own where they agree and restated where not."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from torch.optim import Optimizer
 from mnistport.errors import UserError
 from mnistport.layers import float32
 from mnistport.optimizers import RMSProp
+from parity import checks
 from parity.case import Case
-from parity.checks import CHECKS
-from parity.reference import Slots
-from parity.runners import Ours
+from parity.reference import Dtype, Slots
+from parity.sides import Ours
 from parity.weights import Unmapped
 
 pytestmark = pytest.mark.tf
@@ -103,16 +104,16 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Optimizer], Slots]]
 
 
 @pytest.fixture(scope="module")
-def case_of(tiny, small_case) -> Callable[..., Case]:  # type: ignore[no-untyped-def]
+def case_of(tiny, small_case, with_reference) -> Callable[..., Case]:  # type: ignore[no-untyped-def]
     """The tiny port under a pair of optimizers; TF1's side is made once for each."""
-    caches: dict[str, dict[Any, Any]] = {}
+    first: dict[str, Case] = {}
 
-    def make(name: str, dtype: str = "float64", ours: Any = None) -> Case:
+    def make(name: str, dtype: Dtype = "float64", ours: Any = None) -> Case:
         theirs, faithful, slots = PAIRS[name]
-        remembered = caches.setdefault(name, {})
-        case: Case = small_case(tiny.trained_by(theirs, ours or faithful, slots), dtype=dtype, cache=remembered)
-        remembered.pop(("ours", dtype, "cpu"), None)
-        return case
+        case: Case = small_case(tiny.trained_by(theirs, ours or faithful, slots), dtype=dtype)
+        shared = first.setdefault(name, case)
+        made: Case = with_reference(replace(shared, dtype=dtype), case.reference, same_graph=True)
+        return made
 
     return make
 
@@ -122,7 +123,7 @@ def test_a_faithful_optimizer_passes(name: str, case_of, breaks) -> None:  # typ
     for dtype in ("float64", "float32"):
         case = case_of(name, dtype)
         assert breaks(case, ("weights", "step")) is None
-    compared = {comparison.name for comparison in CHECKS["step"](case)}
+    compared = {comparison.name for comparison in checks.get("step")(case)}
     for slot in case.reference.slots.per_weight:
         assert f"W_sq/{slot} after 1 step" in compared
 
@@ -130,15 +131,15 @@ def test_a_faithful_optimizer_passes(name: str, case_of, breaks) -> None:  # typ
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(name: str, case_of) -> None:  # type: ignore[no-untyped-def]
     case = case_of(name)
-    first, second = case.ours(), Ours(case.reference, "float64")
-    first.reset(case.weights())
+    first, second = case.ours(), Ours.made(case.reference, "float64")
+    first.reset(case.bench.weights)
     first.step(*case.step_feeds(0))
     second.load(first.state())
     for number in (1, 2):
-        for runner in (first, second):
-            runner.step(*case.step_feeds(number))
-    for key, array in first.state().items():
-        np.testing.assert_array_equal(second.state()[key], array, key)
+        for side in (first, second):
+            side.step(*case.step_feeds(number))
+    for key, array in first.state().everything().items():
+        np.testing.assert_array_equal(second.state().everything()[key], array, key)
 
 
 UNFAITHFUL = {
@@ -171,7 +172,7 @@ def test_a_key_torch_keeps_and_slots_does_not_declare_is_refused_by_name(tiny, s
     with pytest.raises(
         UserError, match=r"our optimizer keeps \['step', 'sum'\] for a weight, Slots declares \['sum'\]"
     ):
-        CHECKS["step"](case)
+        checks.get("step")(case)
 
 
 def test_a_key_slots_declares_and_torch_does_not_keep_is_refused_by_name(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
@@ -180,7 +181,7 @@ def test_a_key_slots_declares_and_torch_does_not_keep_is_refused_by_name(tiny, s
     with pytest.raises(
         UserError, match=r"keeps \['momentum_buffer'\] for a weight, Slots declares \['momentum_bufer'\]"
     ):
-        CHECKS["step"](case)
+        checks.get("step")(case)
 
 
 def test_a_slot_without_a_counterpart_needs_a_reason(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]

@@ -19,15 +19,14 @@ from mnistport.networks.hvass import Hvass
 from mnistport.networks.softmax import Softmax
 from mnistport.networks.three_minute_layers import ThreeMinuteLayers
 from mnistport.optimizers import Adam, GradientDescent, RMSProp
-from parity import references
+from parity import checks, references
 from parity.case import Case
 from parity.checks import CHECKS
 from parity.reference import Endpoints, Reference, Slots
 from parity.weights import Unmapped, Weight, WeightMap
 
 pytestmark = pytest.mark.tf
-LADDER = ("weights", "forward", "loss", "gradients", "step", "accuracy")
-QUICK = {"convnet": ("weights", "forward", "loss")}
+SHORT = {"convnet": ("weights", "forward", "loss")}
 """What is asked of a network where the whole ladder takes long; test_parity.py asks the rest."""
 
 # Modules
@@ -348,24 +347,29 @@ def sound(tiny, small_case) -> Callable[[str], Case]:  # type: ignore[no-untyped
     return case
 
 
-def broken(case: Case, change: Change) -> Case:
+@pytest.fixture(scope="module")
+def broken(with_reference) -> Callable[[Case, Change], Case]:  # type: ignore[no-untyped-def]
     """The case with a broken reference. TF1's graph, session and answers are shared unless its slots are others."""
-    reference = change(case.reference)
-    same_graph = reference.slots is case.reference.slots and reference.build is case.reference.build
-    cache = {key: value for key, value in case.cache.items() if key[0] != "ours"} if same_graph else {}
-    return replace(case, reference=reference, cache=cache)
+
+    def changed(case: Case, change: Change) -> Case:
+        reference = change(case.reference)
+        same_graph = reference.slots is case.reference.slots and reference.build is case.reference.build
+        made: Case = with_reference(case, reference, same_graph=same_graph)
+        return made
+
+    return changed
 
 
 @pytest.mark.parametrize("network", sorted({mutant.network for mutant in MUTANTS.values()}))
-def test_no_sound_port_is_accused(network: str, sound, breaks) -> None:  # type: ignore[no-untyped-def]
-    assert breaks(sound(network), QUICK.get(network, LADDER)) is None
+def test_no_sound_port_is_accused(network: str, sound, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
+    assert breaks(sound(network), SHORT.get(network, ladder)) is None
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_broken_port_is_caught_where_it_is_broken(name: str, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_port_is_caught_where_it_is_broken(name: str, sound, broken, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
     mutant = MUTANTS[name]
     case = broken(sound(mutant.network), mutant.change)
-    asked = QUICK.get(mutant.network, LADDER)
+    asked = SHORT.get(mutant.network, ladder)
     found = {check: breaks(case, (check,)) for check in asked}
     names = {check: failure[1].name for check, failure in found.items() if failure is not None}
     assert list(names) == [check for check in asked if check in mutant.shows]
@@ -378,24 +382,24 @@ def test_a_broken_port_is_caught_where_it_is_broken(name: str, sound, breaks) ->
 @pytest.mark.parametrize(
     "name", ["flatten channels first", "keep read as drop", "sum for mean", "another rate", "torch's RMSprop"]
 )
-def test_float32_is_enough_to_catch_it(name: str, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_float32_is_enough_to_catch_it(name: str, sound, broken, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
     mutant = MUTANTS[name]
     case = replace(broken(sound(mutant.network), mutant.change), dtype="float32")
-    found = breaks(case, QUICK.get(mutant.network, LADDER))
+    found = breaks(case, SHORT.get(mutant.network, ladder))
     check, part = next(iter(mutant.shows.items()))
     assert found is not None
     assert found[0] == check
     assert part in found[1].name
 
 
-def test_where_our_module_raises_the_error_is_told(sound) -> None:  # type: ignore[no-untyped-def]
-    comparisons = CHECKS["forward"](broken(sound("convnet"), layers(pool3=Floor)))
+def test_where_our_module_raises_the_error_is_told(sound, broken) -> None:  # type: ignore[no-untyped-def]
+    comparisons = checks.get("forward")(broken(sound("convnet"), layers(pool3=Floor)))
     found = {comparison.name: comparison.problem for comparison in comparisons}
     assert found["l3p"] == "shape (8, 3, 3, 128) against (8, 4, 4, 128)"
     assert found["l4a"] is not None
     assert found["l4a"].startswith("missing on our side, which raised RuntimeError: ")
     assert found["logits (returned)"] == found["l4a"]
-    assert list(found) == list(sound("convnet").cache["truth", "forward"])  # nothing is left out
+    assert list(found) == list(sound("convnet").bench.truths["forward"])  # nothing is left out
 
 
 # Their side, and what the reference leaves out
@@ -414,7 +418,7 @@ def poisoned(reference: Reference) -> Reference:
 
 
 @pytest.mark.parametrize("ours", [False, True])
-def test_a_nan_of_theirs_fails_even_if_we_have_it_too(ours: bool, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_nan_of_theirs_fails_even_if_we_have_it_too(ours: bool, sound, broken, breaks) -> None:  # type: ignore[no-untyped-def]
     change = layers(out=lambda: Poisoned(6, 3)) if ours else lambda reference: reference
     found = breaks(broken(sound("tiny"), lambda reference: poisoned(change(reference))), ("forward",))
     assert found is not None
@@ -440,13 +444,13 @@ def without_theirs(name: str) -> Change:
 
 
 @pytest.mark.parametrize(("change", "side"), [(without("square"), "our"), (without_theirs("square"), "their")])
-def test_a_stage_that_one_side_lacks_fails(change: Change, side: str, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_stage_that_one_side_lacks_fails(change: Change, side: str, sound, broken, breaks) -> None:  # type: ignore[no-untyped-def]
     found = breaks(broken(sound("tiny"), change), ("forward",))
     assert found is not None
     assert (found[1].name, found[1].problem) == ("square", f"missing on {side} side")
 
 
-def test_a_stage_whose_module_never_runs_fails(tiny, sound, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_stage_whose_module_never_runs_fails(tiny, sound, broken, breaks) -> None:  # type: ignore[no-untyped-def]
     class Idle(tiny.Tiny):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             super().__init__()
@@ -465,24 +469,24 @@ def rows(change: Callable[[list[Weight]], list[Weight]]) -> Change:
     return lambda reference: replace(reference, weights=WeightMap(*change(list(reference.weights.weights))))
 
 
-@pytest.mark.parametrize("check", LADDER)
-def test_a_map_without_a_variable_is_refused_by_every_check(check: str, sound) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("check", [check.name for check in CHECKS if check.quick and not check.needs])
+def test_a_map_without_a_variable_is_refused_by_every_check(check: str, sound, broken) -> None:  # type: ignore[no-untyped-def]
     case = broken(sound("tiny"), rows(lambda found: [row for row in found if row.theirs != "W_sq"]))
     with pytest.raises(
         UserError, match=r"TF1 variable without a row: 'W_sq'.*torch tensor without a row: 'square.weight'"
     ):
-        CHECKS[check](case)
+        checks.get(check)(case)
 
 
-def test_a_doubled_row_is_refused(sound) -> None:  # type: ignore[no-untyped-def]
+def test_a_doubled_row_is_refused(sound, broken) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match="a TF1 variable may stand in one row only: 'W_sq'"):
         broken(sound("tiny"), rows(lambda found: [*found, Weight("W_sq", "again")]))
 
 
-def test_a_wrong_shape_is_refused(sound) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_shape_is_refused(sound, broken) -> None:  # type: ignore[no-untyped-def]
     turned = rows(lambda found: [Weight("W_fc", "fc.weight") if row.theirs == "W_fc" else row for row in found])
     with pytest.raises(UserError, match=r"row 'W_fc' -> 'fc.weight': found \(6, 64\), expected \(64, 6\)"):
-        CHECKS["forward"](broken(sound("tiny"), turned))
+        checks.get("forward")(broken(sound("tiny"), turned))
 
 
 def test_a_variable_left_out_on_purpose_stays_as_tf1_made_it(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
@@ -496,6 +500,6 @@ def test_a_variable_left_out_on_purpose_stays_as_tf1_made_it(tiny, small_case, b
     reference = replace(tiny.REFERENCE, build=build, weights=unmapped)
     case = small_case(reference)
     assert breaks(case) is None
-    assert "global_step" not in case.theirs().state()
+    assert "global_step" not in case.theirs().state().named()
     counted = case.theirs().session.run(case.theirs().endpoints.variables["global_step"])
     assert counted == 3

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from mnistport.errors import UserError
+from parity import checks
+from parity.bench import Bench
 from parity.case import Case
-from parity.checks import CHECKS
 from parity.checks.accuracy import _classes
 from parity.checks.forward import forward
-from parity.runners import Answer, Ours, Runner
+from parity.reference import Dtype
+from parity.sides import Answer, Ours, Side
 
 pytestmark = pytest.mark.tf
 
@@ -26,8 +28,8 @@ def case(tiny, small_case) -> Case:  # type: ignore[no-untyped-def]
 
 
 def test_what_the_port_raises_is_part_of_its_answer(case: Case) -> None:
-    def question(runner: Runner) -> Answer:
-        if isinstance(runner, Ours):
+    def question(side: Side) -> Answer:
+        if isinstance(side, Ours):
             raise RuntimeError("ours")
         return {"met": np.ones(1)}
 
@@ -37,8 +39,8 @@ def test_what_the_port_raises_is_part_of_its_answer(case: Case) -> None:
 
 
 def test_an_error_of_theirs_is_not_the_ports_and_is_raised(case: Case) -> None:
-    def question(runner: Runner) -> Answer:
-        if isinstance(runner, Ours):
+    def question(side: Side) -> Answer:
+        if isinstance(side, Ours):
             return {"x": np.ones(1)}
         raise RuntimeError("theirs")
 
@@ -47,7 +49,7 @@ def test_an_error_of_theirs_is_not_the_ports_and_is_raised(case: Case) -> None:
 
 
 def test_a_mistake_in_the_reference_is_raised_from_either_side(case: Case) -> None:
-    def question(runner: Runner) -> Answer:
+    def question(side: Side) -> Answer:
         raise UserError("a row is missing")
 
     with pytest.raises(UserError, match="a row is missing"):
@@ -55,56 +57,88 @@ def test_a_mistake_in_the_reference_is_raised_from_either_side(case: Case) -> No
 
 
 def test_their_truth_is_asked_once_for_both_precisions(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache: dict[Any, Any] = {}
+    bench = Bench(reference=case.reference, data=case.data)
     asked = []
 
-    def question(runner: Runner) -> Answer:
-        asked.append((type(runner).__name__, runner.dtype))  # type: ignore[attr-defined]
-        return {"x": np.ones(1, runner.dtype)}  # type: ignore[attr-defined]
+    def question(side: Side) -> Answer:
+        asked.append((type(side).__name__, side.dtype))
+        return {"x": np.ones(1, side.dtype)}
 
     for dtype in ("float64", "float32"):
-        assert all(found.passed for found in replace(case, dtype=dtype, cache=cache).ask("a question", question))
+        assert all(found.passed for found in Case(bench=bench, dtype=dtype).ask("a question", question))
     assert sorted(asked) == [
         *(("Ours", "float32"), ("Ours", "float64"), ("Theirs", "float32"), ("Theirs", "float64")),
     ]
 
 
 def test_weights_and_draws_come_from_the_seed_and_are_float32_values(case: Case) -> None:
-    for make in (lambda c: c.weights(), lambda c: c.draws(3, 8), lambda c: c.small_slots()):
-        first, again, other = make(case), make(replace(case, cache={})), make(replace(case, seed=1))
+    benches = [Bench(reference=case.reference, data=case.data, seed=seed) for seed in (0, 0, 1)]
+    for make in (lambda bench: bench.weights, lambda bench: bench.draws(3, 8), lambda bench: bench.small_slots):
+        first, again, other = (make(bench) for bench in benches)
         for name, array in first.items():
             assert array.dtype == np.float32
             np.testing.assert_array_equal(array, again[name])
             assert (array != other[name]).any()
-    assert (case.draws(3, 8)["dropout"] != case.draws(4, 8)["dropout"]).any()
-    assert all((slot > 0).all() for slot in case.small_slots().values())
+    assert (benches[0].draws(3, 8)["dropout"] != benches[0].draws(4, 8)["dropout"]).any()
+    assert all((slot > 0).all() for slot in benches[0].small_slots.values())
 
 
-def test_a_variable_that_must_be_positive_is(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
-    positive = replace(case, reference=replace(tiny.REFERENCE, positive={"b_out"}), cache={})
-    assert (positive.weights()["b_out"] > 0).all()
-    assert (case.weights()["b_fc"] < 0).any()
-    np.testing.assert_array_equal(positive.weights()["b_fc"], case.weights()["b_fc"])
+def test_a_variable_that_must_be_positive_is(tiny, case: Case, with_reference) -> None:  # type: ignore[no-untyped-def]
+    positive = with_reference(case, replace(tiny.REFERENCE, positive={"b_out"}))
+    assert (positive.bench.weights["b_out"] > 0).all()
+    assert (case.bench.weights["b_fc"] < 0).any()
+    np.testing.assert_array_equal(positive.bench.weights["b_fc"], case.bench.weights["b_fc"])
+
+
+ASKED_BEFORE: dict[str, Callable[[Case], object]] = {
+    "nothing": lambda case: None,
+    "initialisation": lambda case: checks.get("initialisation")(case),
+    "forward": lambda case: checks.get("forward")(case),
+    "step": lambda case: checks.get("step")(case),
+    "trained": lambda case: case.bench.trained,
+    "initial": lambda case: case.bench.initial,
+    "lockstep": lambda case: checks.get("lockstep")(case),
+}
+
+
+@pytest.mark.parametrize("before", ASKED_BEFORE)
+def test_what_was_asked_before_changes_no_answer(before: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the printed "Again: parity verify ..." would ask another question than the one that failed."""
+    monkeypatch.setattr("parity.checks.initialisation.SAMPLES", 200)  # fewer initialisations than the check takes
+
+    def answers(first: Callable[[Case], object], dtype: Dtype) -> list[Answer]:
+        made = Case(bench=Bench(reference=case.reference, data=case.data), dtype=dtype)
+        first(made)
+        fresh = made.bench.theirs("float32").initial_weights()
+        return [made.bench.initial, made.bench.trained, next(fresh), next(fresh)]
+
+    for dtype in ("float64", "float32"):
+        if dtype == "float32" and before == "lockstep":
+            continue
+        for alone, after in zip(answers(lambda _: None, dtype), answers(ASKED_BEFORE[before], dtype), strict=True):
+            assert list(alone) == list(after)
+            for name, array in alone.items():
+                np.testing.assert_array_equal(array, after[name], name)
 
 
 # float32
 
 
 def test_float32_is_held_against_float64_and_says_so(case: Case) -> None:
-    for comparison in forward(replace(case, dtype="float32", cache={})):
+    for comparison in forward(replace(case, dtype="float32")):
         assert comparison.passed
         assert comparison.dtype == "float32"
         assert comparison.theirs_error is not None
         assert comparison.reason.startswith("4 x TF1's own float32 error ")
 
 
-def test_float64_computed_in_float32_does_not_pass_for_float64(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_float64_computed_in_float32_does_not_pass_for_float64(tiny, case: Case, with_reference) -> None:  # type: ignore[no-untyped-def]
     class Rounded(tiny.Tiny):  # type: ignore[name-defined, misc]
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return super().forward(image.float().double() * (1 + 2.0**-24))
 
     port = replace(tiny.REFERENCE.port, module=Rounded)
-    found = forward(replace(case, reference=replace(tiny.REFERENCE, port=port), cache={}))
+    found = forward(with_reference(case, replace(tiny.REFERENCE, port=port), same_graph=True))
     assert found[0].name == "conv"
     assert not found[0].passed
 
@@ -150,14 +184,14 @@ def test_labels_for_outputs_that_score_no_classes_are_refused(shape: tuple[int, 
 
 
 def test_without_labels_the_outputs_are_compared_and_nothing_else(case: Case) -> None:
-    unlabelled = replace(case, data=replace(case.data, labels=None))
-    assert [one.name for one in CHECKS["accuracy"](unlabelled)] == ["output"]
-    assert [one.name.partition(",")[0] for one in CHECKS["accuracy"](case)] == ["output", "class", "number right"]
+    unlabelled = Case(bench=Bench(reference=case.reference, data=replace(case.data, labels=None)))
+    assert [one.name for one in checks.get("accuracy")(unlabelled)] == ["output"]
+    assert [one.name.partition(",")[0] for one in checks.get("accuracy")(case)] == ["output", "class", "number right"]
 
 
 def test_the_number_right_shows_that_tf1_has_trained(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
-    trained = small_case(tiny.REFERENCE)
-    trained = replace(trained, reference=replace(trained.reference, trained_steps=60))
-    name = CHECKS["accuracy"](trained)[2].name
+    few = small_case(tiny.REFERENCE)
+    trained = Case(bench=Bench(reference=replace(few.reference, trained_steps=60), data=few.data))
+    name = checks.get("accuracy")(trained)[2].name
     right = int(name.partition("TF1: ")[2].rstrip(")"))
     assert right > 40  # of 60; a third by chance

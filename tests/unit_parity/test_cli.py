@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import subprocess
@@ -11,14 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mnistport import files, networks
-from parity import cli, references, tf1
+from mnistport.errors import UserError
+from parity import checks, references, tf1
 from parity.checks import CHECKS
 from parity.cli import main
-from parity.compare import Comparison
+from parity.compare import Comparison, compare
+from parity.tolerances import exact
 
 HERE = Path(__file__).parent
 TINY = str(HERE / "tiny_port.py")
@@ -79,12 +83,22 @@ def test_list_names_every_network_and_check(capsys: pytest.CaptureFixture[str]) 
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[:8]] == list(networks.BUILT_IN)
-    for check in cli.CHECK_NAMES:
-        assert check in out
+    for check in CHECKS:
+        assert f"{check.name} " in out
+        assert check.claim in out
 
 
-def test_the_checks_that_are_listed_are_those_there_are() -> None:
-    assert set(cli.CHECK_NAMES) == set(CHECKS)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_a_check_s_record_names_a_function_that_is_there(check: checks.Check) -> None:
+    module = importlib.import_module(f"parity.checks.{check.module or check.name}")
+    assert callable(getattr(module, check.name))
+    assert set(check.precisions) <= {"float64", "float32"}
+
+
+def test_every_file_of_checks_is_named_by_a_record() -> None:
+    folder = Path(checks.__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert files == {check.module or check.name for check in CHECKS}
 
 
 def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,11 +119,17 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
         (["verify", "depp"], "parity: no reference is called 'depp'; did you mean 'deep'? Known: softmax_beginners"),
         (
             ["verify", "deep", "--checks", "forwad"],
-            "parity: --checks forwad: no check is called ['forwad']; there are ",
+            "parity: --checks forwad: no check is called 'forwad'; there are ",
         ),
-        (["verify", "deep", "--checks", ","], "parity: --checks ,: no check is called nothing; there are "),
-        (["verify", "deep", "--device", "tpu"], "parity: --device tpu: is none; use cpu, cuda or cuda:N"),
-        (["verify", "deep", "--device", "cuda:x"], "parity: --device cuda:x: is none; use cpu, cuda or cuda:N"),
+        (["verify", "deep", "--checks", ","], "parity: --checks ,: it names no check; there are "),
+        (
+            ["verify", "deep", "--device", "tpu"],
+            "parity: --device tpu: there is no such device; use cpu, cuda or cuda:N",
+        ),
+        (
+            ["verify", "deep", "--device", "cuda:x"],
+            "parity: --device cuda:x: there is no such device; use cpu, cuda or cuda:N",
+        ),
         (["verify", "not_there.py"], "parity: not_there.py: no such file; give a Python file that defines REFERENCE"),
         (["verify", "--dtype", "float16"], "parity verify: argument --dtype: invalid choice: 'float16'"),
         (["verify", "--seed", "-1"], "parity verify: argument --seed: -1 is not a whole number from 0 to 4294967295"),
@@ -225,6 +245,7 @@ def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -
     assert status == 0
     lines = out.splitlines()
     assert lines[0] == "regression on 1,000 made-up measurements"
+    assert lines[1] == "  trainer: not asked, as the reference gives no Reference(trainer=...)"
     asked = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
     for check in ("weights", "forward", "loss", "gradients", "step", "accuracy"):
         for dtype in ("float64", "float32"):
@@ -251,7 +272,7 @@ def test_the_json_is_what_the_contract_says(verified: tuple[int, str, Path]) -> 
     for result in document["results"]:
         assert {"network", "check", "dtype", "device", "passed", "comparisons", "command"} <= set(result)
         assert (result["network"], result["device"], result["passed"]) == ("regression", "cpu", True)
-        assert result["check"] in CHECKS
+        assert result["check"] in {check.name for check in CHECKS}
         assert result["dtype"] in ("float64", "float32")
         assert result["command"] == (f"parity verify {EXAMPLE} --checks {result['check']} --dtype {result['dtype']}")
         assert result["comparisons"]
@@ -286,7 +307,7 @@ def test_a_broken_copy_of_the_example_exits_1_and_names_the_stage(
     assert main([*words, "--checks", "forward,loss"]) == 1
     out, error = capsys.readouterr()
     assert error == ""
-    assert "float64  forward    FAIL" in out
+    assert "float64  forward        FAIL" in out
     assert "regression · forward: 'hidden' differs.\n" in out
     assert f"Again: parity verify {tmp_path / 'port.py'} --checks forward --dtype float64\n" in out
     assert "2 of 2 claims FAIL: regression forward float64, regression loss float64" in out
@@ -305,6 +326,60 @@ def test_what_agreed_before_the_fault_is_told(tmp_path: Path, capsys: pytest.Cap
     assert "The bound: 4 x TF1's own float32 error" in out
 
 
+FAILS_LATER = """
+from dataclasses import replace
+from parity import references
+
+SOUND = references.get({sound!r})
+
+def data(seed):
+    sound = SOUND.data(seed)
+    def batch(step):
+        raise OSError("the disk is gone")
+    return replace(sound, batch=batch)
+
+REFERENCE = replace(SOUND, port=replace(SOUND.port, name="later"), data=data)
+"""
+
+
+@pytest.mark.tf
+def test_what_was_done_before_a_failure_is_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later, folder = tmp_path / "port.py", tmp_path / "out"
+    later.write_text(FAILS_LATER.format(sound=TINY))
+    words = ["verify", TINY, str(later), "--dtype", "float64", "--checks", "weights,forward", "--out", str(folder)]
+    assert main(words) == 2
+    assert "the disk is gone" in capsys.readouterr().err
+    results = json.loads((folder / "verify.json").read_text())["results"]
+    assert [(result["network"], result["check"]) for result in results] == [("tiny", "weights"), ("tiny", "forward")]
+    assert "| tiny | float64 |" in (folder / "verify.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ([TINY, "--checks", "weights,data"], "parity: tiny: the check data needs Data(original=...), which it does"),
+        ([TINY, "--checks", "trainer"], "parity: tiny: the check trainer needs Reference(trainer=...), which it does"),
+        ([TINY, "--data.source", "digits"], "parity: tiny brings its own data; leave out --data.source"),
+        (["--checks", "lockstep", "--dtype", "float32"], "parity: lockstep: asked in float64 only, as rounding parts"),
+    ],
+)
+def test_no_target_is_verified_before_all_questions_can_be_asked(
+    more: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tf1, "load", lambda: None)
+    assert line in refused(capsys, ["verify", "softmax", *more])
+
+
+def test_known_departures_are_printed_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.Check, "__call__", lambda *_: [compare("x", np.ones(1), np.ones(1), exact())])
+    words = ["verify", "deep", "--data.source", "digits", "--checks", "forward", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "  known departure: the uniform draws inside tf.nn.dropout are fed; both" in capsys.readouterr().out
+    assert "- deep: the uniform draws inside tf.nn.dropout are fed; both" in (tmp_path / "verify.md").read_text()
+
+
 @pytest.mark.tf
 def test_the_command_to_run_again_carries_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target, file = str(HERE / "tiny_port.py"), tmp_path / "seeded.json"
@@ -313,6 +388,25 @@ def test_the_command_to_run_again_carries_the_settings(tmp_path: Path, capsys: p
     assert commands == [f"parity verify {target} --checks forward --dtype {d} --seed 3" for d in ("float64", "float32")]
     assert main([*commands[0].split()[1:]]) == 0
     capsys.readouterr()
+
+
+def half_written(file: Path, raised: Exception) -> None:
+    file.write_text("half")
+    raise raised
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "er" / "state.npz"
+    with files.written_whole(file) as partial:
+        assert partial.parent == file.parent
+        partial.write_text("first")
+        assert not file.exists()
+    assert file.read_text() == "first"
+    for raised, shown in ((ZeroDivisionError(), ZeroDivisionError), (OSError(28, "No space left"), UserError)):
+        with pytest.raises(shown), files.written_whole(file) as partial:
+            half_written(partial, raised)
+    assert file.read_text() == "first"
+    assert [path.name for path in file.parent.iterdir()] == ["state.npz"]
 
 
 def test_a_stop_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from mnistport.errors import UserError
 from parity import cli, references
-from parity.convert import convert, read_tf1
+from parity.convert import convert, read_tf1, save
 
 pytestmark = pytest.mark.tf
 
@@ -49,8 +49,9 @@ def saved_program(
 @pytest.mark.parametrize("scope", [False, True], ids=["unnamed", "in scopes of its own"])
 def test_a_program_s_checkpoint_comes_over_without_naming_anything(tf: Any, tmp_path: Path, scope: bool) -> None:
     saved = saved_program(tf, tmp_path / "model", scope=scope)
-    state = read_tf1(tmp_path / "model-3", references.get("hvass"), None)
-    assert state.step == 3
+    state, step = read_tf1(tmp_path / "model-3", references.get("hvass"), None)
+    assert step == 3
+    arrays = state.everything()
     first, last = ("layer0/Variable", "layer3_1/Variable") if scope else ("Variable", "Variable_7")
     for ours, theirs in {
         "weights_conv1": first,
@@ -58,9 +59,9 @@ def test_a_program_s_checkpoint_comes_over_without_naming_anything(tf: Any, tmp_
         "weights_conv1/m": f"{first}/Adam",
         "biases_fc2/v": f"{last}/Adam_1",
     }.items():
-        np.testing.assert_array_equal(state.arrays[ours], saved[theirs], strict=True)
-    assert float(state.arrays["beta1_power"]) == pytest.approx(0.9**4, rel=1e-6)
-    assert len(state.arrays) == len(saved)
+        np.testing.assert_array_equal(arrays[ours], saved[theirs], strict=True)
+    assert float(state.scalars["beta1_power"]) == pytest.approx(0.9**4, rel=1e-6)
+    assert len(arrays) == len(saved)
 
 
 @pytest.mark.parametrize("middle", ["state.safetensors", "state.ckpt"])
@@ -79,8 +80,20 @@ def test_the_step_is_read_off_adam_s_powers_or_asked_for(tf: Any, tmp_path: Path
     saved_program(tf, tmp_path / "model")
     for part in tmp_path.glob("model-3*"):
         part.rename(tmp_path / part.name.replace("model-3", "model.ckpt"))
-    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), None).step == 3
-    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 40).step == 40
+    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), None)[1] == 3
+    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 40)[1] == 40
+
+
+def test_the_step_is_read_off_whatever_beta2_the_graph_has(tiny, small_case, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    adam = tiny.trained_by(
+        lambda tf: tf.train.AdamOptimizer(0.01, beta2=0.99), tiny.REFERENCE.port.optimizer, tiny.REFERENCE.slots
+    )
+    case = small_case(adam)
+    case.theirs().reset(case.bench.weights)
+    for step in range(30):
+        case.theirs().step(*case.step_feeds(step))
+    save(case.theirs(), tmp_path / "model.ckpt")
+    assert read_tf1(tmp_path / "model.ckpt", case.reference, None)[1] == 30
 
 
 @pytest.mark.parametrize("wrong", [{"hidden": 64}, {"adam": False}], ids=["another shape", "without slots"])

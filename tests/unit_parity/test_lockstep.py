@@ -16,9 +16,11 @@ import torch
 
 from mnistport.optimizers import GradientDescent
 from parity import cli, references
+from parity.bench import Bench
 from parity.case import Case
 from parity.lockstep import Lockstep, nudged
-from parity.runners import Ours
+from parity.sides import Ours
+from parity.state import State
 
 pytestmark = pytest.mark.tf
 
@@ -32,7 +34,7 @@ def run(case: Case, steps: int) -> Lockstep:
 @pytest.fixture(scope="module")
 def case() -> Case:
     reference = references.get("softmax")
-    return Case(reference=reference, data=reference.data(0, source="digits"))
+    return Case(bench=Bench(reference=reference, data=reference.data(0, source="digits")))
 
 
 def test_a_sound_port_stays_together_in_every_figure(case: Case) -> None:
@@ -60,9 +62,8 @@ def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(case:
                 tf.train.GradientDescentOptimizer = descent
 
         port = replace(case.reference.port, optimizer=partial(GradientDescent, learning_rate=rate))
-        made = Lockstep(
-            Case(reference=replace(case.reference, port=port, build=rated), data=case.data), 5, 40, nudge=True
-        )
+        bench = Bench(reference=replace(case.reference, port=port, build=rated), data=case.data)
+        made = Lockstep(Case(bench=bench), 5, 40, nudge=True)
         made.run(40, lambda _: None)
         floors.append(made.records[-1].floor)
         accumulated.append(made.records[-1].accumulated)
@@ -86,9 +87,9 @@ def test_tf1_is_nudged_once_after_the_first_step(case: Case) -> None:
     made = Lockstep(case, every=5, floor_steps=20, nudge=True)
     assert made.again is not None
     loaded, load = [], made.again.load
-    made.again.load = lambda state: (loaded.append((made.step, sorted(state))), load(state))  # type: ignore[method-assign,assignment,func-returns-value]
+    made.again.load = lambda state: (loaded.append((made.step, sorted(state.everything()))), load(state))  # type: ignore[method-assign,assignment,func-returns-value]
     made.run(1, lambda _: None)
-    first, second = made.theirs.state(), made.again.state()
+    first, second = made.theirs.state().weights, made.again.state().weights
     for name in ("W", "b"):
         assert np.array_equal(second[name], nudged(first[name]))
         assert not np.array_equal(second[name], first[name])
@@ -99,7 +100,7 @@ def test_tf1_is_nudged_once_after_the_first_step(case: Case) -> None:
 def test_the_local_error_tells_what_a_step_adds(case: Case) -> None:
     """A rate that is off by a millionth: the accumulated error grows, the local one does not."""
     port = replace(case.reference.port, optimizer=partial(torch.optim.SGD, lr=0.5 * (1 + 1e-6)))
-    broken = Case(reference=replace(case.reference, port=port), data=case.data)
+    broken = Case(bench=Bench(reference=replace(case.reference, port=port), data=case.data))
     records = run(broken, 40).records
     assert records[-1].accumulated > 5 * records[0].accumulated
     assert records[-1].local < 2 * records[0].local
@@ -108,7 +109,8 @@ def test_the_local_error_tells_what_a_step_adds(case: Case) -> None:
 
 def test_a_nan_stays_a_nan(case: Case) -> None:
     made = run(case, 1)
-    made.ours.load({name: np.full(shape, np.nan) for name, shape in made.theirs.shapes.items()})
+    nans = {name: np.full(shape, np.nan) for name, shape in made.theirs.shapes.items()}
+    made.ours.load(State(weights=nans))
     made.run(5, lambda _: None)
     assert np.isnan(made.records[-1].accumulated)
     assert not np.isnan(made.records[-1].local)
@@ -161,16 +163,6 @@ def test_in_float32_a_nan_on_one_side_fails_and_rounding_does_not(
     assert json.loads((tmp_path / "broken" / "lockstep.json").read_text())["passed"] is False
 
 
-def test_a_run_begun_before_there_was_a_nudge_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [*ARGUMENTS, "--out", str(tmp_path), "--steps"]
-    assert cli.main([*words, "3"]) == 0
-    marker = tmp_path / "settings.json"
-    old = {key: value for key, value in json.loads(marker.read_text()).items() if key not in ("nudge", "device")}
-    marker.write_text(json.dumps(old))
-    assert cli.main([*words, "4"]) == 0
-    assert "going on after step 3" in capsys.readouterr().out
-
-
 ARGUMENTS = ["lockstep", "softmax", "--data.source", "digits", "--every", "5"]
 
 
@@ -204,7 +196,7 @@ def test_a_run_made_longer_keeps_its_cadence(tmp_path: Path, capsys: pytest.Capt
     [
         (["--steps", "10", "--seed", "1"], "holds a run with seed 0 (now 1)"),
         (["--steps", "10", "--nudge"], "holds a run with nudge False (now True)"),
-        (["--steps", "10", "--nudge", "--floor-steps", "0"], "--floor-steps 0 leaves it out"),
+        (["--steps", "10", "--nudge", "--floor-steps", "0"], "--floor-steps 0 leaves that run out"),
         (["--steps", "3"], "is at step 5 already"),
         (["--steps", "none"], "give a number of optimizer steps"),
     ],

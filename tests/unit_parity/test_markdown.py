@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.markdown import markdown, table
+from parity.compare import Comparison
+from parity.report.markdown import markdown, table
+from parity.report.result import nearest
 
 
 def comparison(**figures: Any) -> dict[str, Any]:
-    return {"name": "logits", "max_abs": 0.0, "bound": 1e-12, **figures}
+    known = {"name": "logits", "max_abs": 0.0, "bound": 1e-12, "reason": "so much is allowed", "count": 3}
+    over = int((figures.get("max_abs") or 0.0) > figures.get("bound", 1e-12))
+    return Comparison(**{**known, "num_over": over, **figures}).to_json()
 
 
 def result(network: str = "deep", check: str = "forward", dtype: str = "float64", **given: Any) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def test_what_is_equal_bit_for_bit_is_exact() -> None:
 
 def test_a_failure_says_so_whatever_its_figures_are() -> None:
     unjudged = comparison(max_abs=None, bound=0.0, problem="missing on our side")
-    for comparisons in ([unjudged], [], [comparison(max_abs=None)], [comparison(max_abs=1.0)]):
+    for comparisons in ([unjudged], [], [comparison(max_abs=None, problem="not finite")], [comparison(max_abs=1.0)]):
         assert cells(result(passed=False, comparisons=comparisons))[2][2] == "**fails**"
 
 
@@ -63,3 +67,27 @@ def test_the_page_names_the_data_the_command_and_the_machine() -> None:
     assert "- data:" not in page
     assert "| deep | float64 | 0e+00 ≤ 1e-12 |" in page
     assert page.endswith("\n")
+
+
+def test_the_page_lists_the_known_departures() -> None:
+    environment = {
+        "data": {"deep": "digits"},
+        "command": "parity verify deep",
+        "differences": {"deep": ["draws are fed"]},
+    }
+    page = markdown({"schema": 1, "environment": environment, "results": [result()]})
+    assert "- deep: draws are fed\n" in page
+    assert "- differences:" not in page
+
+
+def test_the_nearest_is_a_failing_one_and_else_the_one_with_the_least_room() -> None:
+    def made(**figures: Any) -> Comparison:
+        return Comparison.from_json(comparison(**figures))
+
+    exact, near, far = made(bound=0.0), made(max_abs=9e-13), made(max_abs=1e-13)
+    failing, unjudged = made(max_abs=2e-12), made(max_abs=None, bound=0.0, problem="missing on our side")
+    assert nearest([exact, far, near]) is near
+    assert nearest([near, failing]) is failing
+    assert nearest([near, unjudged]) is unjudged
+    assert nearest([exact, made()]).bound == 1e-12  # type: ignore[union-attr]
+    assert nearest([]) is None

@@ -10,6 +10,7 @@ import pytest
 from mnistport.data.batches import NextBatch, Sequential
 from mnistport.data.sources import ImageSet, load, scale, split
 from parity import references
+from parity.bench import Bench
 from parity.case import Case
 from parity.checks.data import data
 from parity.reference import Data, Feeds
@@ -35,7 +36,7 @@ def asked(batch: Callable[[int], Feeds]) -> bool:
         return ({"x": f["x"], "y_": f["y_"].astype(np.float32)} for f in feeds)
 
     given = Data(name="digits", batch=batch, evaluation={}, original=original, steps_per_epoch=34)
-    case = Case(reference=references.get("softmax"), data=given)
+    case = Case(bench=Bench(reference=references.get("softmax"), data=given))
     return all(comparison.passed for comparison in data(case))
 
 
@@ -89,8 +90,16 @@ def test_a_mistaken_stream_is_told_apart(wrong: Callable[[int], Feeds]) -> None:
     assert not asked(wrong)
 
 
+def test_the_step_into_the_fourth_epoch_is_compared_too() -> None:
+    """A stream that goes wrong there, and not before."""
+    stream = NextBatch(len(TRAIN), BATCH, 7)
+    sound, last = batches(TRAIN, stream), 3 * 34
+    assert not asked(lambda step: sound(step) if step < last else sound(step + 1))
+    assert asked(lambda step: sound(step) if step <= last else sound(step + 1))
+
+
 @pytest.mark.parametrize("name", references.names())
 def test_every_reference_says_what_the_original_fed(name: str) -> None:
     reference = references.get(name)
     given = reference.data(3, source="digits")
-    assert all(comparison.passed for comparison in data(Case(reference=reference, data=given)))
+    assert all(comparison.passed for comparison in data(Case(bench=Bench(reference=reference, data=given))))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from parity.reference import Array, Feeds, Reference
+from parity.state import Places, State
 
 Answer = dict[str, Array]
 
@@ -18,17 +19,22 @@ def returned(reference: Reference) -> str:
     return f"{reference.output} (returned)"
 
 
-class Runner(Protocol):
-    """One side of a comparison."""
+class Side(Protocol):
+    """One side of a comparison. All names and axes are TF1's."""
+
+    dtype: str
 
     def reset(self, weights: Mapping[str, Array]) -> None:
-        """Take these weights and a fresh optimizer."""
+        """Take these weights and a fresh optimizer; put what is unmapped back to its initial value."""
 
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Take these weights, slots and scalars."""
+    def load(self, state: State) -> None:
+        """Take a state. Slots, scalars and unmapped parts that it does not have stay as they are."""
 
-    def state(self) -> Answer:
-        """Weights, slots and scalars as they are."""
+    def state(self) -> State:
+        """The whole state as it is."""
+
+    def names(self) -> Places[str]:
+        """The flat name of every part that a state may have."""
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
         """Every named stage, what is `returned`, the loss: in training mode with these draws, in evaluation without."""

@@ -1,4 +1,4 @@
-"""Both runners: the same names and axes from two frameworks, state in and out, and nothing left unnamed."""
+"""Both sides: the same names and axes from two frameworks, state in and out, and nothing left unnamed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mnistport.layers import Dropout
 from parity import references
 from parity.case import Case
 from parity.reference import ADAM, Draw, Endpoints, Reference, Slots, Stage
-from parity.runners import LOSS, Ours, Theirs, returned
+from parity.sides import LOSS, Ours, Theirs, returned
+from parity.state import State
 from parity.weights import Layout, Unmapped, Weight, WeightMap
 
 pytestmark = pytest.mark.tf
@@ -34,17 +35,17 @@ def case(tiny, small_case) -> Case:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(params=["ours", "theirs"])
-def runner(request: pytest.FixtureRequest, case: Case) -> Ours | Theirs:
-    found: Ours | Theirs = getattr(case, request.param)()
-    found.reset(case.weights())
-    return found
+def side(request: pytest.FixtureRequest, case: Case) -> Ours | Theirs:
+    asked: Ours | Theirs = getattr(case, request.param)()
+    asked.reset(case.bench.weights)
+    return asked
 
 
 # Names, shapes, state
 
 
-def test_state_has_weights_slots_and_scalars_by_name_in_their_axes(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
-    state = runner.state()
+def test_state_has_weights_slots_and_scalars_by_name_in_their_axes(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+    state = side.state().named()
     assert sorted(state) == sorted(STATE)
     shapes = case.theirs().shapes
     assert {name: state[name].shape for name in WEIGHTS} == shapes
@@ -53,73 +54,74 @@ def test_state_has_weights_slots_and_scalars_by_name_in_their_axes(runner, case:
     assert (state["W_fc/v"].dtype, state["beta1_power"].dtype) == (np.float64, np.float32)
 
 
-def test_a_loaded_state_is_read_back_bit_for_bit_and_acts(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_a_loaded_state_is_read_back_bit_for_bit_and_acts(side, case: Case) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(1)
-    state = {name: rng.random(array.shape).astype(array.dtype) for name, array in runner.state().items()}
-    runner.load(state)
-    for name, array in runner.state().items():
+    state = {name: rng.random(array.shape).astype(array.dtype) for name, array in side.state().named().items()}
+    loaded = State.found(side.state().names(), state)
+    side.load(loaded)
+    for name, array in side.state().named().items():
         np.testing.assert_array_equal(array, state[name], name)
         assert array.dtype == state[name].dtype
-    runner.step(*case.step_feeds(0))
-    once = runner.state()
-    runner.load(state)
-    runner.step(*case.step_feeds(0))
-    for name, array in runner.state().items():
+    side.step(*case.step_feeds(0))
+    once = side.state().named()
+    side.load(loaded)
+    side.step(*case.step_feeds(0))
+    for name, array in side.state().named().items():
         np.testing.assert_array_equal(array, once[name], name)
     assert (once["W_sq/m"] != state["W_sq/m"]).any()
 
 
-def test_a_reset_gives_a_fresh_optimizer(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
-    fresh = runner.state()
+def test_a_reset_gives_a_fresh_optimizer(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+    fresh = side.state().named()
     for number in range(3):
-        runner.step(*case.step_feeds(number))
-    assert (runner.state()["W_fc/v"] != 0).any()
-    runner.reset(case.weights())
-    for name, array in runner.state().items():
+        side.step(*case.step_feeds(number))
+    assert (side.state().named()["W_fc/v"] != 0).any()
+    side.reset(case.bench.weights)
+    for name, array in side.state().named().items():
         np.testing.assert_array_equal(array, fresh[name], name)
 
 
-def test_what_is_answered_does_not_change_later(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
-    before = runner.state()
+def test_what_is_answered_does_not_change_later(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+    before = side.state().everything()
     kept = {name: array.copy() for name, array in before.items()}
-    runner.step(*case.step_feeds(0))
+    side.step(*case.step_feeds(0))
     for name, array in before.items():
         np.testing.assert_array_equal(array, kept[name], name)
 
 
-def test_stages_come_in_order_in_their_axes(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
-    stages = runner.stages(case.feeds(0))
+def test_stages_come_in_order_in_their_axes(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+    stages = side.stages(case.data.batch(0))
     assert list(stages) == STAGES
     assert [stages[name].shape for name in STAGES] == [
         *((8, 7, 7, 4), (8, 4, 4, 4), (8, 6), (8, 6), (8, 6), (8, 3), (8, 3), ()),
     ]
-    np.testing.assert_array_equal(runner.output(case.feeds(0)), stages["logits (returned)"])
+    np.testing.assert_array_equal(side.output(case.data.batch(0)), stages["logits (returned)"])
 
 
-def test_gradients_are_of_every_trainable_weight(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
-    gradients = runner.gradients(*case.step_feeds(0))
+def test_gradients_are_of_every_trainable_weight(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+    gradients = side.gradients(*case.step_feeds(0))
     assert {name: array.shape for name, array in gradients.items()} == case.theirs().shapes
 
 
-def test_step_returns_the_loss_before_it(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
-    before = runner.stages(*case.step_feeds(0))[LOSS]
-    assert runner.step(*case.step_feeds(0)) == before
-    assert runner.stages(*case.step_feeds(0))[LOSS] != before
+def test_step_returns_the_loss_before_it(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+    before = side.stages(*case.step_feeds(0))[LOSS]
+    assert side.step(*case.step_feeds(0)) == before
+    assert side.stages(*case.step_feeds(0))[LOSS] != before
 
 
 # Draws
 
 
-def test_the_draws_that_are_fed_act(runner, case: Case) -> None:  # type: ignore[no-untyped-def]
-    feeds = case.feeds(0)
-    fc = runner.stages(feeds)["fc"]
+def test_the_draws_that_are_fed_act(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+    feeds = case.data.batch(0)
+    fc = side.stages(feeds)["fc"]
     drawn = np.full((8, 6), 0.9)
     drawn[:, 2] = 0.1  # under 1 - 0.7
-    dropped = runner.stages(feeds, {"dropout": drawn})["dropout"]
+    dropped = side.stages(feeds, {"dropout": drawn})["dropout"]
     np.testing.assert_array_equal(dropped[:, 2], 0.0)
     others = [0, 1, 3, 4, 5]
     np.testing.assert_allclose(dropped[:, others], fc[:, others] / np.float32(0.7), rtol=1e-15)
-    np.testing.assert_array_equal(runner.stages(feeds)["dropout"], fc)
+    np.testing.assert_array_equal(side.stages(feeds)["dropout"], fc)
 
 
 def swapped(reference: Reference, dropout: Callable[[], nn.Module]) -> Reference:
@@ -135,11 +137,11 @@ def swapped(reference: Reference, dropout: Callable[[], nn.Module]) -> Reference
 def test_torchs_dropout_takes_draws_as_well(inplace: bool, tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
     feeds, draws = case.step_feeds(0)
     rate = 1.0 - Dropout(tiny.KEEP).keep_prob
-    with_torchs = Ours(swapped(tiny.REFERENCE, lambda: nn.Dropout(rate, inplace)), "float64")
+    with_torchs = Ours.made(swapped(tiny.REFERENCE, lambda: nn.Dropout(rate, inplace)), "float64")
     answers = []
-    for runner in (with_torchs, case.ours()):
-        runner.reset(case.weights())
-        answers.append({**runner.stages(feeds, draws), **runner.gradients(feeds, draws)})
+    for side in (with_torchs, case.ours()):
+        side.reset(case.bench.weights)
+        answers.append({**side.stages(feeds, draws), **side.gradients(feeds, draws)})
     for name, array in answers[0].items():
         np.testing.assert_allclose(array, answers[1][name], rtol=1e-12, atol=1e-15)
     random_state = torch.get_rng_state()
@@ -157,13 +159,13 @@ class Halved(nn.Dropout):
 @pytest.mark.parametrize("dropout", [nn.Identity, nn.AlphaDropout, lambda: Halved(0.3)])
 def test_what_cannot_be_given_draws_is_refused(dropout: Callable[[], nn.Module], tiny) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=r"neither nn.Dropout nor a module with `draw`"):
-        Ours(swapped(tiny.REFERENCE, dropout), "float64")
+        Ours.made(swapped(tiny.REFERENCE, dropout), "float64")
 
 
 def test_two_draws_for_one_module_are_refused(tiny) -> None:  # type: ignore[no-untyped-def]
     draws = [*tiny.REFERENCE.draws, Draw("other", "dropout", (6,))]
     with pytest.raises(UserError, match=r"several draws go to \['dropout'\]"):
-        Ours(replace(tiny.REFERENCE, draws=draws), "float64")
+        Ours.made(replace(tiny.REFERENCE, draws=draws), "float64")
 
 
 def test_asking_for_draws_in_evaluation_is_an_error_of_the_module(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
@@ -171,9 +173,9 @@ def test_asking_for_draws_in_evaluation_is_an_error_of_the_module(tiny, case: Ca
         def forward(self, unit: Tensor) -> Tensor:
             return unit * self.draw(unit)
 
-    ours = Ours(swapped(tiny.REFERENCE, lambda: Always(0.7)), "float64")
-    ours.reset(case.weights())
-    assert list(ours.stages(case.feeds(0))) == ["conv", "pool", "fc"]
+    ours = Ours.made(swapped(tiny.REFERENCE, lambda: Always(0.7)), "float64")
+    ours.reset(case.bench.weights)
+    assert list(ours.stages(case.data.batch(0))) == ["conv", "pool", "fc"]
     assert "'dropout' asks for random numbers in evaluation mode" in str(ours.raised)
 
 
@@ -223,9 +225,24 @@ def without_output(tf: Any, endpoints: Endpoints) -> Endpoints:
     return replace(endpoints, stages={name: t for name, t in endpoints.stages.items() if name != "logits"})
 
 
+def with_sampled_classes(tf: Any, endpoints: Endpoints) -> Endpoints:
+    """A loss on classes that a candidate sampler draws: random, though its operation is not called so."""
+    loss = tf.nn.nce_loss(
+        weights=tf.ones([9, 6]),
+        biases=tf.zeros([9]),
+        labels=tf.argmax(endpoints.feeds["y_"], 1)[:, None],
+        inputs=tf.cast(endpoints.stages["square"], "float32"),
+        num_sampled=2,
+        num_classes=9,
+    )
+    whole = endpoints.loss + tf.cast(tf.reduce_mean(loss), "float64")
+    return replace(endpoints, loss=whole, train_op=endpoints.optimizer.minimize(whole))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (with_sampled_classes, r"not fed: \['nce_loss/LogUniformCandidateSampler:0'\]"),
         (with_variable, r"variables its Endpoints do not name: \['stray:0'\]"),
         (with_noise, r"a training step depends on random draws that are not fed: \['noise/RandomStandardNormal:0'\]"),
         (with_noise_in_a_branch, r"not fed: \['cond/random_uniform/RandomUniform:0'\]"),
@@ -260,13 +277,13 @@ def test_a_slot_or_scalar_that_is_not_declared_is_refused(slots: Slots, tiny) ->
 def test_a_scalar_our_optimizer_lacks_is_refused(tiny) -> None:  # type: ignore[no-untyped-def]
     slots = Slots(per_weight=ADAM.per_weight, shared={"beta1_power": "beta1_power", "beta2_power": "b2"})
     with pytest.raises(UserError, match=r"Slots.shared names \['b2'\]; our optimizer has .*'beta2_power'"):
-        Ours(replace(tiny.REFERENCE, slots=slots), "float64")
+        Ours.made(replace(tiny.REFERENCE, slots=slots), "float64")
 
 
 def test_a_stage_or_draw_that_names_no_submodule_is_refused(tiny) -> None:  # type: ignore[no-untyped-def]
     for wrong in ({"stages": [Stage("conv", "convv")]}, {"draws": [Draw("dropout", "convv", (6,))]}):
         with pytest.raises(UserError, match=r"'convv'.* names no submodule of ours; there are \['conv', 'pool'"):
-            Ours(replace(tiny.REFERENCE, **wrong), "float64")
+            Ours.made(replace(tiny.REFERENCE, **wrong), "float64")
 
 
 def test_a_module_that_runs_twice_cannot_be_a_stage(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
@@ -274,13 +291,13 @@ def test_a_module_that_runs_twice_cannot_be_a_stage(tiny, case: Case) -> None:  
         def forward(self, image: Tensor) -> Tensor:
             return super().forward(image) + 0 * self.relu(image).sum()
 
-    ours = Ours(replace(tiny.REFERENCE, port=replace(tiny.REFERENCE.port, module=Twice)), "float64")
+    ours = Ours.made(replace(tiny.REFERENCE, port=replace(tiny.REFERENCE.port, module=Twice)), "float64")
     with pytest.raises(UserError, match="'relu' runs twice; give each stage its own module"):
-        ours.stages(case.feeds(0))
+        ours.stages(case.data.batch(0))
 
 
 def test_feeds_that_the_graph_does_not_know_are_refused(case: Case) -> None:
-    feeds = case.feeds(0)
+    feeds = case.data.batch(0)
     for wrong in ({**feeds, "z": feeds["x"]}, {"x": feeds["x"]}):
         with pytest.raises(UserError, match="do not name the same feeds"):
             case.theirs().stages(wrong)
@@ -288,9 +305,9 @@ def test_feeds_that_the_graph_does_not_know_are_refused(case: Case) -> None:
 
 def test_a_layout_that_does_not_fit_leaves_the_output_to_be_told_by_its_shape(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
     wrong = [replace(stage, layout=Layout("n h w c -> n c h w")) for stage in tiny.REFERENCE.stages]
-    ours = Ours(replace(tiny.REFERENCE, stages=wrong), "float64")
-    ours.reset(case.weights())
-    assert ours.stages(case.feeds(0))["fc"].shape == (8, 6)
+    ours = Ours.made(replace(tiny.REFERENCE, stages=wrong), "float64")
+    ours.reset(case.bench.weights)
+    assert ours.stages(case.data.batch(0))["fc"].shape == (8, 6)
 
 
 # What one side only has
@@ -315,36 +332,192 @@ def test_unmapped_rows_are_in_no_state_and_a_reset_puts_them_back(tiny, small_ca
     port = replace(tiny.REFERENCE.port, module=Counting)
     case = small_case(built(tiny, with_counter, weights=WeightMap(*rows), port=port))
     ours, theirs = case.ours(), case.theirs()
-    for runner in (ours, theirs):
-        runner.reset(case.weights())
-        assert sorted(runner.state()) == sorted(STATE)
-        runner.step(*case.step_feeds(0))
+    for side in (ours, theirs):
+        side.reset(case.bench.weights)
+        assert sorted(side.state().named()) == sorted(STATE)
+        side.step(*case.step_feeds(0))
     counter = theirs.endpoints.variables["counter"]
     assert (int(ours.module.seen), theirs.session.run(counter)) == (13, 8)
-    for runner in (ours, theirs):
-        runner.reset(case.weights())
+    for side in (ours, theirs):
+        side.reset(case.bench.weights)
     assert (int(ours.module.seen), theirs.session.run(counter)) == (5, 7)
+
+
+def test_a_random_variable_without_a_counterpart_begins_the_same_after_every_reset(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
+    def with_random_variable(tf: Any, endpoints: Endpoints) -> Endpoints:
+        noise = tf.Variable(tf.random_normal([4], dtype="float64"), trainable=False)
+        return replace(endpoints, variables={**endpoints.variables, "noise": noise})
+
+    rows = [*tiny.REFERENCE.weights.rows, Unmapped("theirs", "noise", "random once, and nothing reads it")]
+    reference = built(tiny, with_random_variable, weights=WeightMap(*rows))
+    case = small_case(reference)
+    values = []
+    for theirs in (case.theirs(), case.theirs(), Theirs(reference, "float64")):
+        theirs.reset(case.bench.weights)
+        values.append(theirs.state().unmapped["theirs", "noise"])
+        theirs.load(State(weights=case.bench.weights, unmapped={("theirs", "noise"): np.ones(4)}))
+        assert (theirs.state().unmapped["theirs", "noise"] == 1).all()
+    for value in values[1:]:
+        np.testing.assert_array_equal(value, values[0])
+
+
+def test_variables_that_share_an_initial_tensor_keep_values_of_their_own(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
+    """Two biases that begin as the same tensor: each is given its own array, and the sound port is not accused."""
+
+    def build(tf: Any, dtype: str) -> Endpoints:
+        x, y_ = tf.placeholder(dtype, [None, 7, 7, 2]), tf.placeholder(dtype, [None, 3])
+        start = tf.zeros([3], dtype)
+        W = tf.Variable(tf.random_normal([98, 3], dtype=dtype))
+        b, c = tf.Variable(start), tf.Variable(start)
+        logits = tf.matmul(tf.reshape(x, [-1, 98]), W) + b + c * c
+        loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=logits))
+        optimizer = tf.train.GradientDescentOptimizer(0.5)
+        return Endpoints(
+            feeds={"x": x, "y_": y_},
+            variables={"W": W, "b": b, "c": c},
+            stages={"logits": logits},
+            loss=loss,
+            optimizer=optimizer,
+            train_op=optimizer.minimize(loss),
+        )
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.c = nn.Linear(98, 3), nn.Parameter(torch.zeros(3))
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.fc(image.flatten(1)) + self.c * self.c
+
+    reference = replace(
+        tiny.REFERENCE,
+        port=replace(tiny.REFERENCE.port, module=Shared, optimizer=lambda weights: torch.optim.SGD(weights, 0.5)),
+        build=build,
+        weights=WeightMap(Weight("W", "fc.weight", "i o -> o i"), Weight("b", "fc.bias"), Weight("c", "c")),
+        stages=[Stage("logits", "")],
+        slots=Slots(),
+        draws=(),
+    )
+    case = small_case(reference)
+    case.theirs().reset(case.bench.weights)
+    for name, array in case.theirs().state().weights.items():
+        np.testing.assert_array_equal(array, case.bench.weights[name].astype(np.float64), name)
+    assert breaks(case) is None
+
+
+class LateAdam(torch.optim.Optimizer):
+    """Adam that makes its slots on its first step, and keeps its powers in the group."""
+
+    def __init__(self, params: Any) -> None:
+        powers = {"beta1_power": torch.tensor(0.9), "beta2_power": torch.tensor(0.999)}
+        super().__init__(params, {"lr": 0.01, **powers})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        group = self.param_groups[0]
+        for weight in group["params"]:
+            state = self.state[weight]
+            for slot in ("m", "v"):
+                state.setdefault(slot, torch.zeros_like(weight))
+            state["m"] += (weight.grad - state["m"]) * 0.1
+            weight -= group["lr"] * (state["m"] + weight)
+        group["beta1_power"] *= 0.9
+        group["beta2_power"] *= 0.999
+
+
+def test_what_an_optimizer_that_makes_its_slots_late_is_given_is_read_back(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
+    reference = replace(tiny.REFERENCE, port=replace(tiny.REFERENCE.port, optimizer=LateAdam))
+    rng = np.random.default_rng(2)
+    template = case.theirs().state()
+    arrays = {name: rng.random(a.shape).astype(a.dtype) for name, a in template.named().items()}
+    ours = Ours.made(reference, "float64")
+    ours.reset(case.bench.weights)
+    ours.load(State.found(template.names(), arrays))
+    for name, array in ours.state().named().items():
+        np.testing.assert_array_equal(array, arrays[name], name)
+
+
+def test_a_load_of_slots_alone_leaves_the_scalars_as_they_are(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
+    reference = replace(tiny.REFERENCE, port=replace(tiny.REFERENCE.port, optimizer=LateAdam))
+    ours = Ours.made(reference, "float64")
+    ours.reset(case.bench.weights)
+    before = ours.state().scalars
+    ours.load(State(weights=case.bench.weights, slots=case.bench.small_slots))
+    assert ours.state().scalars == before
+
+
+class Tied(nn.Module):
+    """One matrix under two names, of which the first is mapped."""
+
+    def __init__(self, first: str) -> None:
+        super().__init__()
+        names = [first, "again" if first == "fc" else "fc"]
+        self.add_module(names[0], nn.Linear(98, 3, bias=False))
+        self.add_module(names[1], nn.Linear(98, 3, bias=False))
+        getattr(self, names[1]).weight = getattr(self, names[0]).weight
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fc(image.flatten(1)) + self.again(image.flatten(1))
+
+
+@pytest.mark.parametrize("first", ["fc", "again"])
+def test_tied_weights_are_mapped_once_and_stay_what_they_are_given(first: str, tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
+    def build(tf: Any, dtype: str) -> Endpoints:
+        x, y_ = tf.placeholder(dtype, [None, 7, 7, 2]), tf.placeholder(dtype, [None, 3])
+        W = tf.Variable(tf.random_normal([98, 3], dtype=dtype))
+        logits = tf.matmul(tf.reshape(x, [-1, 98]), W) + tf.matmul(tf.reshape(x, [-1, 98]), W)
+        loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=logits))
+        optimizer = tf.train.MomentumOptimizer(0.5, 0.5)
+        return Endpoints(
+            feeds={"x": x, "y_": y_},
+            variables={"W": W},
+            stages={"logits": logits},
+            loss=loss,
+            optimizer=optimizer,
+            train_op=optimizer.minimize(loss),
+        )
+
+    port = replace(
+        tiny.REFERENCE.port,
+        module=lambda: Tied(first),
+        optimizer=lambda weights: torch.optim.SGD(weights, 0.5, 0.5),
+    )
+    reference = replace(
+        tiny.REFERENCE,
+        port=port,
+        build=build,
+        weights=WeightMap(
+            Weight("W", "fc.weight", "i o -> o i"), Unmapped("ours", "again.weight", "is fc.weight, tied to it")
+        ),
+        stages=[Stage("logits", "")],
+        slots=Slots(per_weight={"momentum": "momentum_buffer"}),
+        draws=(),
+    )
+    case = small_case(reference)
+    case.ours().reset(case.bench.weights)
+    np.testing.assert_array_equal(case.ours().state().weights["W"], case.bench.weights["W"])
+    assert breaks(case) is None
 
 
 def test_moving_averages_are_weights_that_are_not_trained(small_case) -> None:  # type: ignore[no-untyped-def]
     """The example's buffers: in the state of both, without gradients and slots, changed by a step in training mode."""
     case = small_case(references.get(str(Path(__file__).parents[2] / "examples" / "regression" / "port.py")))
     before, after = {}, {}
-    for side, runner in (("ours", case.ours()), ("theirs", case.theirs())):
-        runner.reset(case.weights())
-        before[side] = runner.state()
-        assert "moving_mean" not in runner.gradients(*case.step_feeds(0))
-        runner.reset(case.weights())
-        runner.step(*case.step_feeds(0))
-        after[side] = runner.state()
-        assert "moving_mean/momentum" not in after[side]
+    for name, side in (("ours", case.ours()), ("theirs", case.theirs())):
+        side.reset(case.bench.weights)
+        before[name] = side.state().named()
+        assert "moving_mean" not in side.gradients(*case.step_feeds(0))
+        side.reset(case.bench.weights)
+        side.step(*case.step_feeds(0))
+        after[name] = side.state().named()
+        assert "moving_mean/momentum" not in after[name]
     assert (before["ours"]["moving_variance"] > 0).all()
     for name in ("moving_mean", "moving_variance"):
         assert (after["ours"][name] != before["ours"][name]).all()
         np.testing.assert_allclose(after["ours"][name], after["theirs"][name], rtol=1e-14)
 
 
-def test_a_moving_average_of_the_weights_goes_with_the_step(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_moving_average_of_the_weights_goes_with_the_step(tiny, small_case, breaks, with_reference) -> None:  # type: ignore[no-untyped-def]
     """`tf.train.ExponentialMovingAverage` against a buffer that `Port.update` moves."""
 
     class Averaged(tiny.Tiny):  # type: ignore[name-defined, misc]
@@ -374,7 +547,7 @@ def test_a_moving_average_of_the_weights_goes_with_the_step(tiny, small_case, br
 
     case = small_case(reference(0.9))
     assert breaks(case) is None
-    found = breaks(replace(case, reference=reference(0.8), cache={}))
+    found = breaks(with_reference(case, reference(0.8)))
     assert found is not None
     assert (found[0], found[1].name) == ("step", "W_sq/average after 1 step")
 
@@ -478,5 +651,5 @@ def test_an_output_channel_first_is_compared_in_their_axes(tiny, small_case, bre
     )
     case = small_case(reference)
     assert breaks(case) is None
-    assert case.ours().output(case.feeds(0)).shape == (8, 7, 7, 3)
+    assert case.ours().output(case.data.batch(0)).shape == (8, 7, 7, 3)
     assert returned(reference) == "out (returned)"

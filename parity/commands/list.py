@@ -1,0 +1,32 @@
+"""`parity list`: the networks that can be verified, and the checks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mnistport import networks
+from parity import references
+from parity.checks import CHECKS, Check
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def run(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Print what can be verified."""
+    for name in references.names():
+        about = networks.BUILT_IN.get(name) or f"plug-in {references.plug_ins()[name].value}"
+        print(f"{name:22}{about}")
+    print("\nchecks, those that are asked by default with a star:")
+    for check in CHECKS:
+        print(_line(check))
+    print("\na port of your own: parity verify path/to/port.py, or package.module:REFERENCE")
+    return 0
+
+
+def _line(check: Check) -> str:
+    star = "*" if check.quick else " "
+    only = f" ({check.precisions[0]} only)" if len(check.precisions) == 1 else ""
+    return f"{star} {check.name:20}{check.claim}{only}"

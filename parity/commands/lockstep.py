@@ -1,0 +1,49 @@
+"""`parity lockstep`: both sides trained side by side. What it does is in `lockstep_run.py`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnistport.arguments import not_negative, positive
+from parity.commands import setting
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which network, how far, how often it is recorded, and where the results go."""
+    parser.description = (
+        "Train both sides from the same initial weights and record, step by step, the local error, the accumulated "
+        "error and TF1's own noise floor. Can be interrupted; the same command goes on."
+    )
+    parser.add_argument("target", metavar="NAME|FILE")
+    parser.add_argument("--steps", required=True, metavar="N|full", help="optimizer steps, or the whole recipe")
+    parser.add_argument("--dtype", choices=setting.DTYPES, default="float64", help="default: float64")
+    parser.add_argument(
+        "--every",
+        type=positive,
+        metavar="K",
+        help="steps between two records (default: a 200th, or as before where a run goes on)",
+    )
+    parser.add_argument(
+        "--floor-steps",
+        type=not_negative,
+        metavar="N",
+        help="steps over which TF1 is run twice (default: all; 0 for none)",
+    )
+    parser.add_argument(
+        "--nudge",
+        action="store_true",
+        help="move what is not 0 of TF1's second run by one ulp, once: how far the recipe itself carries a rounding",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/lockstep/NAME-DTYPE[-nudged]")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write lockstep.json there as well")
+    parser.add_argument("--fresh", action="store_true", help="begin anew where a stopped run lies in DIR")
+    setting.arguments(parser)
+
+
+def run(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Train side by side; 0 if the claims hold, 1 if one fails."""
+    from parity.commands.lockstep_run import lockstep
+
+    return lockstep(args, words)

@@ -1,0 +1,231 @@
+"""What `parity verify` does: ask every question, print each answer, and write all that is known so far."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from mnistport.environment import environment
+from mnistport.errors import UserError
+from mnistport.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
+from parity import checks, references, tf1
+from parity.bench import Bench
+from parity.case import Case
+from parity.checks import CHECKS, Check
+from parity.commands import setting
+from parity.reference import Data, Dtype, Reference
+from parity.report.lines import explanation, judgement, result_line, verdict
+from parity.report.markdown import markdown
+from parity.report.result import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """All that is asked of one target.
+
+    Attributes:
+        target: As it stands on the command line.
+        reference: What stands there.
+        data: What both sides are fed.
+        data_set: What the data was asked for.
+        checks: What is asked, in order.
+        notes: What is not asked, and why, in lines.
+    """
+
+    target: str
+    reference: Reference
+    data: Data
+    data_set: Mapping[str, str]
+    checks: Sequence[Check]
+    notes: Sequence[str]
+
+
+def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Run what the command line asks for; 0 if all claims hold, 1 if one fails.
+
+    Before anything runs it is found out whether every question can be asked.
+
+    Raises:
+        UserError: One cannot: unknown name or check, no TensorFlow, no device, unreadable data.
+    """
+    made_on = environment()
+    if args.json is not None:
+        refuse_unwritable_file("--json", args.json)
+    if args.out is not None:
+        refuse_unwritable_folder("--out", args.out)
+    asked = _checks_named(args.checks)
+    setting.refuse_device(args.device)
+    targets = _references(args.targets or references.names())
+    for reference in targets.values():
+        setting.data_set(reference, args)
+    tf1.load()
+    questions = [_questions(target, reference, asked, args) for target, reference in targets.items()]
+    document = _Document(made_on, questions, words, args.json, args.out)
+    for of_one in questions:
+        _announce(of_one)
+        for result in _results(of_one, args):
+            document.add(result)
+            print(result_line(result), flush=True)
+            if not result.passed:
+                print(explanation(result), flush=True)
+    print(judgement(document.results))
+    print(verdict(document.results))
+    return 0 if all(result.passed for result in document.results) else 1
+
+
+def _announce(questions: Questions) -> None:
+    """The network's name, where its graph is known to depart from the original, and what is not asked."""
+    print(f"{questions.reference.name} on {questions.data.name}", flush=True)
+    for text in _differences(questions.reference):
+        print(f"  known departure: {text}")
+    for note in questions.notes:
+        print(f"  {note}")
+
+
+def _differences(reference: Reference) -> list[str]:
+    return [f"{difference.what}; {difference.why}" for difference in reference.differences]
+
+
+def _checks_named(text: str | None) -> list[Check]:
+    """The checks that the command line names; the quick ones where it names none.
+
+    Raises:
+        UserError: There is no such check.
+    """
+    if text is None:
+        return [check for check in CHECKS if check.quick]
+    if text == "all":
+        return list(CHECKS)
+    names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UserError(f"--checks {text}: it names no check; there are {', '.join(check.name for check in CHECKS)}")
+    try:
+        return [checks.get(name) for name in names]
+    except UserError as error:
+        raise UserError(f"--checks {text}: {error}") from error
+
+
+def _references(targets: Sequence[str]) -> dict[str, Reference]:
+    """The references by what they were asked for. Two of one name could not be told apart in a report.
+
+    Raises:
+        UserError: There is no such reference, or two have the same name.
+    """
+    by_target = {target: references.get(target) for target in targets}
+    by_name: dict[str, str] = {}
+    for target, reference in by_target.items():
+        if reference.name in by_name:
+            raise UserError(f"{by_name[reference.name]} and {target} are both called {reference.name!r}; rename one")
+        by_name[reference.name] = target
+    return by_target
+
+
+def _questions(target: str, reference: Reference, asked: Sequence[Check], args: argparse.Namespace) -> Questions:
+    """What can be asked of a reference. Where checks were asked for by name, nothing is left out.
+
+    Raises:
+        UserError: A check was asked for by name, and needs what the reference does not give, or another precision.
+    """
+    by_name = args.checks not in (None, "all")
+    data = setting.data_of(reference, args)
+    possible, notes = [], []
+    for check in asked:
+        lacking = check.lacking(reference, data)
+        if lacking and by_name:
+            raise UserError(f"{reference.name}: the check {check.name} needs {lacking[0]}, which it does not give")
+        if args.dtype is not None and args.dtype not in check.precisions and by_name:
+            raise UserError(
+                f"{check.name}: asked in {', '.join(check.precisions)} only, as rounding parts free float32 runs; "
+                f"`parity lockstep {reference.name} --dtype float32` records how far"
+            )
+        if lacking:
+            notes.append(f"{check.name}: not asked, as the reference gives no {lacking[0]}")
+            continue
+        possible.append(check)
+    free = [check.name for check in possible if "float32" not in check.precisions]
+    if free and args.dtype != "float64":
+        notes.append(f"{', '.join(free)}: in float64 only; rounding parts free float32 runs, TF1's own included")
+    return Questions(
+        target=target,
+        reference=reference,
+        data=data,
+        data_set=setting.data_set(reference, args),
+        checks=possible,
+        notes=notes,
+    )
+
+
+def _results(questions: Questions, args: argparse.Namespace) -> Iterator[Result]:
+    """Every answer, as it comes."""
+    bench = Bench(
+        reference=questions.reference,
+        data=questions.data,
+        seed=args.seed,
+        data_set=questions.data_set,
+    )
+    for dtype in (args.dtype,) if args.dtype else setting.DTYPES:
+        case = Case(bench=bench, dtype=cast(Dtype, dtype), device=args.device)
+        for check in questions.checks:
+            if dtype not in check.precisions:
+                continue
+            start = time.perf_counter()
+            comparisons = check(case)
+            yield Result(
+                network=case.reference.name,
+                check=check.name,
+                dtype=dtype,
+                device=args.device,
+                comparisons=comparisons,
+                seconds=time.perf_counter() - start,
+                command=_again(questions.target, check.name, dtype, args),
+            )
+
+
+def _again(target: str, check: str, dtype: str, args: argparse.Namespace) -> str:
+    """The command that asks this one question again."""
+    question = ["parity", "verify", target, "--checks", check, "--dtype", dtype]
+    return shlex.join([*question, *setting.words(args)])
+
+
+class _Document:
+    """The results so far, on disk after each: a failure later on loses nothing."""
+
+    def __init__(
+        self,
+        made_on: dict[str, object],
+        questions: Sequence[Questions],
+        words: Sequence[str],
+        json_file: Path | None,
+        folder: Path | None,
+    ) -> None:
+        self.json_file, self.folder = json_file, folder
+        self.results: list[Result] = []
+        self.environment: dict[str, Any] = {
+            **made_on,
+            "data": {of_one.reference.name: of_one.data.name for of_one in questions},
+            "differences": {of_one.reference.name: _differences(of_one.reference) for of_one in questions},
+            "command": shlex.join(words),
+        }
+
+    def add(self, result: Result) -> None:
+        """Take a result, and write all there are."""
+        self.results.append(result)
+        if self.json_file is None and self.folder is None:
+            return
+        document = {
+            "schema": 1,
+            "environment": self.environment,
+            "results": [result.to_json() for result in self.results],
+        }
+        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+        if self.json_file is not None:
+            write_whole(self.json_file, text)
+        if self.folder is not None:
+            write_whole(self.folder / "verify.json", text)
+            write_whole(self.folder / "verify.md", markdown(document))

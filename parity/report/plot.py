@@ -1,0 +1,49 @@
+"""The three errors of a lock-step run, over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from parity.lockstep import Record
+
+
+def plot(records: Sequence[Record], title: str, file: Path, *, nudge: bool = False) -> None:
+    """The three errors over steps, logarithmic; an error of exactly zero, or not finite, has no point, but words."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    floor = "TF1 against TF1 nudged by one ulp" if nudge else "noise floor: TF1 against TF1"
+    lines = {
+        "accumulated": ("accumulated: ours against TF1", "-"),
+        "local": ("local: ours against TF1", "-"),
+        "floor": (floor, "--"),
+    }
+    for name, (label, style) in lines.items():
+        points = [(record.step, getattr(record, name)) for record in records if getattr(record, name) is not None]
+        if points:
+            steps, errors = zip(*points, strict=True)
+            shown = np.where(np.asarray(errors) > 0, errors, np.nan)
+            axes.plot(steps, shown, style, label=label + _not_shown(points), linewidth=1.2)
+    axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)
+    axes.set_xlim(0, 1.02 * records[-1].step)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def _not_shown(points: Sequence[tuple[int, float]]) -> str:
+    """What a logarithmic axis cannot show, in words."""
+    words = ""
+    not_finite = [step for step, error in points if not np.isfinite(error)]
+    if not_finite:
+        words += f" (not finite from step {not_finite[0]:,} on)"
+    if not any(error for _, error in points):
+        words += f" (exactly 0 at {len(points)} steps up to {points[-1][0]:,})"
+    return words

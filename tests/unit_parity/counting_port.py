@@ -1,0 +1,48 @@
+"""The tiny port with a counter on either side that the other has not, and initial weights as TF1 draws them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parity import references
+from parity.reference import Endpoints
+from parity.weights import Unmapped, WeightMap
+
+TINY = references.get(str(Path(__file__).with_name("tiny_port.py")))
+
+
+class Counting(TINY.port.module):  # type: ignore[misc, name-defined]
+    """Counts the examples it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.tensor(5))
+        for parameter in self.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen += len(image)
+        output: Tensor = super().forward(image)
+        return output
+
+
+def build(tf: Any, dtype: str) -> Endpoints:
+    endpoints = TINY.build(tf, dtype)
+    global_step = tf.Variable(7, trainable=False, dtype=tf.int64, name="global_step")
+    train_op = tf.group(endpoints.train_op, global_step.assign_add(1))
+    return replace(endpoints, variables={**endpoints.variables, "global_step": global_step}, train_op=train_op)
+
+
+REFERENCE = replace(
+    TINY,
+    port=replace(TINY.port, name="counting", module=Counting),
+    build=build,
+    weights=WeightMap(
+        *TINY.weights.rows,
+        Unmapped("ours", "seen", "counts examples; nothing reads it"),
+        Unmapped("theirs", "global_step", "counts steps; nothing reads it"),
+    ),
+)
