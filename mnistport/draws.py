@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,22 @@ def scattered_positions(rows: range, columns: int, device: torch.device) -> Tens
 def _as_int64(word: int) -> int:
     """The signed number that has the same 64 bits."""
     return word - (1 << 64) if word >> 63 else word
+
+
+class Draws(Protocol):
+    """Where the dropouts of a step get their numbers.
+
+    Attributes:
+        key: A tensor that decides the numbers of the step at hand.
+    """
+
+    key: Tensor
+
+    def keys(self, start: int, length: int) -> Tensor:
+        """The keys of consecutive steps, a row for each."""
+
+    def stand_at(self, step: int) -> None:
+        """Let the next forward pass belong to this optimizer step, counted from 0."""
 
 
 class KeyedDraws:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnistport.draws import KeyedDraws
+from mnistport.draws import Draws
 
 Backward = Callable[[Tensor, Tensor], Tensor]
 """Pixels `[B, F]` and labels `[B]` of a batch -> its loss, a number.
@@ -39,7 +39,7 @@ class Step:
     module: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
     optimizer: Optimizer
-    draws: KeyedDraws
+    draws: Draws
     pixels: Tensor
     labels: Tensor
     num_images: int

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
-from mnistport import __version__, process
+from mnistport import __version__
 from mnistport.errors import UserError
 
 
@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser(words[0] if words else "").parse_args(words)
     try:
         if COMMANDS[args.command].computes:
-            process.tune()
+            from mnistport.process import keep_freed_memory
+
+            keep_freed_memory()
         status: int = import_module(f"parity.commands.{args.command}").run(args, ["parity", *words])
         return status
     except UserError as error:

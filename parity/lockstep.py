@@ -66,10 +66,20 @@ class Lockstep:
         self.theirs, self.ours = case.theirs(), case.ours()
         self.again = Theirs(case.reference, case.dtype, case.bench.seed) if floor_steps else None
         self.local = Ours.made(case.reference, case.dtype, case.device)
+        self.engine = self._use_the_trainers_engine()
         self.records: list[Record] = []
         self.step = 0
         for side in (*self._free_sides().values(), self.local):
             side.reset(case.bench.initial)
+
+    def _use_the_trainers_engine(self) -> str:
+        """Let our sides compute as the port's trainer does, where it has an engine of its own. Who computes, in words."""
+        trainer = self.case.reference.trainer
+        if trainer is None or trainer.backward is None or self.case.device != "cpu":
+            return "the module and autograd"
+        for side in (self.ours, self.local):
+            side.backward = trainer.backward(side.module, side.optimizer)
+        return "the trainer's engine"
 
     def run(self, steps: int, after: Callable[[Lockstep], None]) -> None:
         """Go on to `steps` steps, calling `after` behind each. A difference that is not finite stays in the record."""

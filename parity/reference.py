@@ -186,6 +186,10 @@ class Start:
     data_set: Mapping[str, str]
 
 
+Backward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+"""(feeds, draws by the dropout's path) -> the loss, after leaving its gradients at the weights."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trainer:
     """The port's own trainer, and its own checkpoint format.
@@ -195,11 +199,14 @@ class Trainer:
             from, by the time it has taken that many steps.
         read: (checkpoint, reference) -> the state in our names, and its step.
         write: Writes a checkpoint that the trainer goes on from: (file, reference, state in our names, step).
+        backward: (module, optimizer) -> forward and backward as the trainer's engine computes them on a CPU;
+            None where the trainer runs the module itself.
     """
 
     train: Callable[[Start, int, Path | None], Trained]
     read: Callable[[Path, Reference], tuple[State, int]]
     write: Callable[[Path, Reference, State, int], None]
+    backward: Callable[[nn.Module, Optimizer], Backward] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class Graph:
         """Lay out the inputs of the longest chunk, and capture the step."""
         rows = self.longest + WARM_UP  # a warm-up step moves on to the next row, too
         whole = {"dtype": torch.int64, "device": self.device}
-        num_dropouts = len(self.step.draws.dropouts)
+        num_dropouts = self.step.draws.keys(0, 1).shape[1]
         self.index = torch.zeros(rows, num_images, **whole)  # type: ignore[call-overload]
         self.keys = torch.zeros(rows, num_dropouts, **whole)  # type: ignore[call-overload]
         weight = next(self.step.module.parameters())

@@ -18,6 +18,7 @@ import numpy as np
 from mnistport.environment import environment
 from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
+from mnistport.process import whose_kernels
 from parity import references, tf1, tolerances
 from parity.bench import Bench
 from parity.case import Case
@@ -43,7 +44,7 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     run, settings = _run(case, steps, out, args)
     _continue(run, out, settings, steps, fresh=args.fresh)
-    every = f"recorded every {run.every:,}"
+    every = f"recorded every {run.every:,}, our steps by {run.engine}"
     print(f"{case.reference.name} in {args.dtype} on {case.data.name}, {steps:,} steps, {every}", flush=True)
     try:
         run.run(steps, Progress(steps, out / "state.npz"))
@@ -58,8 +59,9 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     accuracies = _accuracies(case, final_outputs)
     document = {
         "schema": 1,
-        "environment": {**made_on, "command": shlex.join(words)},
+        "environment": {**made_on, "kernels": whose_kernels(), "command": shlex.join(words)},
         **settings,
+        "engine": run.engine,
         "steps": steps,
         "passed": all(comparison.passed for comparison in comparisons),
         "accuracy": accuracies,

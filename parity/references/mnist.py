@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mnistport.data.batches import NextBatch, RandomBatch, Sequential
 from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
 from parity.reference import (
     Array,
+    Backward,
     Data,
     Difference,
     Draw,
@@ -81,6 +83,7 @@ def tutorial(
             train=partial(train, network),
             read=mnist_checkpoints.read,
             write=mnist_checkpoints.write,
+            backward=partial(backward, network),
         ),
         nonfinite_loss=nonfinite_loss,
         differences=differences,
@@ -107,6 +110,13 @@ def train(network: Network, start: Start, steps: int, checkpoint: Path | None = 
     from parity.references import mnist_trainer
 
     return mnist_trainer.train(network, start, steps, checkpoint)
+
+
+def backward(network: Network, module: nn.Module, optimizer: Optimizer) -> Backward:
+    """Forward and backward as `mnistport fit` computes them on a CPU."""
+    from parity.references.mnist_engine import EngineBackward
+
+    return EngineBackward(network, module, optimizer)
 
 
 @cache

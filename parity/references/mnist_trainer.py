@@ -14,14 +14,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from mnistport.data.datamodule import MnistData
+from mnistport.draws import KeyedDraws
 from mnistport.network import Network
-from mnistport.training import lightning_steps
-from mnistport.training.draws import KeyedDraws
+from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
-from parity.reference import Array, Reference, Start, Trained
-from parity.sides import Answer, OwnState
-from parity.state import State
+from parity.reference import Array, Start, Trained
+from parity.sides import Answer
 
 
 class _Losses(Callback):
@@ -83,7 +81,7 @@ def _trainer(**options: Any) -> pl.Trainer:
 def draws(start: Start, module: Classifier, batch_size: int, step: int) -> Answer:
     """The numbers the engine drew in a step, by TF's names and in TF's axes: a pure function, asked again."""
     keyed = KeyedDraws(module.net, module.seed, batch_size, slice(None))
-    keyed.step = step
+    keyed.stand_at(step)
     answer: Answer = {}
     for draw in start.reference.draws:
         dropout = module.net.get_submodule(draw.ours)
@@ -94,21 +92,3 @@ def draws(start: Start, module: Classifier, batch_size: int, step: int) -> Answe
         answer[draw.theirs] = np.ascontiguousarray(draw.layout.backward(numbers))
     keyed.release()
     return answer
-
-
-def save_checkpoint(path: Path, reference: Reference, state: State, step: int) -> None:
-    """A Lightning checkpoint of a run that has taken `step` steps and stands at this state.
-
-    Written by the Trainer itself, so that it has every part Lightning looks for when it resumes.
-    """
-    module = Classifier(network=reference.name)
-    data = MnistData(network=reference.name)
-    precision = "64-true" if state.dtype == "float64" else "32-true"
-    trainer = _trainer(max_steps=0, accelerator="cpu", precision=precision)
-    trainer.fit(module, datamodule=data)
-    OwnState(reference, module.net, trainer.optimizers[0]).load_own(state)
-    lightning_steps.stand_at(trainer, step, data.stream.steps_per_epoch)
-    trainer.save_checkpoint(path)
-    checkpoint = torch.load(path, weights_only=True)
-    checkpoint["mnistport"] = {"network": reference.name}  # of the run it comes from nothing else is known
-    torch.save(checkpoint, path)

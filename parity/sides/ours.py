@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnistport import process
 from mnistport.errors import UserError
-from parity.reference import Array, Draw, Feeds, Reference, Stage
+from mnistport.float32 import use_tf32
+from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage
 from parity.sides.own_state import OwnState, to_array
 from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State, to_ours, to_theirs
@@ -33,6 +33,7 @@ class Ours(OwnState):
 
     Attributes:
         raised: What the module raised when it was last asked for its stages; they then end where it did.
+        backward: Takes the place of the module and autograd in `step`: the trainer's own engine, for one.
 
     Raises:
         UserError: A row of the reference names nothing of ours, or something of another kind.
@@ -44,6 +45,7 @@ class Ours(OwnState):
         self.device = next(iter(module.state_dict().values())).device
         self.raised: Exception | None = None
         self.fed: dict[str, Array] = {}
+        self.backward: Backward | None = None
         self._check()
         for draw in reference.draws:
             self._take_draws(draw)
@@ -52,7 +54,7 @@ class Ours(OwnState):
     def made(cls, reference: Reference, dtype: str, device: str = "cpu") -> Ours:
         """A fresh module and optimizer. What chance decides while they are made is the same each time."""
         if torch.device(device).type == "cuda":
-            process.use_tf32(False)
+            use_tf32(False)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             module = reference.port.module().to(device=device, dtype=getattr(torch, dtype))
@@ -182,11 +184,26 @@ class Ours(OwnState):
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """One update; the loss before it."""
         self.optimizer.zero_grad()
-        _, loss = self._forward(feeds, draws)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._backward(feeds, draws)
         self.reference.port.update(self.module, self.optimizer)
         self.check_slots()
         return to_array(loss)
+
+    def _backward(self, feeds: Feeds, draws: Mapping[str, Array]) -> Tensor:
+        """The loss, after its gradients were left at the weights."""
+        if self.backward is not None:
+            self.module.train()
+            return self.backward(self._tensors(feeds), self._draws_by_path(draws))
+        _, loss = self._forward(feeds, draws)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def _draws_by_path(self, draws: Mapping[str, Array]) -> dict[str, Tensor]:
+        """Random numbers in our axes, by the dropout's path."""
+        ours = {}
+        for draw in self.reference.draws:
+            ours[draw.ours] = draw.layout.forward(draws[draw.theirs])
+        return self._tensors(ours)
 
 
 def _as_tf1(dropout: nn.Dropout, draw: Callable[[Tensor], Tensor], unit: Tensor) -> Tensor:
