@@ -36,8 +36,9 @@ def use_tf32(allowed: bool) -> None:
 def flush_denormals() -> None:
     """Replace denormal numbers by 0, as TF1's threads do.
 
-    A denormal number is nearer to zero than the smallest normal number. Processors are slow with such numbers. The optimizer slots of units that are never
-    active decay to them.
+    A denormal number is nearer to zero than the smallest normal number. Processors are
+    slow with such numbers. The optimizer slots of units that are never active decay to
+    them.
     Call this before torch starts its threads, because a thread inherits the setting.
     Do not call it in a process that compares numbers: a denormal number would equal 0.
     MNISTPORT_TUNE=0 in the environment leaves the process as it is.

@@ -48,8 +48,9 @@ NETWORK = Network(
     source=Source(
         title="Deep MNIST for Experts, part 1",
         where="tensorflow/tensorflow, "
-        "tensorflow/docs_src/get_started/mnist/pros.md, at commit 074d88ff06c9; as a program: "
-        "tensorflow/examples/tutorials/mnist/mnist_softmax.py, at commit 0ed1dc250308",
+        "tensorflow/docs_src/get_started/mnist/pros.md, at commit 074d88ff06c9; "
+        "as a program: tensorflow/examples/tutorials/mnist/mnist_softmax.py, "
+        "at commit 0ed1dc250308",
     ),
     published=(Published(what="test accuracy", value=0.9194),),
 )
