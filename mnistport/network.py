@@ -145,9 +145,9 @@ class Network:
 
     Attributes:
         name: The name in commands, file names, tests and reports.
-        module: A function that makes the module. The module takes pixels [N, 784] in [0,
-            1] and returns scores [N, 10]. The keyword arguments are the options that the
-            tutorial suggests as exercises.
+        module: A function that makes the module. The module takes pixels [N, 784] from 0
+            to 1 and returns scores [N, 10]. The keyword arguments are the options that
+            the tutorial suggests as exercises.
         loss: The tutorial's loss of each image, a function:
             (module's output [N, 10], int64 labels [N]) -> losses [N], in nats.
         recipe: How the tutorial trains it.

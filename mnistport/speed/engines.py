@@ -53,8 +53,8 @@ class Graph:
     Args:
         step: The step to repeat. It must not wait for the device.
         longest: The largest number of steps in a chunk.
-        capture: A function: another function -> a function that repeats what the other
-            one did. Tests replace it.
+        capture: Captures a function, and returns a function that replays it. Tests
+            replace it.
     """
 
     name = "graph"
@@ -142,7 +142,9 @@ def _python_scalars(optimizer: Optimizer) -> list[dict[str, Any]]:
     kinds = (int, float, bool, str, tuple)
     scalars = []
     for group in optimizer.param_groups:
-        constants = {name: v for name, v in group.items() if isinstance(v, kinds)}
+        constants = {
+            name: value for name, value in group.items() if isinstance(value, kinds)
+        }
         scalars.append(constants)
     return scalars
 
@@ -158,7 +160,7 @@ def _optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
 def captured(take_step: Callable[[], None]) -> Callable[[], None]:
     """Capture a step as a CUDA graph. Returns the function that replays it.
 
-    CUDA requires the warm-up steps before, on another stream.
+    Before the capture, CUDA requires warm-up steps on another stream.
     """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())

@@ -1,6 +1,6 @@
 """Record forward and backward of a step as a list of kernel calls.
 
-The list is recorded once, with one batch. To repeat it takes neither modules nor
+The list is recorded once, with one batch. Repeating it uses neither modules nor
 autograd.
 """
 
@@ -59,7 +59,7 @@ def listed(step: Step) -> tuple[Backward, str]:
     # The step updates buffers in place. It must not change those of the module here.
     values = [t if t.requires_grad else t.clone() for t in state.values()]
     with _only_torch_random_numbers():
-        # `KeyedDraws` computes its positions in this call, so they are not in the list.
+        # In this call, `KeyedDraws` computes its positions. So the list does not.
         one_step(*values, key, pixels, labels)
         recorded = _record(one_step, *values, key, pixels, labels)
         if _uses_torch_generator(recorded.graph):
@@ -108,9 +108,9 @@ def _as_backward(
 
 
 def _channels_last(value: Tensor) -> Tensor:
-    """A copy of a convolution's kernel with the channels last in memory. Others: no copy.
+    """Copy a convolution's kernel, with the channels last in memory. Return others as is.
 
-    This is the fastest layout. The results of a convolution have the layout of its
+    This layout is the fastest. The results of a convolution have the layout of its
     kernel, and `layers.flatten` does not need to copy such a result.
     """
     return value.clone(memory_format=torch.channels_last) if value.dim() == 4 else value

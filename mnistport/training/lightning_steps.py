@@ -3,7 +3,7 @@
 Lightning counts batches, and one Lightning batch is a chunk of optimizer steps. These
 functions move Lightning's counters by steps, and translate its flags. So `max_steps`,
 `val_check_interval`, `limit_train_batches`, loggers and checkpoints keep their meaning.
-All code that depends on private parts of Lightning 2.6 is in this file.
+The code for this that depends on private parts of Lightning 2.6 is all in this file.
 """
 
 from __future__ import annotations
