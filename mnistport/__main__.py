@@ -1,4 +1,4 @@
-"""`python -m mnistport`."""
+"""Runs the command as `python -m mnistport`."""
 
 from mnistport.cli import main
 

@@ -1,4 +1,8 @@
-"""The `mnistport` command. Exit status: 0 done, 1 it failed, 2 the command could not be understood or carried out."""
+"""The `mnistport` command.
+
+Exit status: 0 the command succeeded; 1 it failed; 2 it could not be understood or carried
+out.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +20,27 @@ usage: mnistport COMMAND [options]
 Classic TensorFlow 1 MNIST tutorials, trained in PyTorch Lightning.
 
 commands:
-  list      the networks
-  fit       train one:        mnistport fit --config deep
-  validate  score checkpoint: mnistport validate --config deep --ckpt_path FILE
-  test      on the test set:  mnistport test --config deep --ckpt_path FILE
-  predict   classes of the test images
-  reproduce whole recipes against the published figures: mnistport reproduce softmax --seeds 3
+  list      list the networks
+  fit       train a network:  mnistport fit --config deep
+  validate  score a checkpoint on the validation set:
+                              mnistport validate --config deep --ckpt_path FILE
+  test      score a checkpoint on the test set:
+                              mnistport test --config deep --ckpt_path FILE
+  predict   print the class of each test image
+  reproduce train whole recipes, and compare with the published figures:
+                              mnistport reproduce softmax --seeds 3
 
---config takes a network's name (its shipped recipe) or a YAML file. Everything else is LightningCLI's:
---trainer.max_steps 100, --trainer.accelerator cpu, --data.source digits, --seed_everything 1, --print_config;
-`mnistport fit --help` lists all. `parity verify` proves the networks equal to TensorFlow's.
+--config takes a network's name (for its shipped recipe) or a YAML file. The other options
+are LightningCLI's, for example --trainer.max_steps 100, --trainer.accelerator cpu,
+--data.source digits, --seed_everything 1, --print_config. `mnistport fit --help` lists
+all. `parity verify` checks that the networks equal TensorFlow's.
 """
 
 LIGHTNING = ("fit", "validate", "test", "predict")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[0] if words else "--help"
     try:
@@ -48,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _reproduce(words[1:])
         if command not in LIGHTNING:
             raise UserError(
-                f"no command is called {command!r}; there are list, reproduce, {', '.join(LIGHTNING)}"
+                f"no command is called {command!r}; "
+                f"there are list, reproduce, {', '.join(LIGHTNING)}"
             )
         return _lightning(words)
     except UserError as error:
@@ -60,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reproduce(words: Sequence[str]) -> int:
-    """Whole recipes; `--help` answers without importing torch."""
+    """Train whole recipes. torch is imported after parsing, so that `--help` is fast."""
     from mnistport.reproduce.options import parser
 
     args = parser().parse_args(words)
@@ -73,7 +82,7 @@ def _reproduce(words: Sequence[str]) -> int:
 
 
 def _lightning(words: Sequence[str]) -> int:
-    """LightningCLI, with recipes by name."""
+    """Run LightningCLI, after replacing recipe names by their files."""
     resolved = with_recipe_paths(words)
     from mnistport.process import set_up_for_training
 
@@ -88,7 +97,9 @@ def _lightning(words: Sequence[str]) -> int:
 
 
 def with_recipe_paths(words: Sequence[str]) -> list[str]:
-    """`--config deep` becomes `--config <the shipped file>`; a path stays as it is.
+    """Replace a network's name after `--config` by the path of its recipe.
+
+    A path is left as it is.
 
     Raises:
         UserError: The value is neither a network's name nor a file.
@@ -96,32 +107,34 @@ def with_recipe_paths(words: Sequence[str]) -> list[str]:
     resolved = list(words)
     for place, word in enumerate(words):
         if word in ("--config", "-c") and place + 1 < len(words):
-            resolved[place + 1] = _recipe(words[place + 1])
+            resolved[place + 1] = _recipe_path(words[place + 1])
         elif word.startswith("--config="):
-            resolved[place] = f"--config={_recipe(word.partition('=')[2])}"
+            resolved[place] = f"--config={_recipe_path(word.partition('=')[2])}"
     return resolved
 
 
-def _recipe(value: str) -> str:
+def _recipe_path(value: str) -> str:
+    """The file for a value of `--config`."""
     shipped = files("mnistport") / "configs" / f"{value}.yaml"
     if value in networks.BUILT_IN and shipped.is_file():
         return str(shipped)
     if value in networks.plug_ins():
         raise UserError(
-            f"the network {value!r} is a plug-in and ships no recipe; use --model.network {value}"
+            f"the network {value!r} is a plug-in and ships no recipe; "
+            f"use --model.network {value}"
         )
     if not Path(value).is_file():
         if Path(value).suffix in (".yaml", ".yml", ".json") or "/" in value:
             raise UserError(f"--config {value}: no such file")
-        networks.get(value)  # says which names there are
+        networks.get(value)  # raises an error that lists the names
     return value
 
 
 def show_list() -> int:
-    """Print the networks."""
+    """Print the name and the origin of each network. Returns the exit status."""
     for name in networks.names():
-        about = (
-            networks.BUILT_IN.get(name) or f"plug-in {networks.plug_ins()[name].value}"
-        )
-        print(f"{name:22}{about}")
+        origin = networks.BUILT_IN.get(name)
+        if origin is None:
+            origin = f"plug-in {networks.plug_ins()[name].value}"
+        print(f"{name:22}{origin}")
     return 0

@@ -20,7 +20,7 @@ _INCREMENT = 0x9E3779B97F4A7C15  # of SplitMix64: 2^64 / golden ratio, odd
 
 
 def mix(*words: int) -> int:
-    """One well-scattered 63-bit number from several (SplitMix64's finalizer, chained)."""
+    """Mix several numbers into one of 63 bits, by chaining SplitMix64's finalizer."""
     state = 0
     for word in words:
         state = (state + (word & _MASK) + _INCREMENT) & _MASK
@@ -37,9 +37,9 @@ def split_mix(positions: Tensor, key: int | Tensor) -> Tensor:
         positions: What `scattered_positions` returns.
         key: Where SplitMix64 starts. Position p takes its p-th number.
 
-    Each 64-bit number gives two of ours, one from each half, in steps of 2^-24.
-    Only whole numbers are computed, so every device, thread count and version of torch
-    gives the same.
+    Each 64-bit number gives two uniform numbers, one from each half, in steps of 2^-24.
+    The arithmetic is on whole numbers only, so the result is the same on every device,
+    with every number of threads and in every version of torch.
 
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
     """
@@ -47,7 +47,7 @@ def split_mix(positions: Tensor, key: int | Tensor) -> Tensor:
     rest = torch.empty_like(state)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         torch.bitwise_right_shift(state, shift, out=rest)
-        # int64's own shift repeats the sign bit, which the mask takes away.
+        # The shift of int64 repeats the sign bit. The mask removes these copies.
         state ^= rest.bitwise_and_((1 << (64 - shift)) - 1)
         if factor != 1:
             state *= _as_int64(factor)
@@ -57,9 +57,9 @@ def split_mix(positions: Tensor, key: int | Tensor) -> Tensor:
 
 
 def scattered_positions(rows: range, columns: int, device: torch.device) -> Tensor:
-    """Positions row * columns + column times SplitMix64's increment.
+    """The position row * columns + column of each value, times SplitMix64's increment.
 
-    Returns int64 `[len(rows), columns]`; products wrap around.
+    Returns int64 `[len(rows), columns]`. The products wrap around.
     """
     row = torch.arange(rows.start, rows.stop, rows.step, device=device)
     position = row[:, None] * columns + torch.arange(columns, device=device)
@@ -67,7 +67,7 @@ def scattered_positions(rows: range, columns: int, device: torch.device) -> Tens
 
 
 def _as_int64(word: int) -> int:
-    """The signed number that has the same 64 bits."""
+    """The signed number with the same 64 bits."""
     return word - (1 << 64) if word >> 63 else word
 
 
@@ -88,16 +88,16 @@ class Draws(Protocol):
 
 
 class KeyedDraws:
-    """Feeds every `Dropout` of a module with its numbers while a run lasts.
+    """Gives every `Dropout` of a module its uniform numbers during a run.
 
     Args:
-        module: The module whose dropouts are fed.
+        module: The module that contains the dropouts.
         seed: The run's seed.
         batch_size: Images in the global batch.
         share: This rank's images in it.
 
     Attributes:
-        key: The keys of the dropouts in the step at hand, int64 `[dropouts]`: a row of
+        key: The keys of the dropouts in the current step, int64 `[dropouts]`: a row of
             `keys`. Set it, or call `stand_at`, before each forward pass.
     """
 
@@ -115,7 +115,7 @@ class KeyedDraws:
             dropout.draw = partial(self.uniform, number)
 
     def stand_at(self, step: int) -> None:
-        """Let the next forward pass belong to this optimizer step, counted from 0."""
+        """Set the keys for the forward pass of this optimizer step, counted from 0."""
         self.key = self.keys(step, 1)[0]
 
     def keys(self, start: int, length: int) -> Tensor:
@@ -128,7 +128,8 @@ class KeyedDraws:
     def uniform(self, number: int, unit: Tensor) -> Tensor:
         """The numbers of dropout `number` for this rank's images.
 
-        Returns float32 in [0, 1) with the shape of `unit`, counted in TF's order of axes.
+        Returns float32 in [0, 1) with the shape of `unit`. Positions are counted in TF's
+        order of axes: rows, columns, channels.
         """
         units = math.prod(unit.shape[1:])
         numbers = split_mix(self._positions_of(units, unit.device), self.key[number])
@@ -139,7 +140,7 @@ class KeyedDraws:
         return numbers.view(unit.shape)
 
     def _positions_of(self, units: int, device: torch.device) -> Tensor:
-        """Made once for each size and device."""
+        """Positions for `units` numbers per image, computed once and then reused."""
         place = (units, device)
         if place not in self._positions:
             pairs = (units + 1) // 2
@@ -147,6 +148,6 @@ class KeyedDraws:
         return self._positions[place]
 
     def release(self) -> None:
-        """Give the dropouts back their own generator."""
+        """Let the dropouts draw from torch's own generator again."""
         for dropout in self.dropouts:
             dropout.draw = uniform

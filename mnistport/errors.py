@@ -4,7 +4,7 @@
 class UserError(ValueError):
     """Something the user gave cannot be used.
 
-    The message says what it is, what was found, and what to do.
+    The message says which value is wrong, what was found, and what to do.
     `str(error)` is always one line. Line breaks in the message, perhaps from a path or
     from another library, become spaces.
     Command lines print it to standard error without a traceback, and exit with status 2.

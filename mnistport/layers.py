@@ -1,9 +1,9 @@
-"""What TensorFlow 1 means by its layers, losses and initial distributions, in plain torch.
+"""TensorFlow 1's layers, losses and initial distributions, in plain torch.
 
 Shapes: N images, C channels, H rows, W columns, F features, K classes.
 
-Images are laid out as torch expects, `[N, C, H, W]`. `flatten` returns to TF's order (rows,
-columns, channels), so that a dense kernel is TF's kernel, transposed, and nothing else.
+Images are laid out as torch expects, `[N, C, H, W]`. `flatten` returns to TF's order:
+rows, columns, channels. So a dense kernel here is TF's kernel, transposed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mnistport.float32 import float32
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """The rows (or columns) that TF's SAME adds before and after an image.
 
-    Where the total is odd, the extra row comes after.
+    If the total is odd, the extra row is added after the image.
 
     >>> same_padding(28, 5, 1), same_padding(28, 5, 2), same_padding(7, 2, 2)
     ((2, 2), (1, 2), (0, 1))
@@ -41,8 +41,9 @@ class Conv2d(nn.Conv2d):
         padding: "SAME" (H' = ceil(H / stride)) or "VALID" (no padding).
         bias: Whether one constant per filter is added.
 
-    Same as TF: cross-correlation; an odd padding goes to the bottom and right.
-    Different: kernels are stored as [filters, channels, rows, columns], where TF has
+    Same as TF: The kernel is not flipped (cross-correlation). If the padding is odd, the
+    extra row and column are at the bottom and right.
+    Different: Kernels are stored as [filters, channels, rows, columns]. TF stores
     [rows, columns, channels, filters].
     """
 
@@ -80,7 +81,7 @@ class MaxPool(nn.Module):
     """2x2 max-pooling with stride 2: `[N, C, H, W] -> [N, C, H', W']`.
 
     Args:
-        padding: "SAME" (H' = ceil(H / 2); what is added never wins) or "VALID"
+        padding: "SAME" (H' = ceil(H / 2); an added value is never the maximum) or "VALID"
             (H' = floor(H / 2)).
 
     Same as TF: on a tie the first maximum in reading order receives the gradient.
@@ -97,9 +98,10 @@ class MaxPool(nn.Module):
 class ReluMaxPool(MaxPool):
     """ReLU, then 2x2 max-pooling with stride 2: `[N, C, H, W] -> [N, C, H', W']`.
 
-    ReLU is computed after the pooling, on a quarter of the values. That is the same
-    function with the same gradient: ReLU keeps the order of values, so a window's largest
-    value and its first position stay. Where the largest is not positive, both give 0.
+    ReLU is computed after the pooling, on a quarter of the values. The function and its
+    gradient are the same as with ReLU first. ReLU keeps the order of values, so the
+    largest value of a window stays the largest, at the same position. If it is not
+    positive, the result and the gradient are 0 either way.
     """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -107,7 +109,10 @@ class ReluMaxPool(MaxPool):
 
 
 class AveragePool(nn.Module):
-    """2x2 average pooling with stride 2, SAME. As in TF, padding does not enter the mean."""
+    """2x2 average pooling with stride 2 and SAME: `[N, C, H, W] -> [N, C, H', W']`.
+
+    Same as TF: The padding is not part of the mean.
+    """
 
     def forward(self, image: Tensor) -> Tensor:
         return functional.avg_pool2d(image, 2, 2, ceil_mode=True)
@@ -121,35 +126,37 @@ def as_image(pixels: Tensor) -> Tensor:
     """
     if pixels.ndim != 2 or pixels.shape[1] != 784:
         raise ValueError(
-            f"expected pixels of shape [N, 784], one 28 x 28 image per row; got {list(pixels.shape)}"
+            "expected pixels of shape [N, 784], one 28 x 28 image per row; "
+            f"got {list(pixels.shape)}"
         )
     return pixels.view(-1, 1, 28, 28)
 
 
 def flatten(image: Tensor) -> Tensor:
-    """`[N, C, H, W] -> [N, H * W * C]` in TF's order: rows, then columns, then channels."""
+    """An image as one row: `[N, C, H, W] -> [N, H * W * C]`, in TF's order of axes."""
     return image.permute(0, 2, 3, 1).flatten(1)
 
 
 def uniform(like: Tensor) -> Tensor:
-    """Fresh uniform numbers in [0, 1) from torch's own generator, in the shape of `like`."""
+    """Uniform numbers in [0, 1) from torch's own generator, in the shape of `like`."""
     return torch.rand_like(like)
 
 
 class Dropout(nn.Module):
     """TF1's `tf.nn.dropout(x, keep_prob)` while training; the identity otherwise.
 
-    A unit is kept where its uniform draw is at least 1 - keep_prob, and is then divided by
-    keep_prob. keep_prob is rounded to float32, as TF1's placeholders do. Different from TF
-    for an infinite unit: when it is dropped, it becomes NaN here and 0 there.
+    A unit is kept if its uniform number is at least 1 - keep_prob. It is then divided by
+    keep_prob. keep_prob is rounded to float32, as TF1's placeholders do.
+
+    Different: If an infinite unit is dropped, it becomes NaN here and 0 in TF.
 
     Args:
         keep_prob: The fraction kept (TF1's sense), in (0, 1].
 
     Attributes:
-        draw: Where the uniform numbers come from. It is called with the input and returns
-            as many numbers in [0, 1). While training, `KeyedDraws` is put here. `parity`
-            puts the numbers here that it also feeds to TF1.
+        draw: The function that gives the uniform numbers: the input -> numbers in [0, 1)
+            of the same shape. `KeyedDraws` sets it for a training run. `parity` sets it
+            to a function that returns the numbers it also feeds to TF1.
     """
 
     def __init__(self, keep_prob: float) -> None:
@@ -167,17 +174,18 @@ class Dropout(nn.Module):
         draw = self.draw(unit)
         if draw.shape != unit.shape:
             raise RuntimeError(
-                f"dropout was given {list(draw.shape)} numbers for a unit of shape {list(unit.shape)}"
+                f"dropout got {list(draw.shape)} numbers "
+                f"for a unit of shape {list(unit.shape)}"
             )
-        kept = (draw >= 1.0 - self.keep_prob).to(unit.dtype)
-        return unit * kept / self.keep_prob
+        mask = (draw >= 1.0 - self.keep_prob).to(unit.dtype)
+        return unit * mask / self.keep_prob
 
     def extra_repr(self) -> str:
         return f"keep_prob={self.keep_prob:g}"
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Softmax cross entropy of each image, stable form: `[N, K], [N] -> [N]`, in nats.
+    """Softmax cross entropy of each image, in nats: `[N, K], [N] -> [N]`.
 
     Same as `tf.nn.softmax_cross_entropy_with_logits` on one-hot labels.
     """
@@ -187,24 +195,24 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 def cross_entropy_by_hand(probability: Tensor, label: Tensor) -> Tensor:
     """`-sum(one_hot * log(probability))` of each image: `[N, K], [N] -> [N]`, in nats.
 
-    Same as MNIST for ML Beginners, also where it breaks: a probability of exactly 0 makes
-    the image's loss infinite or NaN (0 * -inf), whatever the label is.
+    Same as MNIST for ML Beginners, including its weakness: If any probability is exactly
+    0, the image's loss is infinite or NaN (0 * -inf).
     """
     one_hot = torch.zeros_like(probability).scatter_(1, label[:, None], 1.0)
     return -(one_hot * torch.log(probability)).sum(1)
 
 
 def truncated_normal_(weight: Tensor, std: float) -> None:
-    """Fill in place as `tf.truncated_normal(stddev=std)`: drawn again beyond two deviations.
+    """Fill a weight in place as `tf.truncated_normal(stddev=std)` does.
 
-    `torch.nn.init.trunc_normal_` takes absolute bounds; these are relative to `std`.
+    The distribution is normal, cut off at two standard deviations.
     """
     nn.init.trunc_normal_(weight, std=std, a=-2.0 * std, b=2.0 * std)
 
 
 def glorot_uniform_(weight: Tensor) -> None:
-    """Fill in place with the default of `tf.layers`.
+    """Fill a weight in place with the default distribution of `tf.layers`.
 
-    Uniform, with the limit sqrt(6 / (fan in + fan out)).
+    The numbers are uniform between plus and minus sqrt(6 / (fan in + fan out)).
     """
     nn.init.xavier_uniform_(weight)

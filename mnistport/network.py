@@ -1,4 +1,7 @@
-"""The records a network is described by. Frozen facts, no behaviour, nothing of Lightning or TensorFlow."""
+"""The records that describe a network.
+
+They are immutable and have no behaviour. They need neither Lightning nor TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class Source:
 
     Attributes:
         title: The tutorial's own title.
-        where: Repository, book chapter or page, and the function in it.
+        where: Repository, file and commit, or book and chapter.
     """
 
     title: str
@@ -30,10 +33,12 @@ class Published:
     """A figure the tutorial's authors give for MNIST.
 
     Attributes:
-        what: What was measured, in field terms.
-        value: The figure: a fraction in 0..1 for accuracies, nats for losses (one per epoch).
-        quote: The authors' words, where they are words.
-        decimals: Of an accuracy as a fraction: how many the authors give. "About 99 %" has two.
+        what: The quantity that was measured.
+        value: An accuracy is a fraction in [0, 1]. Losses are in nats, one for each
+            epoch.
+        quote: The authors' words. "" if they give the bare figure.
+        decimals: The decimals of an accuracy, written as a fraction, that the authors
+            give. "About 99 %" has two.
     """
 
     what: Literal["test accuracy", "loss per epoch"]
@@ -44,12 +49,15 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchAccuracy:
-    """The tutorial prints, every `every` steps, the accuracy on that step's own batch with nothing dropped.
+    """The tutorial regularly prints the accuracy on the batch of the current step.
+
+    For this accuracy, dropout is off.
 
     Attributes:
         every: Optimizer steps between two lines.
         when: Whether the batch is scored before the step is taken, or after it.
-        line: Format string; fields `step` (counted from 0), `iteration` (from 1) and `accuracy` (0..1).
+        line: Format string with the fields `step` (counted from 0), `iteration` (counted
+            from 1) and `accuracy` (in [0, 1]).
     """
 
     every: int
@@ -59,16 +67,23 @@ class BatchAccuracy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochLoss:
-    """The tutorial prints the mean of an epoch's losses. Line fields: `epoch` (from 1) and `loss`."""
+    """The tutorial prints the mean loss of each epoch.
+
+    Attributes:
+        line: Format string with the fields `epoch` (counted from 1) and `loss` (in nats).
+    """
 
     line: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampledAccuracy:
-    """The tutorial prints, after each epoch, the accuracy on `num_images` test images drawn at random.
+    """After each epoch, the tutorial prints the accuracy on random test images.
 
-    Line fields: `epoch` (from 0), `accuracy` on the sample and `full`, the accuracy on the whole test set.
+    Attributes:
+        num_images: Images in the sample.
+        line: Format string with the fields `epoch` (counted from 0), `accuracy` (on the
+            sample) and `full` (the accuracy on the whole test set).
     """
 
     num_images: int
@@ -77,9 +92,12 @@ class SampledAccuracy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageAccuracy:
-    """The tutorial scores the whole test set after each of these step counts.
+    """The tutorial prints the accuracy on the whole test set at the end of each stage.
 
-    Line fields: `accuracy`, `correct`, `total`; and `time`, h:mm:ss since the stage before.
+    Attributes:
+        stages: The stages end after these numbers of steps.
+        line: Format string with the fields `accuracy`, `correct`, `total`, and `time`
+            (the duration of the stage as h:mm:ss).
     """
 
     stages: tuple[int, ...]
@@ -91,18 +109,21 @@ Report = BatchAccuracy | EpochLoss | SampledAccuracy | StageAccuracy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How the tutorial trains its network, in the tutorial's own units.
+    """How the tutorial trains its network.
 
     Attributes:
-        optimizer: Makes the optimizer from parameters and, if given, another `learning_rate`.
-        stream: Which images make up step s: a class of `mnistport.data.batches`.
-        split: Whether the first or the last twelfth of the training images is held back for validation.
-        scaling: How a byte becomes a pixel in [0, 1]; see `mnistport.data.sources.scale`.
-        batch_size: Images per optimizer step, over all ranks together.
-        steps: Optimizer steps of the whole recipe, or None if it counts in epochs.
-        epochs: Epochs of the whole recipe, or None if it counts in steps.
-        reports: The lines the tutorial prints on the way.
-        test_line: The line it ends with. Fields: `accuracy`, `correct`, `total`.
+        optimizer: A function: parameters, and optionally `learning_rate` -> the
+            optimizer.
+        stream: A class of `mnistport.data.batches`. It says which images are in each
+            batch.
+        split: Which twelfth of the training images is the validation set.
+        scaling: How a byte becomes a pixel in [0, 1]. See `mnistport.data.sources.scale`.
+        batch_size: Images in each optimizer step, over all ranks together.
+        steps: Optimizer steps of the whole recipe. None if the recipe counts epochs.
+        epochs: Epochs of the whole recipe. None if the recipe counts steps.
+        reports: The lines that the tutorial prints during training.
+        test_line: The last line that the tutorial prints, a format string with the fields
+            `accuracy`, `correct` and `total`.
     """
 
     optimizer: Callable[..., Optimizer]
@@ -118,20 +139,25 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """One tutorial's network: what it is, how it is trained, where it comes from.
+    """One tutorial's network, its training and its source.
+
+    Shapes: N images, 784 pixels, 10 classes.
 
     Attributes:
-        name: Command-line argument, file stem, test id and report row.
-        module: Makes the module. It takes pixels [N, 784] in [0, 1] and returns scores [N, 10]; keyword
-            arguments are the options the tutorial sets as exercises.
-        loss: The tutorial's loss for each image: (module output [N, 10], labels [N] int64) -> [N], in nats.
-        recipe: How it is trained.
+        name: The name in commands, file names, tests and reports.
+        module: A function that makes the module. The module takes pixels [N, 784] from 0
+            to 1 and returns scores [N, 10]. The keyword arguments are the options that
+            the tutorial suggests as exercises.
+        loss: The tutorial's loss of each image, a function:
+            (module's output [N, 10], int64 labels [N]) -> losses [N], in nats.
+        recipe: How the tutorial trains it.
         source: Where it was published.
-        published: What its authors report.
-        pure: The module and the loss do to every batch what they do to the first one. They
-            keep nothing in Python from step to step, and draw no numbers from Python's
-            `random` or from NumPy. Only then may a step be recorded once and repeated
-            (`mnistport.speed`); otherwise `fit` runs the module's Python in every step.
+        published: The figures that its authors report.
+        pure: True if the module and the loss do the same to every batch. Then they store
+            nothing in Python between two steps, and draw no numbers from Python's
+            `random` or from NumPy. Only a pure network's step can be recorded once and
+            repeated (`mnistport.speed`). For others, `fit` runs the module's Python in
+            every step.
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""The process as a whole: its settings, which the command lines apply, and whose kernels it used."""
+"""The process as a whole: its settings, and whose kernels it has used.
+
+The commands apply the settings. Importing this module changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from mnistport.float32 import flush_denormals
 
 
 def set_up_for_training() -> None:
-    """TF1's treatment of denormal numbers, and memory that is kept from step to step."""
+    """Treat denormal numbers as TF1 does, and keep freed memory for the next step."""
     flush_denormals()
     keep_freed_memory()
 
 
 def keep_freed_memory() -> None:
-    """See `mnistport.speed.allocator`. Without that folder nothing is done."""
+    """See `mnistport.speed.allocator`. If that folder is missing, do nothing."""
     if find_spec("mnistport.speed") is not None:
         from mnistport.speed import allocator
 

@@ -1,4 +1,4 @@
-"""One optimizer step of a run, and the engine that takes such steps one after the other."""
+"""One optimizer step of a run, and the engines that take such steps."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch.optim import Optimizer
 from mnistport.draws import Draws
 
 Backward = Callable[[Tensor, Tensor], Tensor]
-"""Pixels `[B, F]` and labels `[B]` of a batch -> its loss, a number.
+"""A function: pixels `[B, F]` and labels `[B]` of a batch -> the loss, a scalar.
 
-Leaves the loss's gradient at each weight that is trained.
+It stores the gradient of the loss in `grad` of each trained weight.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one optimizer step consists of.
+    """Everything that one optimizer step needs.
 
     Attributes:
         module: The network, in training mode.
-        loss: (module's output, labels) -> this rank's part of the batch's mean loss.
+        loss: A function: (module's output, labels) -> this rank's part of the mean loss.
         optimizer: Updates the module's weights from their gradients.
-        draws: Feeds the module's dropouts.
-        pixels: All training images `[N, F]`, where the weights are.
+        draws: Gives the module's dropouts their random numbers.
+        pixels: All training images `[N, F]`, on the device of the weights.
         labels: Their classes `[N]`, int64.
         num_images: This rank's images in each batch.
-        sum_over_ranks: Adds up the gradients of all ranks; None where there is one rank.
-        precision: Lightning's name of it, such as "32-true".
+        sum_over_ranks: Adds up the gradients of all ranks. None if there is one rank.
+        precision: Lightning's name of the precision, such as "32-true".
         pure: See `Network.pure`.
     """
 
@@ -48,13 +48,13 @@ class Step:
     pure: bool = False
 
     def backward(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        """Forward and backward through the module and autograd. See `Backward`."""
+        """Run forward and backward through the module and autograd. See `Backward`."""
         loss = self.loss(self.module(pixels), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def take(self, rows: Tensor, backward: Backward) -> Tensor:
-        """Take the step on the images `rows` `[B]`; returns its loss, before the update."""
+        """Take a step on the images `rows` `[B]`. Returns the loss before the update."""
         self.optimizer.zero_grad()
         pixels = self.pixels.index_select(0, rows)
         labels = self.labels.index_select(0, rows)
@@ -66,25 +66,31 @@ class Step:
 
 
 class Engine(Protocol):
-    """Takes steps.
+    """Takes optimizer steps.
 
     Attributes:
-        name: As `--model.engine` calls it.
-        remark: One line for the user about how it works here; "" for nothing.
+        name: Its name in `--model.engine`.
+        remark: One line for the user, such as a reason for lower speed. "" if there is
+            none.
     """
 
     name: str
     remark: str
 
     def run(self, start: int, index: Tensor) -> Tensor:
-        """Take the steps from `start` on, on the images `index` `[K, B]` of each.
+        """Take K steps, the first of which has the number `start`.
 
-        Returns their losses `[K]`.
+        Args:
+            start: Steps taken before.
+            index: The images of each step, int64 `[K, B]`.
+
+        Returns:
+            The loss of each step, `[K]`.
         """
 
 
 class Eager:
-    """Runs the module's Python in each step: modules, autograd, hooks and all."""
+    """Runs the module's Python in each step, with autograd and hooks."""
 
     name = "eager"
     remark = ""
@@ -102,9 +108,10 @@ class Eager:
 
 
 def conditions(module: nn.Module) -> list[Any]:
-    """What an engine was chosen for. When it changes, the engine is chosen anew.
+    """The facts on which the choice of an engine depends. If one changes, choose again.
 
-    These are the layers' modes, the weights and which of them are trained, and the hooks.
+    They are the modes of the layers, the weights, which weights are trained, and whether
+    there is a hook.
     """
     modes = [layer.training for layer in module.modules()]
     weights = [(id(weight), weight.requires_grad) for weight in module.parameters()]
@@ -112,7 +119,7 @@ def conditions(module: nn.Module) -> list[Any]:
 
 
 def hooked_part(module: nn.Module) -> str:
-    """The name of a layer or weight that has a hook; "" where there is none."""
+    """The name of a layer or weight that has a hook. "" if none has one."""
     kinds = (
         "_forward_hooks",
         "_forward_pre_hooks",

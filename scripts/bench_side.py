@@ -40,11 +40,12 @@ def tf1(name: str) -> Callable[[int], float]:
     global not_theirs_mib
     not_theirs_mib = _peak_mib() - before
 
+    from parity.runners import Theirs
+
     from mnistport import networks
     from mnistport.network import BatchAccuracy, SampledAccuracy
     from parity import references
     from parity.references import originals
-    from parity.runners import Theirs
 
     originals._GlobalSeed = lambda seed: contextlib.nullcontext()  # type: ignore[assignment,misc]  # as the tutorials run
     np.random.seed(0)

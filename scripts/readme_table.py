@@ -6,8 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from parity.cli import QUICK
 from parity.markdown import table
+
+from parity.cli import QUICK
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 

@@ -1,8 +1,11 @@
-"""A port of a TensorFlow 1 program that is not MNIST, and the proof that it is one:
+"""A port of a TensorFlow 1 program that is not MNIST. This command checks it:
 
     parity verify examples/regression/port.py
 
-Two inputs, a hidden layer with moving averages, dropout, a squared loss, momentum. N: examples in a batch.
+The program has two inputs, a hidden layer with moving averages, dropout, a squared loss
+and momentum.
+
+Shapes: N examples in a batch.
 """
 
 from collections.abc import Mapping
@@ -16,21 +19,25 @@ from parity.tf1 import uniform_of
 from parity.weights import Weight, WeightMap
 
 
-# Our side: the module, as it is used everywhere else. Nothing in it knows of TensorFlow or of parity.
+# Our side: an ordinary module. It uses neither TensorFlow nor parity.
 class MovingNorm(nn.Module):
-    """Batch normalization as the program writes it: the biased variance goes into the moving average, too."""
+    """Batch normalization as in the program: `[N, units] -> [N, units]`.
+
+    Different from `nn.BatchNorm1d`: The moving average is that of the biased variance.
+    """
 
     def __init__(self, units: int) -> None:
         super().__init__()
-        self.gamma, self.beta = (
-            nn.Parameter(torch.ones(units)),
-            nn.Parameter(torch.zeros(units)),
-        )
+        self.gamma = nn.Parameter(torch.ones(units))
+        self.beta = nn.Parameter(torch.zeros(units))
         self.register_buffer("mean", torch.zeros(units))
         self.register_buffer("variance", torch.ones(units))
 
     def forward(self, unit: Tensor) -> Tensor:
-        """Centre and scale each unit, by the batch while training and by the averages otherwise."""
+        """Normalize each unit.
+
+        While training, with mean and variance of the batch; otherwise with the averages.
+        """
         mean, variance = self.mean, self.variance
         if self.training:
             mean, variance = unit.mean(0), unit.var(0, correction=0)
@@ -40,26 +47,36 @@ class MovingNorm(nn.Module):
 
 
 class Regression(nn.Module):
-    """Measurements and settings to one number."""
+    """Predicts one number from six measurements and two settings."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.hidden, self.tanh = nn.Linear(6, 16), nn.Tanh()
-        self.norm, self.dropout = MovingNorm(16), nn.Dropout(0.25)
+        self.hidden = nn.Linear(6, 16)
+        self.tanh = nn.Tanh()
+        self.norm = MovingNorm(16)
+        self.dropout = nn.Dropout(0.25)
         self.out = nn.Linear(16 + 2, 1)
         for layer in (self.hidden, self.out):
             nn.init.normal_(layer.weight, std=0.3)
             nn.init.zeros_(layer.bias)
 
     def forward(self, measured: Tensor, settings: Tensor) -> Tensor:
-        """`[N, 6], [N, 2] -> [N, 1]`."""
+        """Predict: measurements `[N, 6]` and settings `[N, 2]` -> `[N, 1]`."""
         hidden = self.dropout(self.norm(self.tanh(self.hidden(measured))))
         return self.out(torch.cat([hidden, settings], 1))
 
 
-# Their side: the program's graph, line by line. `tf` is tensorflow.compat.v1, `dtype` is "float64" or "float32".
+# Their side: the program's graph, line by line.
 def build(tf, dtype: str) -> Endpoints:
-    """The program's graph. What parity compares must be named in the `Endpoints`, and all variables must be."""
+    """Build the program's graph.
+
+    Args:
+        tf: The module `tensorflow.compat.v1`.
+        dtype: "float64" or "float32".
+
+    Returns:
+        The names of the tensors that parity compares, and of all variables.
+    """
     x = tf.placeholder(dtype, [None, 6])
     z = tf.placeholder(dtype, [None, 2])
     target = tf.placeholder(dtype, [None, 1])
@@ -70,17 +87,15 @@ def build(tf, dtype: str) -> Endpoints:
     b1 = tf.Variable(tf.zeros([16], dtype))
     hidden = tf.tanh(tf.matmul(x, W1) + b1)
 
-    gamma, beta = tf.Variable(tf.ones([16], dtype)), tf.Variable(tf.zeros([16], dtype))
+    gamma = tf.Variable(tf.ones([16], dtype))
+    beta = tf.Variable(tf.zeros([16], dtype))
     moving_mean = tf.Variable(tf.zeros([16], dtype), trainable=False)
     moving_variance = tf.Variable(tf.ones([16], dtype), trainable=False)
     mean, variance = tf.nn.moments(hidden, [0])
-    tf.add_to_collection(
-        tf.GraphKeys.UPDATE_OPS, tf.assign(moving_mean, 0.9 * moving_mean + 0.1 * mean)
-    )
-    tf.add_to_collection(
-        tf.GraphKeys.UPDATE_OPS,
-        tf.assign(moving_variance, 0.9 * moving_variance + 0.1 * variance),
-    )
+    new_mean = tf.assign(moving_mean, 0.9 * moving_mean + 0.1 * mean)
+    new_variance = tf.assign(moving_variance, 0.9 * moving_variance + 0.1 * variance)
+    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, new_mean)
+    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, new_variance)
     used = tf.cond(
         training,
         lambda: (mean, variance),
@@ -97,7 +112,6 @@ def build(tf, dtype: str) -> Endpoints:
     optimizer = tf.train.MomentumOptimizer(0.05, 0.9)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         train_op = optimizer.minimize(loss)
-    averages = {"moving_mean": moving_mean, "moving_variance": moving_variance}
     return Endpoints(
         feeds={"x": x, "z": z, "target": target},
         variables={
@@ -105,46 +119,46 @@ def build(tf, dtype: str) -> Endpoints:
             "b1": b1,
             "gamma": gamma,
             "beta": beta,
-            **averages,
+            "moving_mean": moving_mean,
+            "moving_variance": moving_variance,
             "W2": W2,
             "b2": b2,
         },
-        stages={
-            "hidden": hidden,
-            "normed": normed,
-            "dropped": dropped,
-            "y": y,
-        },  # in the order of computation
+        # In the order in which they are computed.
+        stages={"hidden": hidden, "normed": normed, "dropped": dropped, "y": y},
         loss=loss,
         optimizer=optimizer,
         train_op=train_op,
-        draws={
-            "dropped": uniform_of(dropped)
-        },  # the random numbers inside the dropout: both sides are given the same
+        # The random numbers of the dropout. Both sides get the same ones.
+        draws={"dropped": uniform_of(dropped)},
         training={training: True, keep_prob: 0.75},
         evaluation={training: False, keep_prob: 1.0},
     )
 
 
 def data(seed: int) -> Data:
-    """What both sides are fed, from one seed: arrays by placeholder name, first axis the batch."""
+    """Make the data that both sides get, from a seed.
+
+    They are arrays by the name of their placeholder. The first axis is the batch.
+    """
     random = np.random.default_rng(seed)
-    x, z = random.standard_normal((1000, 6)), random.uniform(0.0, 1.0, (1000, 2))
-    every = {"x": x, "z": z, "target": np.sin(x[:, :1]) * z[:, :1] + z[:, 1:]}
+    x = random.standard_normal((1000, 6))
+    z = random.uniform(0.0, 1.0, (1000, 2))
+    target = np.sin(x[:, :1]) * z[:, :1] + z[:, 1:]
+    examples = {"x": x, "z": z, "target": target}
 
     def batch(step: int) -> Feeds:
-        rows = np.random.default_rng((seed, step)).integers(
-            0, 800, 32
-        )  # the first 800 train
-        return {name: array[rows] for name, array in every.items()}
+        # The first 800 examples are for training.
+        rows = np.random.default_rng((seed, step)).integers(0, 800, 32)
+        return {name: array[rows] for name, array in examples.items()}
 
-    held_back = {name: array[800:] for name, array in every.items()}
+    held_back = {name: array[800:] for name, array in examples.items()}
     return Data(name="1,000 made-up measurements", batch=batch, evaluation=held_back)
 
 
-# What belongs to what.
+# The reference: the names of one side and of the other.
 def loss(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
-    """The program's loss."""
+    """The program's loss, a mean squared error."""
     return (output - feeds["target"]).square().mean()
 
 
@@ -154,13 +168,15 @@ REFERENCE = Reference(
         module=Regression,
         forward=lambda module, feeds: module(feeds["x"], feeds["z"]),
         loss=loss,
-        # TF1 turns a rate into a float32 number, whatever the weights are. torch does not: say so.
+        # TF1 rounds hyper-parameters to float32, in float64 graphs too. torch does not.
         optimizer=lambda weights: torch.optim.SGD(
             weights, float(np.float32(0.05)), float(np.float32(0.9))
         ),
     ),
     build=build,
-    weights=WeightMap(  # every variable of theirs, every tensor of ours, once each; theirs -> ours
+    # Each row is their variable, our tensor, and how the axes are exchanged. Every
+    # variable and every tensor is in one row.
+    weights=WeightMap(
         Weight("W1", "hidden.weight", "i o -> o i"),
         Weight("b1", "hidden.bias"),
         Weight("gamma", "norm.gamma"),
@@ -178,9 +194,8 @@ REFERENCE = Reference(
         Stage("y", "out"),
     ],
     output="y",
-    slots=Slots(
-        per_weight={"momentum": "momentum_buffer"}
-    ),  # TF1's slot, and torch's name for it
+    # TF1's name of the slot, and torch's name.
+    slots=Slots(per_weight={"momentum": "momentum_buffer"}),
     data=data,
     draws=[Draw("dropped", "dropout", (16,))],
     trained_steps=200,

@@ -1,1 +1,1 @@
-"""Images and labels: where they come from, and the order in which the tutorials use them."""
+"""Images and labels, and the order in which the tutorials use them."""

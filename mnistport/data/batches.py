@@ -2,8 +2,8 @@
 
 N is the number of images in the training part, B the number of images in a batch.
 Steps are counted from 0. The count goes on from one epoch to the next.
-A stream depends on nothing but its seed and sizes. So any of its batches can be asked
-for, in any order and any number of times.
+A stream depends on nothing but its seed and sizes. So its batches can be asked for in any
+order, and more than once.
 """
 
 import operator
@@ -59,11 +59,13 @@ class _Stream:
         self.seed = operator.index(seed)
         if not 1 <= self.batch_size <= self.num_images:
             raise UserError(
-                f"batch size {self.batch_size}: expected 1 to {self.num_images:,}, the number of training images"
+                f"batch size {self.batch_size}: expected 1 to {self.num_images:,}, "
+                "the number of training images"
             )
         if not 0 <= self.seed < 2**32:
             raise UserError(
-                f"seed {self.seed}: expected 0 to {2**32 - 1}, the range of NumPy's legacy generator"
+                f"seed {self.seed}: expected 0 to {2**32 - 1}, "
+                "the range of NumPy's legacy generator"
             )
 
     @property
@@ -140,13 +142,17 @@ class NextBatch(_Drawn):
 
     The images are shuffled before the first batch. When fewer than B images are left in
     an epoch, they are the first part of the next batch. Then the images are shuffled
-    again, from the order they are in, not from that of the file; and the batch is filled
-    up from the new order. So no image is dropped, and a batch may contain images of two
-    epochs.
+    again. This shuffle begins with their current order, and not with that of the file.
+    The rest of the batch comes from the new order. So no image is dropped, and a batch
+    may contain images of two epochs.
 
-    Same as the tutorials after `numpy.random.seed(seed)`, if nothing else draws from the
-    global generator.
-    Source: tensorflow/contrib/learn/python/learn/datasets/mnist.py.
+    Same as the original: The indices are those of its code if NumPy's global generator is
+    seeded with `seed` right before its first shuffle, and nothing else draws from it.
+    `numpy.random.seed` at the start of the program may not be enough, because in later
+    1.x versions `DataSet` seeds the generator itself when it is made.
+
+    Source: tensorflow/tensorflow,
+    tensorflow/contrib/learn/python/learn/datasets/mnist.py, at commit 13aeec48521c.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
@@ -163,10 +169,14 @@ class RandomBatch(_Drawn):
     """Batches as Hvass' `random_batch` draws them: B images with replacement.
 
     The tutorial calls `randint(0, N, B)` at each step. Here one call draws a chunk of
-    many steps. The legacy generator gives the same numbers in one call as in many; a test
+    many steps. The legacy generator gives the same numbers in one call as in many. A test
     checks this.
 
-    Same as the tutorial after `numpy.random.seed(seed)`. Different: B > N is refused.
+    Same as the tutorial: The indices are those of its code if NumPy's global generator is
+    seeded with `seed` right before its first draw, and nothing else draws from it.
+    Different: B > N is refused.
+
+    Source: Hvass-Labs/TensorFlow-Tutorials, mnist.py, at commit 60c5c46d8223.
     """
 
     chunk_size = 1 << 16

@@ -24,8 +24,8 @@ LABEL_MAGIC = 0x0801  # unsigned bytes, one size: count
 GZIP_MAGIC = b"\x1f\x8b"
 SIDE = 28
 NUM_CLASSES = 10
-# Sixteen times MNIST, and more than all of EMNIST. Because of this limit, a false header or
-# a gzip bomb can take up at most 784 MB of memory.
+# Sixteen times MNIST, and more than all of EMNIST. Because of this limit, a false header
+# or a gzip bomb can take up at most 784 MB of memory.
 MAX_COUNT = 1_000_000
 READ_SIZE_BYTES = 1 << 20
 
@@ -63,8 +63,8 @@ def read_labels(path: str | os.PathLike[str]) -> Bytes:
     wrong = np.flatnonzero(labels >= NUM_CLASSES)
     if wrong.size:
         raise UserError(
-            f"{path}: label {labels[wrong[0]]} at index {wrong[0]} ({wrong.size} such in all), "
-            "expected 0 to 9: fetch the file again"
+            f"{path}: label {labels[wrong[0]]} at index {wrong[0]} "
+            f"({wrong.size} such in all), expected 0 to 9: fetch the file again"
         )
     return labels
 
@@ -81,7 +81,8 @@ def _read(path: Path, magic: int, item: tuple[int, ...]) -> Bytes:
         if not stat.S_ISREG(mode):
             # Reading a pipe could wait for ever, and a device may have no end.
             raise UserError(
-                f"{path}: found something that is not a regular file, expected an IDX file"
+                f"{path}: found something that is not a regular file, "
+                "expected an IDX file"
             )
         with path.open("rb") as file:
             if not _is_gzip(file, path):
@@ -96,7 +97,8 @@ def _read(path: Path, magic: int, item: tuple[int, ...]) -> Bytes:
         ) from None
     except EOFError:
         raise UserError(
-            f"{path}: its gzip data ends too early (half a download?): fetch the file again"
+            f"{path}: its gzip data ends too early (half a download?): "
+            "fetch the file again"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UserError(
@@ -118,7 +120,8 @@ def _is_gzip(file: BinaryIO, path: Path) -> bool:
         raise UserError(
             f"{path}: is not gzip, found first bytes {start.hex(' ')}, "
             f"expected {GZIP_MAGIC.hex(' ')} "
-            "(an HTML error page saved under this name, or an unpacked file?): fetch it again"
+            "(an HTML error page saved under this name, or an unpacked file?): "
+            "fetch it again"
         )
     return start == GZIP_MAGIC
 
@@ -129,11 +132,11 @@ def _parse(
     magic: int,
     item: tuple[int, ...],
 ) -> Bytes:
-    """Check the header, then read the bytes it announces, and check that there are no more.
+    """Check the header, then read the bytes it announces, and no more.
 
-    For that check, one byte more is asked for. Reading to the end of the file is also what
-    makes gzip compare its checksum. The memory in use grows with the bytes really read,
-    whatever the header announces.
+    One more byte is asked for, to check that the file ends there. Reading to the end of
+    the file is also what makes gzip compare its checksum. The memory in use grows with
+    the bytes really read, whatever the header announces.
     """
     header_size = 4 * (2 + len(item))
     header = _read_at_most(file, header_size)
@@ -142,16 +145,19 @@ def _parse(
         raise UserError(_wrong_magic(path, found_magic, magic))
     if len(header) < header_size:
         raise UserError(
-            f"{path}: found {len(header)} bytes, expected a header of {header_size}: fetch it again"
+            f"{path}: found {len(header)} bytes, expected a header of {header_size}: "
+            "fetch it again"
         )
     count, *shape = struct.unpack(f">{1 + len(item)}I", header[4:])
     if tuple(shape) != item:
         raise UserError(
-            f"{path}: found images of {shape[0]}x{shape[1]} pixels, expected {item[0]}x{item[1]}"
+            f"{path}: found images of {shape[0]}x{shape[1]} pixels, "
+            f"expected {item[0]}x{item[1]}"
         )
     if not 0 < count <= MAX_COUNT:
         raise UserError(
-            f"{path}: its header claims {count:,} items, expected 1 to {MAX_COUNT:,}: fetch it again"
+            f"{path}: its header claims {count:,} items, expected 1 to {MAX_COUNT:,}: "
+            "fetch it again"
         )
 
     expected = count * int(np.prod(item, dtype=np.int64))
@@ -159,7 +165,8 @@ def _parse(
     if len(data) != expected:
         found = f"only {len(data):,}" if len(data) < expected else "more"
         raise UserError(
-            f"{path}: found {found} bytes after the header, expected {expected:,} ({count:,} items): fetch it again"
+            f"{path}: found {found} bytes after the header, "
+            f"expected {expected:,} ({count:,} items): fetch it again"
         )
     return np.frombuffer(data, np.uint8)
 
@@ -167,7 +174,10 @@ def _parse(
 def _wrong_magic(path: Path, found: int, expected: int) -> str:
     """The message for a wrong magic number: perhaps the other kind of file was given."""
     holds = {IMAGE_MAGIC: "images", LABEL_MAGIC: "labels"}
-    message = f"{path}: found magic number {found:#010x}, expected {expected:#010x} ({holds[expected]})"
+    message = (
+        f"{path}: found magic number {found:#010x}, "
+        f"expected {expected:#010x} ({holds[expected]})"
+    )
     if found in holds:
         return (
             f"{message}: the file holds {holds[found]}; were images and labels swapped?"

@@ -76,7 +76,7 @@ class DataSet:
 
 
 class _NotDownloadedError(UserError):
-    """The data set is not on disk, and was not downloaded. `auto` then takes the digits."""
+    """The data set is neither on disk nor downloaded. Then `auto` takes the digits."""
 
 
 def load(
@@ -151,11 +151,13 @@ def _folder(directory: str | os.PathLike[str] | None) -> Path:
     if not os.path.isdir(folder):
         asked = "data directory" if directory else "MNISTPORT_DATA"
         raise UserError(
-            f"{asked} {folder}: no such directory; create it or name another with --data.dir"
+            f"{asked} {folder}: no such directory; "
+            "create it or name another with --data.dir"
         )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise UserError(
-            f"data directory {folder}: no permission to read it; name another with --data.dir"
+            f"data directory {folder}: no permission to read it; "
+            "name another with --data.dir"
         )
     return folder
 
@@ -185,7 +187,7 @@ def _missing_files(folder: Path) -> list[str]:
 
 
 def _path(folder: Path, file: str) -> Path | None:
-    """The path of a file, or None. The gzipped one comes first, because it has a checksum.
+    """The path of a file, or None. A gzipped file comes first, as it has a checksum.
 
     A folder or a broken link of that name counts as the file. Reading it gives an error.
     """
@@ -218,7 +220,8 @@ def _refuse_other_set(name: str, raw: Path, test: ImageSet) -> None:
     for other, first in FIRST_TEST_LABELS.items():
         if other != name and start == first:
             raise UserError(
-                f"{raw}: these files are {other}, not {name}; give --data.source {other} or --data.dir"
+                f"{raw}: these files are {other}, not {name}; "
+                f"give --data.source {other} or --data.dir"
             )
 
 
@@ -344,7 +347,8 @@ def split(train: ImageSet, which: Literal["first", "last"]) -> tuple[ImageSet, I
     size = len(train) // 12
     if size == 0:
         raise UserError(
-            f"training set: found {len(train)} images, expected 12 or more to split off validation"
+            f"training set: found {len(train)} images, "
+            "expected 12 or more to split off validation"
         )
     cut = size if which == "first" else len(train) - size
     head = ImageSet(train.images[:cut], train.labels[:cut])

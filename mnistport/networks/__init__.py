@@ -1,4 +1,4 @@
-"""The registry: which networks there are, by name. Listing imports none of them."""
+"""The registry of networks. Listing the names imports none of the networks."""
 
 from __future__ import annotations
 
@@ -27,40 +27,46 @@ BUILT_IN = {
     "three_minute_layers": '"3-minute deep learning", 7.3, tf.layers',
     "convnet": "nlintz, TensorFlow-Tutorials 05, ConvNet",
 }
-"""Name and where it comes from; each is `mnistport/networks/<name>.py`."""
+"""Each network's name and origin. Its file is `mnistport/networks/<name>.py`."""
 
 GROUP = "mnistport.networks"
 
 
 @cache
 def plug_ins() -> dict[str, EntryPoint]:
-    """Networks that installed packages offer under the entry point group `mnistport.networks`.
+    """The networks that installed packages offer, by name.
+
+    A package offers a network as an entry point in the group `mnistport.networks`.
 
     Raises:
-        UserError: Two places offer the same name, or a plug-in takes a built-in name.
+        UserError: Two networks have the same name.
     """
-    found: dict[str, EntryPoint] = {}
+    entries: dict[str, EntryPoint] = {}
+    places = {name: f"mnistport.networks.{name}" for name in BUILT_IN}
     for entry in entry_points(group=GROUP):
-        taken = f"mnistport.networks.{entry.name}" if entry.name in BUILT_IN else None
-        taken = found[entry.name].value if entry.name in found else taken
-        if taken is not None and taken != entry.value:
+        # The same entry point may be listed twice.
+        place = places.setdefault(entry.name, entry.value)
+        if place != entry.value:
             raise UserError(
-                f"two networks are called {entry.name!r}: {taken} and {entry.value}; rename one of them"
+                f"two networks are called {entry.name!r}: {place} and {entry.value}; "
+                "rename one of them"
             )
-        found[entry.name] = entry
-    return found
+        entries[entry.name] = entry
+    return entries
 
 
 def names() -> tuple[str, ...]:
-    """All names, the eight tutorials first."""
+    """The names of all networks. The eight tutorials come first."""
     return (*BUILT_IN, *plug_ins())
 
 
 def get(name: str) -> Network:
-    """The network called `name`. A plug-in that fails to import raises its own error.
+    """The network called `name`.
+
+    If a plug-in cannot be imported, its own error is raised.
 
     Raises:
-        UserError: There is no such network; says which there are and the nearest match.
+        UserError: There is no such network. The message names those that exist.
     """
     if name in BUILT_IN:
         network: Network = import_module(f"mnistport.networks.{name}").NETWORK
@@ -73,7 +79,7 @@ def get(name: str) -> Network:
 
 
 def _plug_in(name: str) -> Network:
-    """What a plug-in offers, which must be a network of that name."""
+    """Load a plug-in and check that it is a network of this name."""
     from mnistport.network import Network
 
     place = plug_ins()[name].value
@@ -81,34 +87,38 @@ def _plug_in(name: str) -> Network:
     if not isinstance(loaded, Network):
         kind = type(loaded).__name__
         raise UserError(
-            f"the plug-in {name!r} ({place}) is a {kind}; it must be a mnistport.network.Network"
+            f"the plug-in {name!r} ({place}) is a {kind}; "
+            "it must be a mnistport.network.Network"
         )
     if loaded.name != name:
         raise UserError(
-            f"the plug-in {name!r} ({place}) holds a network called {loaded.name!r}; give both the same name"
+            f"the plug-in {name!r} ({place}) holds a network called {loaded.name!r}; "
+            "give both the same name"
         )
     return loaded
 
 
 def make_module(network: Network, options: Mapping[str, Any]) -> nn.Module:
-    """The network's module with these options.
+    """Make the network's module with these options.
 
     Raises:
-        UserError: It has no such option, and says which it has; or an option cannot have
-            that value.
+        UserError: The network has no such option, or an option cannot have this value.
     """
     known = list(inspect.signature(network.module).parameters)
     unknown = [option for option in options if option not in known]
     if unknown:
-        has = f"it has {', '.join(known)}" if known else "it has none"
-        strange = ", ".join(map(repr, unknown))
-        raise UserError(f"the network {network.name!r} has no option {strange}; {has}")
+        names_known = f"it has {', '.join(known)}" if known else "it has none"
+        names_unknown = ", ".join(map(repr, unknown))
+        raise UserError(
+            f"the network {network.name!r} has no option {names_unknown}; {names_known}"
+        )
     try:
         module: nn.Module = network.module(**options)
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         if not options:
             raise
         raise UserError(
-            f"the network {network.name!r} cannot be made with the options {dict(options)}: {error}"
+            f"the network {network.name!r} cannot be made with the options "
+            f"{dict(options)}: {error}"
         ) from error
     return module

@@ -1,4 +1,4 @@
-"""Three convolutions, a hidden layer, dropout everywhere, no biases: nlintz' "MNIST 99%" ConvNet."""
+"""The ConvNet of nlintz: three convolutions, a hidden layer, four dropouts, no biases."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from mnistport.optimizers import RMSProp
 class ConvNet(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
-    Same as the tutorial: no biases, all weights from an untruncated normal with deviation 0.01; SAME pooling takes
-    7 x 7 to 4 x 4 by one row and column at the bottom and right that never win; the third dropout acts after the
-    flatten. Different: ReLU follows the pooling, which is the same function (`layers.ReluMaxPool`).
+    Same as the tutorial: There are no biases. All weights start from a normal
+    distribution with standard deviation 0.01, which is not truncated. The third pooling
+    is SAME: it pads 7 x 7 by one row and column at the bottom and right, and gives 4 x 4.
+    The third dropout follows the flattening.
+    Different: ReLU follows the pooling. The function is the same (`layers.ReluMaxPool`).
 
-    Source: nlintz/TensorFlow-Tutorials, 05_convolutional_net.py, model().
+    Source: See `NETWORK.source`, function model().
     """
 
     def __init__(self) -> None:
@@ -77,7 +79,8 @@ NETWORK = Network(
     ),
     source=Source(
         title="TensorFlow-Tutorials 05, ConvNet",
-        where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py",
+        where="nlintz/TensorFlow-Tutorials, 05_convolutional_net.py, "
+        "at commit 82da7afedd0a",
     ),
     published=(
         Published(what="test accuracy", value=0.99, quote="MNIST 99%", decimals=2),

@@ -1,4 +1,4 @@
-"""Two convolutions, a hidden layer and dropout: part 2 of TensorFlow's "Deep MNIST for Experts"."""
+"""Two convolutions and a hidden layer: TensorFlow's "Deep MNIST for Experts", part 2."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ from mnistport.optimizers import Adam
 class Deep(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
-    Same as the tutorial: SAME padding, biases start at 0.1, dropout keeps half of the hidden units while training.
-    Different: ReLU follows the pooling, which is the same function (`layers.ReluMaxPool`).
+    Same as the tutorial: The padding is SAME. Weights start from a truncated normal
+    distribution with standard deviation 0.1, biases at 0.1. While training, dropout keeps
+    half of the hidden units.
+    Different: ReLU follows the pooling. The function is the same (`layers.ReluMaxPool`).
 
-    Source: tensorflow/examples/tutorials/mnist/mnist_deep.py, deepnn().
+    Source: See `NETWORK.source`, function deepnn().
     """
 
     def __init__(self) -> None:
@@ -74,7 +76,8 @@ NETWORK = Network(
     ),
     source=Source(
         title="Deep MNIST for Experts, part 2",
-        where="tensorflow/examples/tutorials/mnist/mnist_deep.py, deepnn()",
+        where="tensorflow/tensorflow, tensorflow/examples/tutorials/mnist/mnist_deep.py, "
+        "at commit 3989ee55b1a9",
     ),
     published=(
         Published(what="test accuracy", value=0.992, quote="about 99.2 %", decimals=3),

@@ -1,6 +1,7 @@
-"""Two convolutions and a hidden layer, pooling before ReLU: Hvass-Labs TensorFlow Tutorial #02.
+"""Two convolutions and a hidden layer: Hvass-Labs TensorFlow Tutorial #02.
 
-The tutorial ends with exercises; each is an option of the same network, so `Hvass()` is the tutorial's own.
+The tutorial ends with exercises. Each exercise is an option of the network. `Hvass()`,
+without options, is the tutorial's own network.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ from mnistport.network import (
 )
 from mnistport.optimizers import Adam
 
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+POOLINGS = {
+    "max": MaxPool,
+    "average": AveragePool,
+    "none": nn.Identity,
+    "stride": nn.Identity,
+}
+
 
 class Hvass(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
@@ -44,18 +53,23 @@ class Hvass(nn.Module):
         filter_size2: Rows and columns of the second convolution's filters.
         num_filters2: Filters of the second convolution.
         fc_size: Units of the hidden layer.
-        keep_prob: Fraction of the hidden units kept while training; 1 is no dropout.
-        activation: "relu" or "sigmoid", after both convolutions and the hidden layer.
-        activation_first: Activation before pooling instead of after it.
-        pooling: "max", "average", "none", or "stride": convolutions with stride 2 in place of pooling.
-        extra_convolution: A third convolution of `filter_size2`, `num_filters2`, with pooling.
-        extra_dense: A second hidden layer of `fc_size` units.
-        last_relu: ReLU on the scores as well.
+        keep_prob: Fraction of the hidden units that is kept while training. 1 means no
+            dropout.
+        activation: The function after each convolution and hidden layer: "relu" or
+            "sigmoid".
+        activation_first: Apply the activation before the pooling, and not after it.
+        pooling: "max", "average" or "none". "stride" means no pooling, but convolutions
+            with stride 2.
+        extra_convolution: Add a third convolution with pooling. It has the size and
+            number of filters of the second one.
+        extra_dense: Add a second hidden layer of `fc_size` units.
+        last_relu: Apply ReLU to the scores.
 
-    Same as the tutorial, without arguments: SAME padding, weights from a truncated normal with deviation 0.05, biases
-    start at 0.05, **max-pooling, then ReLU**, no dropout.
+    Same as the tutorial, if there are no arguments: The padding is SAME. Weights start
+    from a truncated normal distribution with standard deviation 0.05, biases at 0.05.
+    **ReLU follows the max-pooling.** There is no dropout.
 
-    Source: Hvass-Labs/TensorFlow-Tutorials, 02_Convolutional_Neural_Network.ipynb (MIT).
+    Source: See `NETWORK.source`. License: MIT.
     """
 
     def __init__(
@@ -75,23 +89,15 @@ class Hvass(nn.Module):
         last_relu: bool = False,
     ) -> None:
         super().__init__()
-        act = _choose("activation", activation, {"relu": nn.ReLU, "sigmoid": nn.Sigmoid})
-        poolings = {
-            "max": MaxPool,
-            "average": AveragePool,
-            "none": nn.Identity,
-            "stride": nn.Identity,
-        }
-        reduce = _choose("pooling", pooling, poolings)
+        act = _layer("activation", activation, ACTIVATIONS)
+        reduce = _layer("pooling", pooling, POOLINGS)
 
         def pool() -> nn.Module:
             if pooling == "max" and activation == "relu":
-                return ReluMaxPool()  # either order: the same function
-            return (
-                nn.Sequential(act(), reduce())
-                if activation_first
-                else nn.Sequential(reduce(), act())
-            )
+                return ReluMaxPool()  # in either order, it is the same function
+            if activation_first:
+                return nn.Sequential(act(), reduce())
+            return nn.Sequential(reduce(), act())
 
         stride = 2 if pooling == "stride" else 1
         self.conv1 = Conv2d(1, num_filters1, filter_size1, stride=stride)
@@ -102,19 +108,15 @@ class Hvass(nn.Module):
         self.conv3: nn.Module = nn.Identity()
         self.pool3: nn.Module = nn.Identity()
         if extra_convolution:
-            self.conv3, self.pool3 = (
-                Conv2d(num_filters2, num_filters2, filter_size2, stride=stride),
-                pool(),
-            )
+            self.conv3 = Conv2d(num_filters2, num_filters2, filter_size2, stride=stride)
+            self.pool3 = pool()
             size = 28 if pooling == "none" else 4  # 7 -> 4
         self.fc1 = Dense(size * size * num_filters2, fc_size)
         self.act1 = act()
         self.dropout = Dropout(keep_prob) if keep_prob < 1.0 else nn.Identity()
-        self.fc_extra = (
-            nn.Sequential(Dense(fc_size, fc_size), act())
-            if extra_dense
-            else nn.Identity()
-        )
+        self.fc_extra: nn.Module = nn.Identity()
+        if extra_dense:
+            self.fc_extra = nn.Sequential(Dense(fc_size, fc_size), act())
         self.fc2 = Dense(fc_size, 10)
         self.last = nn.ReLU() if last_relu else nn.Identity()
         for layer in self.modules():
@@ -131,10 +133,10 @@ class Hvass(nn.Module):
         return logits
 
 
-def _choose(
+def _layer(
     option: str, value: str, choices: Mapping[str, type[nn.Module]]
 ) -> type[nn.Module]:
-    """The layer an option names."""
+    """The layer that the value of an option stands for."""
     if value not in choices:
         raise ValueError(f"{option} {value!r}: expected one of {', '.join(choices)}")
     return choices[value]
@@ -156,18 +158,21 @@ NETWORK = Network(
             BatchAccuracy(
                 every=100,
                 when="after",
-                line="Optimization Iteration: {iteration:>6}, Training Accuracy: {accuracy:>6.1%}",
+                line="Optimization Iteration: {iteration:>6}, "
+                "Training Accuracy: {accuracy:>6.1%}",
             ),
             StageAccuracy(
                 stages=(1, 100, 1_000, 10_000),
-                line="Time usage: {time}\nAccuracy on Test-Set: {accuracy:.1%} ({correct} / {total})",
+                line="Time usage: {time}\n"
+                "Accuracy on Test-Set: {accuracy:.1%} ({correct} / {total})",
             ),
         ),
         test_line="Accuracy on Test-Set: {accuracy:.1%} ({correct} / {total})",
     ),
     source=Source(
         title="TensorFlow Tutorial #02, Convolutional Neural Network",
-        where="Hvass-Labs/TensorFlow-Tutorials, 02_Convolutional_Neural_Network.ipynb",
+        where="Hvass-Labs/TensorFlow-Tutorials, 02_Convolutional_Neural_Network.ipynb, "
+        "at commit 0bd3e438293a; its batches: mnist.py, at commit 60c5c46d8223",
     ),
     published=(
         Published(

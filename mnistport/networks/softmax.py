@@ -13,11 +13,11 @@ from mnistport.optimizers import GradientDescent
 
 
 class Softmax(nn.Module):
-    """logits = x W + b: pixels `[N, 784]` to scores before softmax `[N, 10]`.
+    """Logits x W + b: pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
-    Same as the tutorial: weights and biases start at zero.
+    Same as the tutorial: Weights and biases start at zero.
 
-    Source: TensorFlow tutorials, mnist/pros, mnist_softmax.py.
+    Source: See `NETWORK.source`.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,10 @@ NETWORK = Network(
     ),
     source=Source(
         title="Deep MNIST for Experts, part 1",
-        where="TensorFlow r1 tutorials, mnist/pros, mnist_softmax",
+        where="tensorflow/tensorflow, "
+        "tensorflow/docs_src/get_started/mnist/pros.md, at commit 074d88ff06c9; "
+        "as a program: tensorflow/examples/tutorials/mnist/mnist_softmax.py, "
+        "at commit 0ed1dc250308",
     ),
     published=(Published(what="test accuracy", value=0.9194),),
 )

@@ -1,4 +1,4 @@
-"""Softmax regression with the loss written out by hand: TensorFlow's "MNIST for ML Beginners"."""
+"""Softmax regression with a hand-written loss: TensorFlow's "MNIST for ML Beginners"."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mnistport.optimizers import GradientDescent
 
 
 class SoftmaxBeginners(nn.Module):
-    """y = softmax(x W + b): pixels `[N, 784]` to class probabilities `[N, 10]`.
+    """softmax(x W + b): pixels `[N, 784]` in [0, 1] to class probabilities `[N, 10]`.
 
-    Same as the tutorial: weights and biases start at zero; the output is a probability, so a loss that takes its
-    logarithm is not finite where a probability has rounded to 0.
+    Same as the tutorial: Weights and biases start at zero. The output is a probability.
+    If it rounds to 0, its logarithm in the loss is not finite.
 
-    Source: TensorFlow tutorials, mnist/beginners.
+    Source: See `NETWORK.source`.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,9 @@ NETWORK = Network(
         test_line="{accuracy:g}",
     ),
     source=Source(
-        title="MNIST for ML Beginners", where="TensorFlow r1 tutorials, mnist/beginners"
+        title="MNIST for ML Beginners",
+        where="tensorflow/tensorflow, "
+        "tensorflow/docs_src/get_started/mnist/beginners.md, at commit 245bdbac5abb",
     ),
     published=(
         Published(what="test accuracy", value=0.92, quote="about 92 %", decimals=2),

@@ -1,4 +1,4 @@
-"""Two convolutions and a hidden layer, no biases, Adam: "3-minute deep learning", chapter 7.2."""
+"""Two convolutions, a hidden layer, no biases, Adam: "3-minute deep learning", 7.2."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from mnistport.optimizers import Adam
 class ThreeMinute(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
-    Same as the book: no biases anywhere, all weights from an untruncated normal with deviation 0.01, dropout keeps
-    0.7 of the hidden units while training. Different: ReLU follows the pooling, which is the same function
-    (`layers.ReluMaxPool`).
+    Same as the book: There are no biases. All weights start from a normal distribution
+    with standard deviation 0.01, which is not truncated. While training, dropout keeps
+    0.7 of the hidden units.
+    Different: ReLU follows the pooling. The function is the same (`layers.ReluMaxPool`).
 
-    Source: 3-minute deep learning (golbin), chapter 7.2.
+    Source: See `NETWORK.source`.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,8 @@ NETWORK = Network(
     ),
     source=Source(
         title="3-minute deep learning, 7.2, Adam",
-        where="golbin's TensorFlow tutorials, CNN chapter",
+        where="the book, chapter 7.2; as a program: "
+        "golbin/TensorFlow-Tutorials, 07 - CNN/01 - CNN.py, at commit 909a8b77d5bb",
     ),
     published=(
         Published(what="test accuracy", value=0.9926),

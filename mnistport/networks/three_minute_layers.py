@@ -1,4 +1,7 @@
-"""The network written with `tf.layers`, whose dropout never acts: "3-minute deep learning", chapter 7.3."""
+"""The network that is written with `tf.layers`: "3-minute deep learning", chapter 7.3.
+
+Its dropout has no effect, because of a mistake in the book.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,18 @@ class ThreeMinuteLayers(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
     Args:
-        intended_dropout: Drop 0.7, 0.7 and 0.5 of the units while training, as the author meant to.
+        intended_dropout: Drop 0.7, 0.7 and 0.5 of the units while training, as the author
+            intended.
 
-    Same as the book: Glorot kernels and zero biases; the second convolution takes tf.layers' defaults, VALID padding
-    and no activation; **no dropout**. The program calls `tf.layers.dropout(x, 0.7, is_training)`, but the third
-    position is `noise_shape`: `training` stays False and nothing is ever dropped.
-    Different: ReLU follows the first pooling, which is the same function (`layers.ReluMaxPool`).
+    Same as the book: Kernels start from the Glorot distribution, biases at zero. The
+    second convolution has the defaults of `tf.layers`: VALID padding and no activation.
+    **There is no dropout.** The program calls `tf.layers.dropout(x, 0.7, is_training)`.
+    The third argument is `noise_shape`, so `training` stays False, and no unit is
+    dropped.
+    Different: ReLU follows the first pooling. The function is the same
+    (`layers.ReluMaxPool`).
 
-    Source: 3-minute deep learning (golbin), chapter 7.3.
+    Source: See `NETWORK.source`.
     """
 
     def __init__(self, intended_dropout: bool = False) -> None:
@@ -45,10 +52,10 @@ class ThreeMinuteLayers(nn.Module):
         self.fc1 = Dense(6 * 6 * 64, 256)
         self.relu = nn.ReLU()
         self.fc2 = Dense(256, 10)
-        drop = (0.7, 0.7, 0.5) if intended_dropout else (0.0, 0.0, 0.0)
-        self.dropout1, self.dropout2, self.dropout3 = (
-            Dropout(1.0 - rate) if rate else nn.Identity() for rate in drop
-        )
+        rate1, rate2, rate3 = (0.7, 0.7, 0.5) if intended_dropout else (0.0, 0.0, 0.0)
+        self.dropout1 = _dropout(rate1)
+        self.dropout2 = _dropout(rate2)
+        self.dropout3 = _dropout(rate3)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
             glorot_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -59,6 +66,11 @@ class ThreeMinuteLayers(nn.Module):
         fc1 = self.dropout3(self.relu(self.fc1(flatten(pool2))))
         logits: Tensor = self.fc2(fc1)
         return logits
+
+
+def _dropout(rate: float) -> nn.Module:
+    """A dropout that drops this fraction of the units. 0 drops none."""
+    return Dropout(1.0 - rate) if rate else nn.Identity()
 
 
 NETWORK = Network(
@@ -77,7 +89,8 @@ NETWORK = Network(
     ),
     source=Source(
         title="3-minute deep learning, 7.3, tf.layers",
-        where="golbin's TensorFlow tutorials, CNN chapter",
+        # The repository's file 07 - CNN/02 - tf.layers.py has another network.
+        where="the book, chapter 7.3",
     ),
     published=(
         Published(what="test accuracy", value=0.9911),

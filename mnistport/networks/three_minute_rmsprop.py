@@ -1,4 +1,4 @@
-"""The network of `three_minute_adam`, trained with RMSProp: "3-minute deep learning", chapter 7.2.9."""
+"""The network of `three_minute_adam` with RMSProp: "3-minute deep learning", 7.2.9."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ NETWORK = Network(
     ),
     source=Source(
         title="3-minute deep learning, 7.2.9, RMSProp",
-        where="golbin's TensorFlow tutorials, CNN chapter",
+        # The program's line that chooses RMSProp is commented out.
+        where="the book, chapter 7.2.9; as a program: "
+        "golbin/TensorFlow-Tutorials, 07 - CNN/01 - CNN.py, at commit 909a8b77d5bb",
     ),
     published=(
         Published(what="test accuracy", value=0.9896),

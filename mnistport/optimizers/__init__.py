@@ -1,4 +1,4 @@
-"""TF1's optimizers with TF1's arithmetic. One file each; all take float32-rounded hyper-parameters."""
+"""TF1's optimizers with TF1's arithmetic. All round their hyper-parameters to float32."""
 
 from mnistport.optimizers.adam import Adam
 from mnistport.optimizers.gradient_descent import GradientDescent

@@ -17,28 +17,34 @@ _LARGEST_DENORMAL = float(np.nextafter(np.finfo(np.float32).tiny, np.float32(0))
 
 
 class Adam(Optimizer):
-    """TF1's Adam: epsilon outside the bias correction, float32 hyper-parameters and beta powers.
+    """TF1's Adam.
 
         m += (g - m) * (1 - beta1)
         v += (g * g - v) * (1 - beta2)
         w -= rate * sqrt(1 - beta2_power) / (1 - beta1_power) * m / (sqrt(v) + epsilon)
 
-    `beta1_power` and `beta2_power` start at beta1 and beta2 and are multiplied up after each step, in float32 whatever
-    the weights are. TF1's threads flush denormal numbers, so beta1_power ends at exactly 0. `torch.optim.Adam` divides
-    v by its correction first, so its epsilon acts differently at each step; no constant epsilon repairs that.
+    Same as TF1: Hyper-parameters are rounded to float32. `beta1_power` and `beta2_power`
+    start at beta1 and beta2. After each step they are multiplied by beta1 and beta2, in
+    float32 for weights of any precision. Denormal powers become 0, so beta1_power is
+    exactly 0 in the end.
+    Different from `torch.optim.Adam`: There, v is divided by its bias correction before
+    epsilon is added. So epsilon has another effect in each step, and no other constant
+    for epsilon makes the two equal.
 
     Args:
-        params: What to train.
+        params: The weights to train.
         learning_rate: Step size.
-        beta1: Decay of the mean gradient m.
-        beta2: Decay of the mean squared gradient v.
-        epsilon: Added to sqrt(v).
+        beta1: Decay of the mean gradient m, in [0, 1).
+        beta2: Decay of the mean squared gradient v, in [0, 1).
+        epsilon: The constant that is added to sqrt(v).
 
-    State: `m` and `v` for each weight, as TF's slots are called; the two powers in the parameter group, which move to
-    the weights' device with the first step, so that a step can be captured as a CUDA graph.
+    State: `m` and `v` for each weight. TF1's slots have the same names. The two powers
+    are in the parameter group. If the weights are on a GPU, the first step moves the
+    powers there, so that a step can be captured as a CUDA graph.
 
-    Source: tensorflow/python/training/adam.py, kernel ApplyAdam. (The docstring there prints another correction than
-    the kernel computes; this is the kernel's.)
+    Source: tensorflow/tensorflow, tensorflow/python/training/adam.py, at commit
+    288ef914f853; kernel ApplyAdam in tensorflow/core/kernels/training_ops.cc, at commit
+    b7d3cf66f3d1.
     """
 
     capturable = True
@@ -60,7 +66,7 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add weights, with slots and beta powers as TF1 initialises them."""
+        """Add weights, and make their slots and powers with TF1's initial values."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group["beta1_power"] = torch.tensor(group["beta1"], dtype=torch.float32)
@@ -73,27 +79,28 @@ class Adam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Take one step from the gradients that are there."""
+        """Take one step. Weights without a gradient do not change."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
                 self._update(group, weights)
             for beta in ("beta1", "beta2"):
-                power = group[f"{beta}_power"].mul_(
-                    group[beta]
-                )  # in place: a CUDA graph holds its address
+                # A CUDA graph holds the power's address, so it is changed in place.
+                power = group[f"{beta}_power"].mul_(group[beta])
                 torch.threshold_(power, _LARGEST_DENORMAL, 0.0)
         return loss
 
     def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        """One pass over the weights, fused on the CPU.
+        """Update weights that have a gradient.
 
-        torch's fused kernel applies its own bias correction, 1 - beta ** step. With the step at infinity that is
-        exactly 1, and TF1's correction goes in through the rate.
+        On a CPU, one fused kernel of torch reads and writes each value once. This kernel
+        has a bias correction of its own, 1 - beta ** step. It is exactly 1 if the step is
+        infinite. TF1's correction is then applied to the rate.
         """
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        m, v = ([self.state[weight][slot] for weight in weights] for slot in ("m", "v"))
+        m = [self.state[weight]["m"] for weight in weights]
+        v = [self.state[weight]["v"] for weight in weights]
         if weights[0].is_cuda:
             _update_on_device(group, weights, gradients, m, v)
             return
@@ -103,7 +110,7 @@ class Adam(Optimizer):
             m,
             v,
             [],
-            [_endless(weights[0].device)] * len(weights),
+            [_infinite_step(weights[0].device)] * len(weights),
             lr=corrected_rate(group, weights[0].dtype),
             beta1=group["beta1"],
             beta2=group["beta2"],
@@ -115,18 +122,21 @@ class Adam(Optimizer):
 
 
 @cache
-def _endless(device: torch.device) -> Tensor:
+def _infinite_step(device: torch.device) -> Tensor:
+    """The step count for torch's fused kernel, made once for each device."""
     return torch.full((), torch.inf, dtype=torch.float32, device=device)
 
 
 def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float:
-    """rate * sqrt(1 - beta2_power) / (1 - beta1_power), computed in the weights' own precision as the kernel does."""
+    """The rate with its bias correction.
+
+    This is rate * sqrt(1 - beta2_power) / (1 - beta1_power).
+    Same as TF1: It is computed in the precision of the weights.
+    """
     real = np.float64 if dtype == torch.float64 else np.float32
-    rate, power1, power2 = (
-        real(group["lr"]),
-        real(group["beta1_power"].item()),
-        real(group["beta2_power"].item()),
-    )
+    rate = real(group["lr"])
+    power1 = real(group["beta1_power"].item())
+    power2 = real(group["beta2_power"].item())
     return float(rate * np.sqrt(real(1) - power2) / (real(1) - power1))
 
 
@@ -137,22 +147,21 @@ def _update_on_device(
     m: list[Tensor],
     v: list[Tensor],
 ) -> None:
-    """The same on a GPU, where the rate stays: nothing waits for the host, and a CUDA graph can hold it.
+    """Update weights on a GPU, without waiting for the host.
 
-    Not by torch's fused kernel, which takes such a rate in float32 only.
+    Because nothing waits, a CUDA graph can contain the update.
+    The corrected rate is a tensor on the GPU. torch's fused kernel accepts such a rate in
+    float32 only, so it is not used.
     """
     for name in ("beta1_power", "beta2_power"):
         group[name] = group[name].to(weights[0].device)
     exact = torch.promote_types(weights[0].dtype, torch.float32)
-    rate = (
-        torch.sqrt(1 - group["beta2_power"].to(exact))
-        * group["lr"]
-        / (1 - group["beta1_power"].to(exact))
-    )
+    correction1 = 1 - group["beta1_power"].to(exact)
+    correction2 = 1 - group["beta2_power"].to(exact)
+    rate = torch.sqrt(correction2) * group["lr"] / correction1
     torch._foreach_lerp_(m, gradients, 1.0 - group["beta1"])
-    torch._foreach_lerp_(
-        v, torch._foreach_mul(gradients, gradients), 1.0 - group["beta2"]
-    )
+    squares = torch._foreach_mul(gradients, gradients)
+    torch._foreach_lerp_(v, squares, 1.0 - group["beta2"])
     root = torch._foreach_sqrt(v)
     torch._foreach_add_(root, group["epsilon"])
     change = torch._foreach_div(m, root)

@@ -13,13 +13,19 @@ from mnistport.float32 import float32
 
 
 class GradientDescent(Optimizer):
-    """w -= rate * g.
+    """TF1's gradient descent.
+
+        w -= rate * g
+
+    Same as TF1: The rate is rounded to float32.
 
     Args:
-        params: What to train.
-        learning_rate: Step size; acts as its float32 value.
+        params: The weights to train.
+        learning_rate: Step size.
 
-    Source: tensorflow/python/training/gradient_descent.py, kernel ApplyGradientDescent.
+    Source: tensorflow/tensorflow, tensorflow/python/training/gradient_descent.py, at
+    commit 062dd51b5a43; kernel ApplyGradientDescent in
+    tensorflow/core/kernels/training_ops.cc, at commit b7d3cf66f3d1.
     """
 
     capturable = True
@@ -29,12 +35,11 @@ class GradientDescent(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Take one step from the gradients that are there."""
+        """Take one step. Weights without a gradient do not change."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
-                torch._foreach_add_(
-                    weights, [weight.grad for weight in weights], alpha=-group["lr"]
-                )
+                gradients = [weight.grad for weight in weights]
+                torch._foreach_add_(weights, gradients, alpha=-group["lr"])
         return loss

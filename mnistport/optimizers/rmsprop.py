@@ -13,25 +13,29 @@ from mnistport.float32 import float32
 
 
 class RMSProp(Optimizer):
-    """TF1's RMSProp: the mean square starts at one, epsilon inside the root, the rate inside the momentum.
+    """TF1's RMSProp.
 
         rms += (g * g - rms) * (1 - decay)
         momentum = mu * momentum + rate * g / sqrt(rms + epsilon)
         w -= momentum
 
-    `torch.optim.RMSprop` starts its average at zero and adds epsilon to the root: its first step is 30 to 30,000 times
-    larger.
+    Same as TF1: The mean square `rms` starts at one. Hyper-parameters are rounded to
+    float32.
+    Different from `torch.optim.RMSprop`: There, the mean square starts at zero, and
+    epsilon is added to the root. Its first step is 30 to 30,000 times larger.
 
     Args:
-        params: What to train.
+        params: The weights to train.
         learning_rate: Step size.
-        decay: Decay of the mean squared gradient (TF1's second positional argument).
-        momentum: mu above.
-        epsilon: Added under the root.
+        decay: Decay of the mean squared gradient, in [0, 1].
+        momentum: The factor mu of the last step, in [0, 1).
+        epsilon: The constant under the root.
 
-    State: `rms` and `momentum` for each weight, as TF's slots are called.
+    State: `rms` and `momentum` for each weight. TF1's slots have the same names.
 
-    Source: tensorflow/python/training/rmsprop.py, kernel ApplyRMSProp.
+    Source: tensorflow/tensorflow, tensorflow/python/training/rmsprop.py, at commit
+    c652048fd6f6; kernel ApplyRMSProp in tensorflow/core/kernels/training_ops.cc, at
+    commit b7d3cf66f3d1.
     """
 
     capturable = True
@@ -53,33 +57,33 @@ class RMSProp(Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add weights, with slots as TF1 initialises them."""
+        """Add weights, and make their slots with TF1's initial values."""
         super().add_param_group(param_group)
+        layout = torch.preserve_format
         for weight in self.param_groups[-1]["params"]:
-            self.state[weight]["rms"] = torch.ones_like(
-                weight, memory_format=torch.preserve_format
-            )
-            self.state[weight]["momentum"] = torch.zeros_like(
-                weight, memory_format=torch.preserve_format
-            )
+            slots = self.state[weight]
+            slots["rms"] = torch.ones_like(weight, memory_format=layout)
+            slots["momentum"] = torch.zeros_like(weight, memory_format=layout)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Take one step from the gradients that are there."""
+        """Take one step. Weights without a gradient do not change."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            if not weights:
-                continue
-            gradients = [weight.grad for weight in weights]
-            rms = [self.state[weight]["rms"] for weight in weights]
-            momentum = [self.state[weight]["momentum"] for weight in weights]
-            torch._foreach_lerp_(
-                rms, torch._foreach_mul(gradients, gradients), 1.0 - group["decay"]
-            )
-            root = torch._foreach_add(rms, group["epsilon"])
-            torch._foreach_sqrt_(root)
-            torch._foreach_mul_(momentum, group["mu"])
-            torch._foreach_addcdiv_(momentum, gradients, root, value=group["lr"])
-            torch._foreach_sub_(weights, momentum)
+            if weights:
+                self._update(group, weights)
         return loss
+
+    def _update(self, group: dict[str, Any], weights: list[Any]) -> None:
+        """Update weights that have a gradient."""
+        gradients = [weight.grad for weight in weights]
+        rms = [self.state[weight]["rms"] for weight in weights]
+        momentum = [self.state[weight]["momentum"] for weight in weights]
+        squares = torch._foreach_mul(gradients, gradients)
+        torch._foreach_lerp_(rms, squares, 1.0 - group["decay"])
+        root = torch._foreach_add(rms, group["epsilon"])
+        torch._foreach_sqrt_(root)
+        torch._foreach_mul_(momentum, group["mu"])
+        torch._foreach_addcdiv_(momentum, gradients, root, value=group["lr"])
+        torch._foreach_sub_(weights, momentum)

@@ -136,9 +136,9 @@ def _finish_all(
     except KeyboardInterrupt:
         num_finished = sum(result is not None for result in results.values())
         print(
-            f"\ninterrupted with {num_finished} of {len(jobs)} runs finished; the same "
-            "command continues, and a run that was begun continues from its last multiple "
-            f"of {SAVE_STEPS:,} steps",
+            f"\ninterrupted with {num_finished} of {len(jobs)} runs finished; "
+            "the same command continues, and a run that was begun continues "
+            f"from its last multiple of {SAVE_STEPS:,} steps",
             file=sys.stderr,
         )
         return None
@@ -166,7 +166,8 @@ def _refuse_other_settings(before: RunSettings, now: RunSettings, place: Path) -
     changed = [key for key in new if old[key] != new[key]]
     differences = ", ".join(f"{key} {old[key]} (now {new[key]})" for key in changed)
     raise UserError(
-        f"{place}: holds a run with {differences}; give another --out, or delete this folder"
+        f"{place}: holds a run with {differences}; "
+        "give another --out, or delete this folder"
     )
 
 
@@ -266,7 +267,8 @@ def _facts(
     """The command, and what is known about where the runs were made.
 
     The facts in `names` are those of the runs, not of this process, because earlier runs
-    may have been made with other versions. If runs differ in a fact, all values are given.
+    may have been made with other versions. If runs differ in a fact, all values are
+    given.
     """
     facts: dict[str, Any] = {"command": shlex.join(words)}
     earlier = {run.settings.network for run in runs} - {job.network for job in jobs}

@@ -25,13 +25,13 @@ def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `reproduce`."""
     options = _Parser(
         prog="mnistport reproduce",
-        description="Train whole recipes, and compare the final test accuracy and the loss "
-        "of each epoch with the published ones. You can interrupt the command: the same "
-        "command continues, and does not repeat finished runs. The table contains all runs "
-        "in DIR, those of earlier commands included.",
+        description="Train whole recipes, and compare the final test accuracy and the "
+        "loss of each epoch with the published ones. You can interrupt the command: the "
+        "same command continues, and does not repeat finished runs. The table contains "
+        "all runs in DIR, those of earlier commands included.",
         epilog="Exit status: 0 done; 1 a whole recipe on MNIST stays more than three "
-        "standard errors below the published accuracy; 2 the command could not be carried "
-        "out.",
+        "standard errors below the published accuracy; 2 the command could not be "
+        "carried out.",
     )
     options.add_argument(
         "networks",

@@ -120,7 +120,7 @@ def document(
     runs: Sequence[RunResult],
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The JSON values of `reproduce.json` (schema 1). A loss that is not finite is None."""
+    """The values of `reproduce.json` (schema 1). A loss that is not finite is None."""
     return {
         "schema": 1,
         "environment": dict(facts),
@@ -170,7 +170,7 @@ def plot(summaries: Sequence[Summary], file: Path) -> None:
 
 
 def _plot_accuracies(axes: Any, summaries: Sequence[Summary]) -> None:
-    """A row for each network: a dot for each seed, and a cross for the published figure."""
+    """A row for each network: a dot for each seed, a cross for the published figure."""
     published = [summary for summary in summaries if summary.published is not None]
     for row, summary in enumerate(summaries):
         errors_percent = [100.0 * (1.0 - accuracy) for accuracy in summary.accuracies]

@@ -111,7 +111,7 @@ class History(Logger):
             file.write(json.dumps(line) + "\n")
 
     def values_by_step(self, name: str) -> dict[int, float]:
-        """The values of one metric. If a step was logged twice, the later value counts."""
+        """The values of one metric. If a step was logged twice, the last one counts."""
         return {line["step"]: line[name] for line in self.lines if name in line}
 
 
@@ -253,7 +253,7 @@ def _trainer(
 
 
 def _max_steps(recipe: Recipe, job: Job) -> int:
-    """The smaller of the recipe's and the job's limits, or Lightning's -1 for no limit."""
+    """The smaller of the recipe's and the job's limits. -1 if there is no limit."""
     limits = [limit for limit in (recipe.steps, job.max_steps) if limit is not None]
     return min(limits, default=-1)
 

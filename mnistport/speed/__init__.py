@@ -1,7 +1,7 @@
-"""Faster ways to take the same steps. Nothing else in the package depends on this folder.
+"""Faster ways to take the same steps. The package works without this folder.
 
-`engine_for` is its door. Without the folder, `fit` runs every step through the module's
-Python (`mnistport.step.Eager`), which is slower.
+Other code calls only `engine_for` here. If the folder is missing, `fit` runs the module's
+Python in every step (`mnistport.step.Eager`), which is slower.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 def engine_for(step: Step, longest: int) -> Engine | str:
     """The fast engine for a run's steps, or one line that says why there is none.
 
-    Args:
-        step: What is to be repeated.
-        longest: The most steps that `Engine.run` will be asked for at once.
+    On a GPU, the whole step becomes a CUDA graph. On a CPU, forward and backward become a
+    list of kernel calls, in which some calls are replaced by faster kernels. The results
+    are those of eager steps. On a CPU the last digits differ, because sums are taken in
+    another order.
 
-    On a GPU the whole step becomes a CUDA graph. On a CPU forward and backward become a
-    list of kernel calls, rewritten to faster kernels. Both give what eager steps give; on
-    the CPU sums are taken in another order, so the last digits differ.
+    Args:
+        step: The step to repeat.
+        longest: The largest number of steps in one call of `Engine.run`.
     """
     from mnistport.speed.engines import Graph, Listed, reason_against
 

@@ -1,8 +1,9 @@
-"""Compiles `pooled.c` on the machine it runs on, the first time it is needed.
+"""Compiles `pooled.c` on the user's machine, when the kernels are first needed.
 
-The compiler is `cc`, or what the environment's CC says. It takes half a second for each
-precision, and the result is kept in the cache folder. MNISTPORT_KERNELS=0 in the environment
-turns the kernels off; torch then does their work.
+The compiler is `cc`, or the command in the environment variable CC. It takes half a
+second for each precision. The libraries are stored in the cache folder for other
+processes. MNISTPORT_KERNELS=0 in the environment turns the kernels off. Then torch does
+their work.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mnistport.files import cache_folder
 
@@ -26,12 +28,15 @@ FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 
 
 class UnavailableError(Exception):
-    """There are no kernels here, and why."""
+    """The kernels cannot be used on this machine. The message is the reason."""
 
 
 @cache
 def reason_against() -> str:
-    """Why there are no kernels; "" where there are. Compiles them if that has not been done on this machine."""
+    """The reason why the kernels cannot be used. "" if they can.
+
+    Compiles them if this machine has not done so before.
+    """
     if os.environ.get("MNISTPORT_KERNELS") == "0":
         return "MNISTPORT_KERNELS=0"
     try:
@@ -49,97 +54,114 @@ def library(real: str) -> ctypes.CDLL:
     Raises:
         UnavailableError: They cannot be compiled or loaded.
     """
-    import torch  # noqa: F401  # has loaded its OpenMP by then, which ours will share; two would fight for the cores
+    # torch loads an OpenMP library, and ours then shares it. Two of them would compete
+    # for the cores.
+    import torch  # noqa: F401
 
-    compiler = _compiler()
-    kept = _kept(compiler, real)
-    if kept is not None:
-        with suppress(OSError):  # not there yet, or damaged, or where nothing may be run
-            return ctypes.CDLL(str(kept))
+    compiler = _compiler_command()
+    cached = _cache_path(compiler, real)
+    if cached is not None:
+        # The file may be missing or damaged, or in a folder that permits no programs.
+        with suppress(OSError):
+            return ctypes.CDLL(str(cached))
     try:
-        with tempfile.TemporaryDirectory(prefix="mnistport-") as folder:
-            made = Path(folder) / f"{SOURCE.stem}.so"
-            _compile([*compiler, *FLAGS, f"-DREAL={real}", str(SOURCE), "-o", str(made)])
-            loaded = ctypes.CDLL(str(made))
-            if kept is not None:
-                _keep(made, kept)
+        return _compile_and_load(compiler, real, cached)
     except OSError as error:
         raise UnavailableError(
-            f"what was made of {SOURCE.name} cannot be loaded: {error}"
+            f"the library compiled from {SOURCE.name} cannot be loaded: {error}"
         ) from error
-    return loaded
 
 
-def _compiler() -> list[str]:
-    told = os.environ.get("CC", "")
+def _compile_and_load(compiler: list[str], real: str, cached: Path | None) -> ctypes.CDLL:
+    """Compile the kernels, load them, and store the library at `cached`."""
+    with tempfile.TemporaryDirectory(prefix="mnistport-") as folder:
+        path = Path(folder) / f"{SOURCE.stem}.so"
+        options = [*FLAGS, f"-DREAL={real}", str(SOURCE), "-o", str(path)]
+        _compile([*compiler, *options])
+        kernels = ctypes.CDLL(str(path))
+        if cached is not None:
+            _store_in_cache(path, cached)
+    return kernels
+
+
+def _compiler_command() -> list[str]:
+    command = os.environ.get("CC", "")
     try:
-        return shlex.split(told) or ["cc"]
+        return shlex.split(command) or ["cc"]
     except ValueError as error:
-        raise UnavailableError(f"CC={told} is no command: {error}") from error
+        raise UnavailableError(f"CC={command} is not a command: {error}") from error
 
 
-def _compile(words: list[str]) -> None:
+def _compile(command: list[str]) -> None:
+    """Run the compiler.
+
+    Raises:
+        UnavailableError: There is no compiler, or it fails.
+    """
+    compiler = command[0]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
     try:
-        subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=True,
-            timeout=120,
-        )
+        subprocess.run(command, check=True, timeout=120, **options)
     except subprocess.CalledProcessError as error:
-        told = (
-            line
-            for line in error.stderr.splitlines()
-            if "error" in line or "cannot find" in line
-        )
-        said = next(told, f"exit status {error.returncode}")
+        reason = _first_error_line(error.stderr) or f"exit status {error.returncode}"
         raise UnavailableError(
-            f"{words[0]} cannot compile {SOURCE.name}: {said}"
+            f"{compiler} cannot compile {SOURCE.name}: {reason}"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(
-            f"{words[0]} did not end compiling {SOURCE.name}"
+            f"{compiler} did not finish compiling {SOURCE.name} in {error.timeout} s"
         ) from error
     except OSError as error:
         raise UnavailableError(
-            f"there is no C compiler: {words[0]}: {error.strerror}"
+            f"there is no C compiler: {compiler}: {error.strerror}"
         ) from error
 
 
-def _kept(compiler: list[str], real: str) -> Path | None:
-    """Where it is kept from process to process; None where there is no home to keep it in."""
+def _first_error_line(output: str) -> str:
+    """The first line of a compiler's output that names an error. "" if there is none."""
+    for line in output.splitlines():
+        if "error" in line or "cannot find" in line:
+            return line
+    return ""
+
+
+def _cache_path(compiler: list[str], real: str) -> Path | None:
+    """The library's file in the cache folder. None if there is no home folder."""
     try:
         return cache_folder() / f"{SOURCE.stem}-{real}-{_fingerprint(compiler, real)}.so"
     except RuntimeError:
         return None
 
 
-def _keep(made: Path, kept: Path) -> None:
-    """Copy beside and rename: others may be doing the same. Where it cannot be kept it is made anew each time."""
+def _store_in_cache(library_path: Path, cached: Path) -> None:
+    """Copy a library into the cache folder. If that fails, there is no copy and no error.
+
+    Another process may do the same at this time. So the copy has another name at first,
+    and is then renamed.
+    """
+    folder = cached.parent
     with suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".keeping-") as beside:
-            os.replace(shutil.copy(made, beside), kept)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".keeping-") as temporary:
+            os.replace(shutil.copy(library_path, temporary), cached)
 
 
 def _fingerprint(compiler: list[str], real: str) -> str:
-    """Of all that the result depends on, the processor included: folders are shared between machines."""
+    """A hash of everything on which the compiled library depends.
+
+    It includes the processor, because machines may share their home folder.
+    """
+    source = SOURCE.read_text("utf-8")
+    machine = [platform.machine(), _processor_features()]
+    text = "\n".join([source, *compiler, *FLAGS, real, *machine])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _processor_features() -> str:
+    """The line of /proc/cpuinfo that lists the processor's instructions."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.is_file() else []
-    processor = next(
-        (line for line in lines if line.startswith(("flags", "Features"))),
-        platform.processor(),
-    )
-    told = "\n".join(
-        [
-            SOURCE.read_text("utf-8"),
-            *compiler,
-            *FLAGS,
-            real,
-            platform.machine(),
-            processor,
-        ]
-    )
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    for line in lines:
+        if line.startswith(("flags", "Features")):
+            return line
+    return platform.processor()

@@ -1,7 +1,8 @@
 """Engines that repeat a step: a list of kernel calls on a CPU, a CUDA graph on a GPU.
 
-On a GPU these networks are bound by the launches of their kernels: some fifty a step, each
-of them microseconds. A CUDA graph launches all of them at once.
+A step of these networks launches about fifty kernels. On a GPU each kernel runs for only
+some microseconds, so the launches take most of the time. A CUDA graph launches all
+kernels at once.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from mnistport.speed.listing import listed
 from mnistport.step import Step, hooked_part
 
 WARM_UP = 3
-"""Steps that CUDA's libraries need before a graph can be captured."""
+"""Steps before the capture of a CUDA graph. CUDA's libraries need them."""
 
 
 class Listed:
-    """Calls the kernels of a list, without modules and autograd. For CPUs."""
+    """Calls a list of kernels in each step, without modules and autograd. For CPUs."""
 
     name = "graph"
 
@@ -41,17 +42,19 @@ class Listed:
 
 
 class Graph:
-    """The whole step as one CUDA graph: images selected, forward, backward, optimizer.
+    """Repeats the whole step as one CUDA graph.
 
-    What changes from step to step lies on the device: the images of the chunk's steps, the
-    keys of their draws, and the number of the next step. Numbers that the optimizer keeps
-    in Python are frozen in the graph. When one of them changes (a learning rate, say), the
-    graph is captured again.
+    The step selects images, runs forward and backward, and updates the weights. The
+    inputs of a chunk's steps are on the device: the images and dropout keys of each step,
+    and the number of the next step. The numbers that the optimizer stores in Python are
+    constants in the graph. When one of them changes, such as the learning rate, the graph
+    is captured again.
 
     Args:
-        step: What is repeated. It must not wait for the device.
-        longest: Steps in the longest chunk.
-        capture: Turns a function into one that repeats what it did. Tests give their own.
+        step: The step to repeat. It must not wait for the device.
+        longest: The largest number of steps in a chunk.
+        capture: Captures a function, and returns a function that replays it. Tests
+            replace it.
     """
 
     name = "graph"
@@ -86,29 +89,32 @@ class Graph:
         return self.losses[:length].clone()
 
     def _capture(self, num_images: int) -> None:
-        """Lay out the inputs of the longest chunk, and capture the step."""
-        rows = self.longest + WARM_UP  # a warm-up step moves on to the next row, too
-        whole = {"dtype": torch.int64, "device": self.device}
+        """Make tensors for the inputs of the longest chunk, and capture the step."""
+        rows = self.longest + WARM_UP  # each warm-up step also takes a row
+        like = {"dtype": torch.int64, "device": self.device}
         num_dropouts = self.step.draws.keys(0, 1).shape[1]
-        self.index = torch.zeros(rows, num_images, **whole)  # type: ignore[call-overload]
-        self.keys = torch.zeros(rows, num_dropouts, **whole)  # type: ignore[call-overload]
+        self.index = torch.zeros(rows, num_images, **like)  # type: ignore[call-overload]
+        self.keys = torch.zeros(rows, num_dropouts, **like)  # type: ignore[call-overload]
         weight = next(self.step.module.parameters())
         loss_dtype = torch.promote_types(weight.dtype, torch.float32)
         self.losses = torch.zeros(rows, dtype=loss_dtype, device=self.device)
         self._move_group_values()
-        with self._undone():
+        with self._restored_state():
             self.place.zero_()
-            self.replay = self.capture(self._take_one)
+            self.replay = self.capture(self._take_next_step)
 
     def _move_group_values(self) -> None:
-        """A checkpoint's values of the optimizer's groups were read on the CPU."""
+        """Move the tensors in the optimizer's groups to the device.
+
+        Those of a checkpoint are on the CPU.
+        """
         for group in self.step.optimizer.param_groups:
             for name, value in group.items():
                 if isinstance(value, Tensor):
                     group[name] = value.to(self.device)
 
-    def _take_one(self) -> None:
-        """One step whose inputs and loss lie on the device."""
+    def _take_next_step(self) -> None:
+        """Take the step at `place`. Its inputs and its loss are on the device."""
         self.step.draws.key = self.keys.index_select(0, self.place)[0]
         rows = self.index.index_select(0, self.place)[0]
         loss = self.step.take(rows, self.step.backward)
@@ -116,56 +122,69 @@ class Graph:
         self.place += 1
 
     @contextmanager
-    def _undone(self) -> Iterator[None]:
-        """Undo what the steps within did. In place, because the graph holds addresses."""
+    def _restored_state(self) -> Iterator[None]:
+        """Afterwards, restore the weights and the optimizer.
+
+        Tensors are changed in place, because the graph holds their addresses.
+        """
         module = self.step.module
-        state = [*module.parameters(), *module.buffers(), *_tensors(self.step.optimizer)]
-        before = [tensor.detach().clone() for tensor in state]
+        state = [*module.parameters(), *module.buffers()]
+        state += _optimizer_tensors(self.step.optimizer)
+        copies = [tensor.detach().clone() for tensor in state]
         yield
         with torch.no_grad():
-            for tensor, was in zip(state, before, strict=True):
-                tensor.copy_(was)
+            for tensor, copy in zip(state, copies, strict=True):
+                tensor.copy_(copy)
 
 
 def _python_scalars(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """The numbers of the optimizer's groups that a graph freezes."""
-    plain = (int, float, bool, str, tuple)
-    return [
-        {name: value for name, value in group.items() if isinstance(value, plain)}
-        for group in optimizer.param_groups
-    ]
+    """The values in the optimizer's groups that become constants in a graph."""
+    kinds = (int, float, bool, str, tuple)
+    scalars = []
+    for group in optimizer.param_groups:
+        constants = {
+            name: value for name, value in group.items() if isinstance(value, kinds)
+        }
+        scalars.append(constants)
+    return scalars
 
 
-def _tensors(optimizer: Optimizer) -> list[Tensor]:
-    """What an optimizer keeps in tensors: slots, and values of its groups."""
+def _optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
+    """The tensors of an optimizer: its slots, and values of its groups."""
     values = [value for slots in optimizer.state.values() for value in slots.values()]
     for group in optimizer.param_groups:
         values += [value for name, value in group.items() if name != "params"]
     return [value for value in values if isinstance(value, Tensor)]
 
 
-def captured(take_one: Callable[[], None]) -> Callable[[], None]:
-    """A CUDA graph of a step, after warm-up calls on a stream of their own."""
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
+def captured(take_step: Callable[[], None]) -> Callable[[], None]:
+    """Capture a step as a CUDA graph. Returns the function that replays it.
+
+    Before the capture, CUDA requires warm-up steps on another stream.
+    """
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
         for _ in range(WARM_UP):
-            take_one()
-    torch.cuda.current_stream().wait_stream(aside)
+            take_step()
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        take_one()
+        take_step()
     replay: Callable[[], None] = graph.replay
     return replay
 
 
 def reason_against(step: Step) -> str:
-    """What keeps a step from being recorded and repeated; "" for nothing."""
+    """The reason why a step cannot be recorded and repeated. "" if it can."""
     device = step.pixels.device
     if device.type not in ("cuda", "cpu"):
         return f"the weights are on the device {device.type!r}"
     if not step.pure:
-        return "the network is not declared pure (Network(pure=True)), so its Python may do something else in each step"
+        return (
+            "the network is not declared pure (Network(pure=True)), "
+            "so its Python may do something else in each step"
+        )
     if torch.is_anomaly_enabled():  # type: ignore[no-untyped-call]
         return "anomaly detection needs the autograd of each step"
     if part := hooked_part(step.module):
@@ -173,15 +192,15 @@ def reason_against(step: Step) -> str:
     if device.type == "cpu":
         if step.precision.endswith("-true"):
             return ""
-        return f"precision {step.precision} casts in each step"
+        return f"precision {step.precision} converts numbers in each step"
     return _reason_against_cuda_graph(step)
 
 
 def _reason_against_cuda_graph(step: Step) -> str:
     if step.sum_over_ranks is not None:
-        return "several ranks add up their gradients between backward and optimizer"
+        return "several ranks add up their gradients in each step"
     if step.precision not in ("32-true", "64-true", "bf16-true", "bf16-mixed"):
-        return f"precision {step.precision} needs a decision of the host in each step"
+        return f"precision {step.precision} needs the host in each step"
     if not getattr(step.optimizer, "capturable", False):
         kind = type(step.optimizer).__name__
         return f"{kind} does not say that its step can be captured (capturable = True)"

@@ -1,6 +1,7 @@
-"""Forward and backward of a step, written down as a list of kernel calls.
+"""Record forward and backward of a step as a list of kernel calls.
 
-The list is made once, from one batch. Repeating it costs neither modules nor autograd.
+The list is recorded once, with one batch. Repeating it uses neither modules nor
+autograd.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ from torch.fx import Graph, GraphModule
 from mnistport.speed.rewrite import rewrite
 from mnistport.step import Backward, Step
 
-_SAME = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
+_ALIASES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 
 
 def listed(step: Step) -> tuple[Backward, str]:
-    """The step's forward and backward as a list, and a remark on it ("" for none).
+    """Record the step's forward and backward.
 
-    The list does with each batch what the module did with the first one: what the module
-    does with tensors is written down, random numbers drawn and buffers updated included.
-    What it computes in Python is frozen, so the network must be pure (`Network.pure`).
+    The list contains all operations of the module on tensors, including random numbers
+    and updates of buffers. Results of Python become constants, so the network must be
+    pure (`Network.pure`).
+
+    Returns:
+        A function that runs the list, and a remark for the user, "" if there is none.
 
     Raises:
         ValueError: The module draws from Python's or NumPy's random numbers.
-        Exception: Whatever torch says of a module whose Python depends on values.
+        Exception: torch cannot record the module, because its Python depends on the
+            values in tensors.
     """
     module, draws = step.module, step.draws
     parameters = dict(module.named_parameters())
@@ -40,54 +45,55 @@ def listed(step: Step) -> tuple[Backward, str]:
 
     def one_step(*tensors: Tensor) -> list[Tensor | None]:
         *values, draws.key, pixels, labels = tensors
-        own = dict(zip(state, values, strict=True))
-        own.update({name: _channels_last(own[name]) for name in to_channels_last})
-        output = torch.func.functional_call(module, own, (pixels,))
+        named = dict(zip(state, values, strict=True))
+        named.update({name: _channels_last(named[name]) for name in to_channels_last})
+        output = torch.func.functional_call(module, named, (pixels,))
         loss = step.loss(output, labels)
-        weights = [own[name] for name in trained]
+        weights = [named[name] for name in trained]
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-        shapes = [state[name] for name in trained]
-        return [loss.detach(), *map(_laid_out_as, gradients, shapes)]
+        originals = [state[name] for name in trained]
+        return [loss.detach(), *map(_with_strides_of, gradients, originals)]
 
     pixels, labels = step.pixels[: step.num_images], step.labels[: step.num_images]
     key = draws.keys(0, 1)[0]
-    # Buffers are updated in place; these copies take it.
+    # The step updates buffers in place. It must not change those of the module here.
     values = [t if t.requires_grad else t.clone() for t in state.values()]
-    with _no_other_random_numbers():
-        # What the draws make once is made in this call, and not in every repeated step.
+    with _only_torch_random_numbers():
+        # In this call, `KeyedDraws` computes its positions. So the list does not.
         one_step(*values, key, pixels, labels)
-        traced = _traced(one_step, *values, key, pixels, labels)
-        if _draws_by_torch(traced.graph):
-            # torch hands out its random numbers in the order of memory, which must then
-            # be that of the eager step.
+        recorded = _record(one_step, *values, key, pixels, labels)
+        if _uses_torch_generator(recorded.graph):
+            # torch assigns random numbers in the order of memory. So the order of memory
+            # must be that of the eager step.
             to_channels_last.clear()
-            traced = _traced(one_step, *values, key, pixels, labels)
-    _drop_aliases(traced.graph)
-    remark = rewrite(traced.graph)
-    traced.recompile()
-    return _repeated(traced.forward, state, trained, step), remark
+            recorded = _record(one_step, *values, key, pixels, labels)
+    _drop_aliases(recorded.graph)
+    remark = rewrite(recorded.graph)
+    recorded.recompile()
+    return _as_backward(recorded.forward, state, trained, step), remark
 
 
-def _traced(one_step: Callable[..., Any], *tensors: Tensor) -> GraphModule:
-    """The kernel calls that a step makes."""
-    from torch.fx.experimental.proxy_tensor import make_fx  # takes a third of a second
+def _record(one_step: Callable[..., Any], *tensors: Tensor) -> GraphModule:
+    """Record the kernel calls of a step."""
+    # This import takes a third of a second, so it is not at the top.
+    from torch.fx.experimental.proxy_tensor import make_fx
 
     return make_fx(one_step)(*tensors)
 
 
-def _draws_by_torch(graph: Graph) -> bool:
+def _uses_torch_generator(graph: Graph) -> bool:
     """Whether a call draws from torch's own generator."""
     seeded = torch.Tag.nondeterministic_seeded
     return any(seeded in getattr(node.target, "tags", ()) for node in graph.nodes)
 
 
-def _repeated(
+def _as_backward(
     calls: Callable[..., list[Any]],
     state: dict[str, Tensor],
     trained: list[str],
     step: Step,
 ) -> Backward:
-    """The list as a `Backward`."""
+    """A `Backward` that runs the list."""
     tensors = list(state.values())
     weights = [state[name] for name in trained]
 
@@ -102,17 +108,18 @@ def _repeated(
 
 
 def _channels_last(value: Tensor) -> Tensor:
-    """Kernels of convolutions with the channels innermost, in which the kernels are fastest.
+    """Copy a convolution's kernel, with the channels last in memory. Return others as is.
 
-    Whatever they compute is then laid out the same way, and `layers.flatten` copies nothing.
+    This layout is the fastest. The results of a convolution have the layout of its
+    kernel, and `layers.flatten` does not need to copy such a result.
     """
     return value.clone(memory_format=torch.channels_last) if value.dim() == 4 else value
 
 
-def _laid_out_as(gradient: Tensor | None, weight: Tensor) -> Tensor | None:
-    """The gradient with its weight's strides, as autograd would leave it.
+def _with_strides_of(gradient: Tensor | None, weight: Tensor) -> Tensor | None:
+    """The gradient with the strides of its weight, as autograd would return it.
 
-    Optimizers with fused kernels rely on that.
+    Optimizers with fused kernels need these strides.
     """
     if gradient is None or gradient.stride() == weight.stride():
         return gradient
@@ -120,27 +127,33 @@ def _laid_out_as(gradient: Tensor | None, weight: Tensor) -> Tensor | None:
 
 
 def _drop_aliases(graph: Graph) -> None:
-    """Calls that return their argument cost time and do nothing here."""
+    """Remove calls that only return their argument. They cost time and have no effect."""
     for node in graph.nodes:
-        if node.target in _SAME:
+        if node.target in _ALIASES:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
 
 
 @contextmanager
-def _no_other_random_numbers() -> Iterator[None]:
-    """Leave all generators as they were, and refuse a use of Python's or NumPy's."""
-    before = random.getstate(), np.random.get_state(legacy=False)
+def _only_torch_random_numbers() -> Iterator[None]:
+    """Restore all random generators, and refuse a use of Python's or NumPy's.
+
+    Raises:
+        ValueError: Python's or NumPy's global generator was used.
+    """
+    python_state = random.getstate()
+    numpy_state: Any = np.random.get_state(legacy=False)
     with torch.random.fork_rng(devices=[]):
         yield
-    moved = random.getstate() != before[0] or _position() != _position(before[1])
-    random.setstate(before[0])
-    np.random.set_state(before[1])
-    if moved:
+    python_moved = random.getstate() != python_state
+    numpy_moved = _position(np.random.get_state(legacy=False)) != _position(numpy_state)
+    random.setstate(python_state)
+    np.random.set_state(numpy_state)
+    if python_moved or numpy_moved:
         raise ValueError("it draws from Python's or NumPy's random numbers in each step")
 
 
-def _position(state: Any = None) -> tuple[bytes, int]:
-    """Where NumPy's global generator stands: its words, and its place in them."""
-    words: Any = (np.random.get_state(legacy=False) if state is None else state)["state"]
+def _position(numpy_state: Any) -> tuple[bytes, int]:
+    """The part of a state of NumPy's generator that changes with each draw."""
+    words = numpy_state["state"]
     return words["key"].tobytes(), words["pos"]

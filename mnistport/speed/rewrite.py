@@ -1,13 +1,15 @@
-"""The list of a step's calls, rewritten to faster kernels. The same functions, rounded otherwise.
+"""Replace calls in a step's list by faster kernels.
 
-- A convolution with 2x2 max-pooling behind it: at most one value of each window has a
-  gradient, so the convolution's gradients are summed over those values alone (`pooled.c`).
-  That is a quarter of the multiplications, and no array full of zeros is written.
-- A large float32 product: torch sends it to MKL, which leaves half of an AMD processor's
-  speed unused. oneDNN does not.
+The new kernels compute the same functions, but round differently.
 
-Products with a gradient of 0 are left out. Where the other factor is infinite or NaN, torch
-gives NaN for such a product.
+- A convolution that is followed by 2x2 max-pooling: At most one value of each window has
+  a gradient that is not 0. The convolution's gradients are sums over these values only
+  (`pooled.c`). This needs a quarter of the multiplications, and no array full of zeros.
+- A large float32 product: torch uses MKL, which reaches only half of the speed of an AMD
+  processor. oneDNN is faster there.
+
+The sums leave out products with a gradient of 0. In torch such a product is NaN if the
+other factor is infinite or NaN.
 """
 
 from __future__ import annotations
@@ -25,50 +27,57 @@ from mnistport.speed import compiling, pooled
 aten, own = torch.ops.aten, torch.ops.mnistport
 
 LARGEST = 2**28
-"""Values in an array. The kernels count places in 32 bits."""
+"""The largest number of values in an array. The kernels have 32-bit indices."""
 
 WORTH_ONEDNN = 1 << 22
-"""Multiplications in a product. A smaller one is over before oneDNN has been asked for it."""
+"""Multiplications from which oneDNN pays. It takes some time to call oneDNN."""
 
 
 def rewrite(graph: Graph) -> str:
-    """Rewrite a step's calls in place. Returns a remark for the user; "" for none."""
+    """Replace calls in place. Returns a remark for the user, "" if there is none."""
     _send_products_to_onednn(graph)
     remark = _pool_with_convolutions(graph)
     graph.eliminate_dead_code()
     return remark
 
 
-# Convolution, max-pooling, ReLU --------------------------------------------------------------
+# Convolution, max-pooling, ReLU ---------------------------------------------------------
 
 
 def _pool_with_convolutions(graph: Graph) -> str:
+    """Replace convolutions with pooling. Returns a remark, as `rewrite` does."""
     backwards = graph.find_nodes(
         op="call_function", target=aten.convolution_backward.default
     )
-    found = [match for back in backwards if (match := _pooled_convolution(back))]
-    if not found:
+    matches = [match for back in backwards if (match := _pooled_convolution(back))]
+    if not matches:
         return ""
     if reason := compiling.reason_against():
-        return f"the gradients of convolutions are computed by torch, which is slower: {reason}"
-    for match in found:
+        return (
+            "the gradients of convolutions are computed by torch, which is slower: "
+            f"{reason}"
+        )
+    for match in matches:
         _fuse(graph, match)
     return ""
 
 
 @dataclass(frozen=True)
 class _PooledConvolution:
-    """The calls of a convolution with 2x2 max-pooling behind it. Nodes are the results.
+    """The calls of a convolution that is followed by 2x2 max-pooling.
+
+    A call is a node of the graph. It stands for its result.
 
     Attributes:
-        back: The convolution's gradients, of (image, weight, bias).
-        image, weight: What is convolved.
-        padding: The convolution's.
-        image_needs_gradient: Whether anything is trained before it.
-        convolved: What is pooled.
-        pool: (maxima, their places).
-        ceil_mode: The pooling's.
-        gradient: Of the maxima.
+        back: The gradients of (image, weight, bias).
+        image: The input of the convolution.
+        weight: The kernel of the convolution.
+        padding: The padding of the convolution.
+        image_needs_gradient: Whether a weight before the convolution is trained.
+        convolved: The result of the convolution, and the input of the pooling.
+        pool: The results of the pooling: (maxima, their places).
+        ceil_mode: The rounding of the pooling's size.
+        gradient: The gradient of the maxima.
     """
 
     back: Any
@@ -83,31 +92,36 @@ class _PooledConvolution:
 
 
 def _pooled_convolution(back: Any) -> _PooledConvolution | None:
-    """The match, if this convolution's gradient comes from such pooling and nothing else."""
-    unpool, image, weight, _, stride, padding, dilation, transposed, _, groups, needed = (
-        back.args
-    )
+    """The match, if this convolution's gradient comes only from such a pooling."""
+    unpool, image, weight, *options = back.args
+    _, stride, padding, dilation, transposed, _, groups, needs_gradient = options
     if unpool.target is not aten.max_pool2d_with_indices_backward.default:
         return None
     gradient, convolved, size, pool_stride, *pool_rest, ceil_mode, places = unpool.args
-    plain = not transposed and groups == 1 and stride == [1, 1] and dilation == [1, 1]
-    by_two = size == [2, 2] and pool_stride == [2, 2] and pool_rest == [[0, 0], [1, 1]]
-    if not (plain and by_two and len(unpool.users) == 1):
+    ordinary = not transposed and groups == 1 and stride == dilation == [1, 1]
+    by_two = size == pool_stride == [2, 2] and pool_rest == [[0, 0], [1, 1]]
+    if not (ordinary and by_two and len(unpool.users) == 1):
         return None
-    if not _fits_kernels(*(_value(node) for node in (convolved, image, weight))):
+    if not _kernels_accept(_value(convolved), _value(image), _value(weight)):
         return None
-    pool = places.args[0]
     return _PooledConvolution(
-        back, image, weight, padding, needed[0], convolved, pool, ceil_mode, gradient
+        back=back,
+        image=image,
+        weight=weight,
+        padding=padding,
+        image_needs_gradient=needs_gradient[0],
+        convolved=convolved,
+        pool=places.args[0],
+        ceil_mode=ceil_mode,
+        gradient=gradient,
     )
 
 
-def _fits_kernels(convolved: Tensor, image: Tensor, weight: Tensor) -> bool:
+def _kernels_accept(convolved: Tensor, image: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels can compute with these precisions and sizes."""
     tensors = (convolved, image, weight)
-    if (
-        len({tensor.dtype for tensor in tensors}) > 1
-        or image.dtype not in pooled.LANGUAGE
-    ):
+    dtypes = {tensor.dtype for tensor in tensors}
+    if len(dtypes) > 1 or image.dtype not in pooled.LANGUAGE:
         return False
     if image.dim() != 4 or min(convolved.shape[2:]) < 2:
         return False
@@ -115,17 +129,19 @@ def _fits_kernels(convolved: Tensor, image: Tensor, weight: Tensor) -> bool:
 
 
 def _fuse(graph: Graph, match: _PooledConvolution) -> None:
-    """Put our operations in place of the pooling, its ReLU and the gradients."""
+    """Replace the pooling, its ReLU and the gradients by our operations."""
     gradient = match.gradient
     maxima = _item(match.pool, 0)
     relu = _relu_between(maxima, gradient)
     with graph.inserting_before(match.pool):
-        made = graph.call_function(
-            own.max_pool.default, (match.convolved, match.ceil_mode, relu is not None)
-        )
-        value, winner = (graph.call_function(getitem, (made, place)) for place in (0, 1))
-    (maxima if relu is None else relu).replace_all_uses_with(value)
-    if relu is not None:
+        arguments = (match.convolved, match.ceil_mode, relu is not None)
+        pool = graph.call_function(own.max_pool.default, arguments)
+        value = graph.call_function(getitem, (pool, 0))
+        winner = graph.call_function(getitem, (pool, 1))
+    if relu is None:
+        maxima.replace_all_uses_with(value)
+    else:
+        relu.replace_all_uses_with(value)
         gradient = gradient.args[0]
     with graph.inserting_before(match.back):
         _replace_gradients(graph, match, gradient, winner)
@@ -134,55 +150,55 @@ def _fuse(graph: Graph, match: _PooledConvolution) -> None:
 def _replace_gradients(
     graph: Graph, match: _PooledConvolution, gradient: Node, winner: Node
 ) -> None:
+    """Replace the gradients of weight, bias and image: items 1, 2 and 0 of `back`."""
     kernel = list(_value(match.weight).shape[2:])
-    made = graph.call_function(
-        own.to_weights.default, (match.image, gradient, winner, kernel, match.padding)
-    )
-    new = {
-        1: graph.call_function(getitem, (made, 0)),
-        2: graph.call_function(getitem, (made, 1)),
+    arguments = (match.image, gradient, winner, kernel, match.padding)
+    to_weights = graph.call_function(own.to_weights.default, arguments)
+    gradients = {
+        1: graph.call_function(getitem, (to_weights, 0)),
+        2: graph.call_function(getitem, (to_weights, 1)),
     }
     if match.image_needs_gradient:
         size = list(_value(match.image).shape[2:])
-        new[0] = graph.call_function(
-            own.to_image.default, (match.weight, gradient, winner, size, match.padding)
-        )
-    for place, node in new.items():
+        arguments = (match.weight, gradient, winner, size, match.padding)
+        gradients[0] = graph.call_function(own.to_image.default, arguments)
+    for place, node in gradients.items():
         if old := _item(match.back, place):
             old.replace_all_uses_with(node)
 
 
 def _relu_between(maxima: Any, gradient: Any) -> Any:
-    """The ReLU through which alone the maxima go on and their gradient comes back."""
+    """The ReLU after the pooling, if no other call uses the maxima or the gradient."""
     if gradient.target is not aten.threshold_backward.default or len(gradient.users) > 1:
         return None
     _, relu, threshold = gradient.args
-    alone = list(maxima.users) == [relu] and relu.target is aten.relu.default
-    return relu if alone and threshold == 0 else None
+    only_relu = list(maxima.users) == [relu] and relu.target is aten.relu.default
+    return relu if only_relu and threshold == 0 else None
 
 
 def _item(node: Node, place: int) -> Any:
-    """The call that takes item `place` of what `node` returns; None where nothing does."""
-    takes = [
-        user for user in node.users if user.target is getitem and user.args[1] == place
-    ]
-    return takes[0] if takes else None
+    """The call that takes this item of the result of `node`. None if there is none."""
+    for user in node.users:
+        if user.target is getitem and user.args[1] == place:
+            return user
+    return None
 
 
-# Products ------------------------------------------------------------------------------------
+# Products -------------------------------------------------------------------------------
 
 
 def _send_products_to_onednn(graph: Graph) -> None:
+    """Replace `addmm` and `mm` if they are large enough."""
     if not _onednn_is_there():
         return
     for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
         bias, left, right = node.args
-        plain = right.target is aten.t.default and not node.kwargs
-        if plain and _is_worth_it(left, right):
+        is_dense_layer = right.target is aten.t.default and not node.kwargs
+        if is_dense_layer and _is_large(left, right):
             _replace_product(graph, node, left, right.args[0], bias)
     for node in graph.find_nodes(op="call_function", target=aten.mm.default):
         left, right = node.args
-        if _is_worth_it(left, right):
+        if _is_large(left, right):
             with graph.inserting_before(node):
                 transposed = graph.call_function(aten.t.default, (right,))
             _replace_product(graph, node, left, transposed, None)
@@ -191,27 +207,28 @@ def _send_products_to_onednn(graph: Graph) -> None:
 def _replace_product(
     graph: Graph, node: Any, left: Any, transposed: Any, bias: Any
 ) -> None:
-    """`left @ transposed.T + bias`."""
-    product = torch.ops.mkldnn._linear_pointwise.default
+    """Replace a node by oneDNN's `left @ transposed.T + bias`."""
+    linear = torch.ops.mkldnn._linear_pointwise.default
     with graph.inserting_before(node):
-        made = graph.call_function(product, (left, transposed, bias, "none", [], ""))
-    node.replace_all_uses_with(made)
+        product = graph.call_function(linear, (left, transposed, bias, "none", [], ""))
+    node.replace_all_uses_with(product)
 
 
 def _onednn_is_there() -> bool:
+    """Whether this torch has oneDNN's product, and the user has not switched it off."""
     backend: Any = torch.backends.mkldnn
     has_product = hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return bool(backend.is_available() and backend.enabled and has_product)
 
 
-def _is_worth_it(left: Any, right: Any) -> bool:
-    """A float32 product of two matrices with enough multiplications."""
-    factors = _value(left), _value(right)
-    multiplications = factors[0].numel() * factors[1].shape[1]
-    return factors[0].dtype == torch.float32 and multiplications >= WORTH_ONEDNN
+def _is_large(left: Any, right: Any) -> bool:
+    """Whether this is a float32 product with at least `WORTH_ONEDNN` multiplications."""
+    left_value = _value(left)
+    multiplications = left_value.numel() * _value(right).shape[1]
+    return left_value.dtype == torch.float32 and multiplications >= WORTH_ONEDNN
 
 
 def _value(node: Any) -> Tensor:
-    """The tensor a call returned when the list was written down: its shape and dtype."""
+    """A tensor with the shape and dtype of the call's result in the recorded step."""
     value: Tensor = node.meta["val"]
     return value

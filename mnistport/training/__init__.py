@@ -1,1 +1,5 @@
-"""Training in Lightning: one module for every network, chunks of steps, the tutorials' printed lines."""
+"""Training in Lightning.
+
+One module trains every network, in chunks of optimizer steps, and prints the lines that
+the tutorials print.
+"""

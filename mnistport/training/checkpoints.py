@@ -1,4 +1,4 @@
-"""Lightning checkpoints: which are taken, and one made without a Trainer."""
+"""Lightning checkpoints: check one before loading, and make one without a Trainer."""
 
 from __future__ import annotations
 
@@ -18,62 +18,78 @@ def refuse_other_run(
     weights: Mapping[str, Tensor],
     run: Mapping[str, Any] | None,
 ) -> None:
-    """Refuse another network's weights, and a continuation that would be another run.
+    """Refuse a checkpoint of another network, or of a run with other settings.
 
     Args:
         checkpoint: A Lightning checkpoint.
-        network: The model's network.
-        weights: Its state.
-        run: The settings that make its batches and draws, by flag; None if nothing is continued.
+        network: The name of the model's network.
+        weights: The state of the model.
+        run: The settings that decide the batches and the random numbers, by flag. None if
+            no run is continued.
 
     Raises:
-        UserError: The checkpoint is not of this network, or not of mnistport, or was made with other options, or its
-            run had other batches.
+        UserError: The checkpoint cannot be loaded into this model, or its run cannot be
+            continued with these settings.
     """
-    found = dict(checkpoint.get("mnistport", {}))
-    held_network = found.pop("network", None)
-    if held_network is None:
+    settings = dict(checkpoint.get("mnistport", {}))
+    _refuse_other_network(settings.pop("network", None), network)
+    _refuse_other_shapes(checkpoint["state_dict"], weights)
+    if run is not None:
+        _refuse_other_settings(settings, run)
+
+
+def _refuse_other_network(stored: str | None, network: str) -> None:
+    if stored is None:
         raise UserError(
-            "the checkpoint was not written by mnistport: it does not say which network it holds"
+            "the checkpoint was not written by mnistport: "
+            "it does not say which network it holds"
         )
-    if held_network != network:
+    if stored != network:
         raise UserError(
-            f"the checkpoint holds the network {held_network!r}, the model is {network!r}; "
-            f"use --config {held_network}, or a checkpoint of {network}"
+            f"the checkpoint holds the network {stored!r}, the model is {network!r}; "
+            f"use --config {stored}, or a checkpoint of {network}"
         )
+
+
+def _refuse_other_shapes(
+    stored: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> None:
     for key, weight in weights.items():
-        held = checkpoint["state_dict"].get(key)
-        if held is None or held.shape != weight.shape:
-            has = "is missing" if held is None else f"has shape {list(held.shape)}"
-            raise UserError(
-                f"the checkpoint was made with other --model.options: its {key} {has}, the model's has shape "
-                f"{list(weight.shape)}; leave them out to use the checkpoint's"
-            )
-    if run is None:
-        return
-    if changed := [
-        f"--{key} {value} (now {run[key]})"
-        for key, value in found.items()
-        if run[key] != value
-    ]:
+        tensor = stored.get(key)
+        if tensor is not None and tensor.shape == weight.shape:
+            continue
+        has = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
         raise UserError(
-            f"the checkpoint's run had {', '.join(changed)}; continue it with the same"
+            f"the checkpoint was made with other --model.options: its {key} {has}, "
+            f"the model's has shape {list(weight.shape)}; "
+            "without --model.options, the checkpoint's are used"
+        )
+
+
+def _refuse_other_settings(stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    changes = []
+    for flag, value in stored.items():
+        if run[flag] != value:
+            changes.append(f"--{flag} {value} (now {run[flag]})")
+    if changes:
+        raise UserError(
+            f"the checkpoint's run had {', '.join(changes)}; continue it with the same"
         )
 
 
 def checkpoint_at(
     step: int, network: str, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A checkpoint that `mnistport fit --ckpt_path` continues from.
+    """Make a checkpoint from which `mnistport fit --ckpt_path` can continue.
 
     Args:
         step: Optimizer steps taken.
         network: The network's name.
-        weights: Its module's state.
-        optimizer: Its optimizer's `state_dict()`.
+        weights: The state of the network's module.
+        optimizer: The `state_dict()` of its optimizer.
 
-    It does not say which seed, data set and batch size the steps were taken with, because
-    nobody here knows; so a run may continue it with any.
+    The seed, the data set and the batch size of the steps are not known here, so the
+    checkpoint does not contain them. A run can continue from it with any of them.
     """
     return {
         "epoch": 0,

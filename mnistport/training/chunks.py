@@ -1,7 +1,9 @@
-"""Runs of optimizer steps that one `training_step` call takes, cut wherever somebody counts.
+"""Chunks: consecutive optimizer steps that one call of `training_step` takes.
 
-Lightning's fixed cost per batch is paid per chunk. What users count (log lines, checkpoints, validation, `max_steps`,
-the tutorial's own cadence) stays in optimizer steps, because a chunk never runs across such a step.
+Lightning has a fixed cost for each batch. Here one Lightning batch is a whole chunk, so
+this cost is shared by its steps. Users still count optimizer steps: for log lines,
+checkpoints, validation, `max_steps` and the tutorial's printed lines. So a chunk ends at
+each step at which one of these happens.
 """
 
 from __future__ import annotations
@@ -20,27 +22,29 @@ class Chunk(NamedTuple):
     """Consecutive optimizer steps.
 
     Attributes:
-        start: Number of steps taken before the first of these.
-        index: Images of each step, `[K, B]` int64: K steps, B images of the global batch.
+        start: Steps taken before the first step of the chunk.
+        index: The images of each step, int64 `[K, B]`: K steps, B images in the global
+            batch.
     """
 
     start: int
-    index: Tensor  # type: ignore[assignment]  # a tuple's index() is not asked for
+    index: Tensor  # type: ignore[assignment]  # hides the method index() of a tuple
 
     @property
     def stop(self) -> int:
-        """Number of steps taken after the last of these."""
+        """Steps taken after the last step of the chunk."""
         return self.start + len(self.index)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """No chunk runs across step counts that leave `offset` when divided by `every`.
+    """Step counts at which a chunk must end: those with count % every == offset.
 
     Attributes:
         every: Steps between two such counts.
-        offset: The remainder they leave.
-        epoch: Steps after which the count starts anew, or None to count across epochs.
+        offset: The remainder, from 0 to every - 1.
+        epoch: Steps in an epoch, if the count begins again with each epoch. None if it
+            goes on across epochs.
     """
 
     every: int
@@ -48,26 +52,33 @@ class Cut:
     epoch: int | None = None
 
     def after(self, step: int) -> int:
-        """The first such step count beyond `step`, which belongs to the epoch that begins there."""
+        """The next such step count after `step`.
+
+        If `step` is the end of an epoch, it counts as the beginning of the next one.
+        """
         counted = step % self.epoch if self.epoch else step
         return step + self.every - (counted - self.offset) % self.every
 
     def falls_on(self, step: int) -> bool:
-        """Whether `step` is such a count; at an epoch's end, as the last step of that epoch."""
+        """Whether `step` is such a count.
+
+        If `step` is the end of an epoch, it counts as the last step of that epoch.
+        """
         counted = (step - 1) % self.epoch + 1 if self.epoch else step
         return (counted - self.offset) % self.every == 0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the steps of a run are cut.
+    """How the steps of a run are divided into chunks.
 
     Attributes:
-        size: Largest number of steps in a chunk (`steps_per_execution`), or what tells it before each chunk.
-        steps_per_epoch: Steps between two epoch ends.
-        cuts: Cadences at whose steps a chunk ends.
+        size: The largest number of steps in a chunk, or a function that returns it and is
+            called before each chunk.
+        steps_per_epoch: Steps in an epoch.
+        cuts: Regular step counts at which a chunk ends.
         marks: Single step counts at which a chunk ends.
-        max_steps: The run ends there; -1 for never.
+        max_steps: The step count at which the run ends. -1 if it has no end.
     """
 
     size: int | Callable[[], int]
@@ -77,40 +88,45 @@ class Plan:
     max_steps: int = -1
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Chunks of the steps from `start` to `stop`, as (start, stop)."""
+        """Divide the steps from `start` to `stop` into chunks, given as (start, stop)."""
         if self.max_steps >= 0:
             stop = min(stop, self.max_steps)
         while start < stop:
             size = self.size if isinstance(self.size, int) else self.size()
-            ends = [start + size, stop, *(cut.after(start) for cut in self.cuts)]
-            end = min(ends + [mark for mark in self.marks if mark > start])
+            ends = [start + size, stop]
+            ends += [cut.after(start) for cut in self.cuts]
+            ends += [mark for mark in self.marks if mark > start]
+            end = min(ends)
             yield start, end
             start = end
 
     def epoch_end(self, start: int, epoch: int) -> int:
-        """Where the epoch that contains `start` ends; `start` itself if it ended there already.
+        """The step count at which the current epoch ends.
 
-        A run stopped on the last step of an epoch resumes inside that epoch, with nothing left to do in it.
+        A run that stopped after the last step of an epoch resumes in this epoch. Then the
+        result is `start`.
+
+        Args:
+            start: Steps taken so far.
+            epoch: Epochs completed so far.
         """
         end = (epoch + 1) * self.steps_per_epoch
-        regular = epoch * self.steps_per_epoch <= start <= end
-        return (
-            end
-            if regular
-            else start - start % self.steps_per_epoch + self.steps_per_epoch
-        )
+        if epoch * self.steps_per_epoch <= start <= end:
+            return end
+        return start - start % self.steps_per_epoch + self.steps_per_epoch
 
 
 class Pace:
-    """How many steps a chunk takes: the number asked for, or about half a second's, as measured so far.
+    """Decides how many steps a chunk has.
 
-    Long enough that Lightning's cost for each chunk does not show, short enough for a progress bar.
+    It is a given number, or as many steps as take about half a second. Then Lightning's
+    cost for each chunk is small, and the progress bar still moves often.
 
     Args:
-        asked: `steps_per_execution`, or None to measure.
+        asked: `steps_per_execution`. None to measure how long steps take.
 
     Attributes:
-        longest: No chunk has more steps.
+        longest: The largest number of steps in a chunk.
     """
 
     SECONDS = 0.5
@@ -120,33 +136,38 @@ class Pace:
         self.longest = asked or 1000
 
     def start(self, world_size: int) -> None:
-        """Begin to measure; not where several ranks have to agree on each chunk."""
+        """Begin to measure.
+
+        Several ranks must have chunks of the same size, so then the size is constant.
+        """
         self.now = self.asked or (10 if world_size == 1 else 20)
         self.fixed = self.asked is not None or world_size > 1
 
     def size(self) -> int:
-        """The steps of the next chunk."""
+        """The number of steps in the next chunk."""
         return self.now or 10
 
     def took(self, steps: int, seconds: float) -> None:
-        """Learn from a chunk."""
+        """Adapt the size to the duration of a chunk."""
         if not self.fixed:
-            self.now = min(
-                self.longest, max(1, round(self.SECONDS * steps / max(seconds, 1e-9)))
-            )
+            steps_in_time = round(self.SECONDS * steps / max(seconds, 1e-9))
+            self.now = min(self.longest, max(1, steps_in_time))
 
 
 def chunks(
     plan: Plan, stream: BatchStream, start: int, epoch: int, *, repeat: bool = False
 ) -> Iterator[Chunk]:
-    """The rest of an epoch, chunk by chunk. How long they are may follow the clock (`Pace`); what is in them does not.
+    """The rest of an epoch, chunk by chunk.
+
+    The length of the chunks may depend on time (`Pace`). The images of each step do not.
 
     Args:
-        plan: Where chunks end.
-        stream: Which images make up a step.
+        plan: The step counts at which chunks end.
+        stream: The images of each step.
         start: Steps taken so far.
         epoch: Epochs completed so far.
-        repeat: Every epoch sees the first one's batches (Lightning's `overfit_batches`).
+        repeat: Use the batches of the first epoch in every epoch (Lightning's
+            `overfit_batches`).
     """
     for first, last in plan.spans(start, plan.epoch_end(start, epoch)):
         shift = first - first % plan.steps_per_epoch if repeat else 0

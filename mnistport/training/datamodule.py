@@ -1,4 +1,4 @@
-"""The data module: a tutorial's images, resident as tensors, and its batch stream, cut into chunks."""
+"""The data module: a tutorial's images as tensors, and its batches in chunks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from mnistport.training.loader import ChunkLoader, Slices
 
 
 class MnistData(pl.LightningDataModule):
-    """Images scaled, split and batched the way one of the tutorials does it.
+    """Images that are scaled, split and batched as in one of the tutorials.
 
     Args:
-        network: Whose recipe sets the batch stream, the split and the scaling.
-        source: mnist, fashion, digits (embedded, no network needed), or auto: MNIST if it can be had, else digits.
-        dir: Folder of the four IDX files. Default: the environment variable MNISTPORT_DATA, else a cache folder.
-        batch_size: Images per optimizer step over all devices together. Default: the recipe's.
-        eval_batch_size: Images scored at once in validation, test and prediction; changes memory, not results.
-        seed: Of the batch stream, as `numpy.random.seed` before the original.
+        network: The network whose recipe decides the batches, the split and the scaling.
+        source: "mnist", "fashion", or "digits" (a small set that needs no download).
+            "auto" is MNIST if it is on disk or can be downloaded, else the digits.
+        dir: Folder of the four IDX files. Default: the environment variable
+            MNISTPORT_DATA, else a cache folder.
+        batch_size: Images in each optimizer step, over all devices together. Default: the
+            recipe's.
+        eval_batch_size: Images scored at once in validation, test and prediction. It
+            changes the memory in use, and no result.
+        seed: The seed of the batches. They are those of the original's code if NumPy's
+            global generator is seeded with this seed right before its first shuffle or
+            draw.
     """
 
     def __init__(
@@ -51,7 +57,11 @@ class MnistData(pl.LightningDataModule):
         self._loaded: DataSet | None = None
 
     def prepare_data(self) -> None:
-        """Download once per machine, if need be. What cannot be trained on is refused while nothing is written yet."""
+        """Download the data set if it is missing, once on each machine.
+
+        Settings with which training is impossible are refused here, before any file is
+        written.
+        """
         train, _ = split(self._load().train, self.recipe.split)
         stream = self.recipe.stream(len(train), self.batch_size, self.seed)
         if self.trainer is not None and self.trainer.state.fn == "fit":
@@ -61,7 +71,7 @@ class MnistData(pl.LightningDataModule):
             lightning_steps.val_check_interval(self.trainer, steps)
 
     def _load(self) -> DataSet:
-        """The data set, read once."""
+        """The data set. It is read once."""
         if self._loaded is None:
             self._loaded = load(self.source, self.folder)
             self.name = self._loaded.name
@@ -72,9 +82,9 @@ class MnistData(pl.LightningDataModule):
         if hasattr(self, "train"):
             return
         train, validation = split(self._load().train, self.recipe.split)
-        self.train, self.validation, self.test = (
-            self._tensors(images) for images in (train, validation, self._load().test)
-        )
+        self.train = self._tensors(train)
+        self.validation = self._tensors(validation)
+        self.test = self._tensors(self._load().test)
 
     def _tensors(self, images: ImageSet) -> tuple[Tensor, Tensor]:
         """Pixels `[N, 784]` and labels `[N]`."""
@@ -83,11 +93,11 @@ class MnistData(pl.LightningDataModule):
 
     @property
     def stream(self) -> BatchStream:
-        """Which training images each step sees."""
+        """A new stream of the training images in each step."""
         return self.recipe.stream(len(self.train[1]), self.batch_size, self.seed)
 
     def train_dataloader(self) -> ChunkLoader:
-        """The training steps, chunk by chunk, from where the trainer stands."""
+        """The training steps in chunks, beginning at the trainer's global step."""
         assert self.trainer is not None
         return ChunkLoader(self.trainer, self.stream)
 
@@ -104,8 +114,7 @@ class MnistData(pl.LightningDataModule):
         return self._slices(self.test)
 
     def _slices(self, examples: tuple[Tensor, Tensor]) -> Slices:
-        trainer = self.trainer
-        rank, world_size = (
-            (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        )
+        rank, world_size = 0, 1
+        if self.trainer is not None:
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
         return Slices(*examples, self.eval_batch_size, rank, world_size)

@@ -1,4 +1,4 @@
-"""How many images a network classifies right. Whole counts, so no batch size changes them."""
+"""Counts how many images a network classifies correctly."""
 
 from __future__ import annotations
 
@@ -11,26 +11,32 @@ from torch import Tensor, nn
 
 
 class Score(NamedTuple):
-    """Images classified right, of how many."""
+    """How many of a set of images are classified correctly.
+
+    Attributes:
+        correct: Images classified correctly.
+        total: All images.
+    """
 
     correct: int
     total: int
 
     @property
     def accuracy(self) -> float:
-        """The fraction classified right, 0..1; an exact quotient of counts."""
+        """The fraction of images classified correctly, in [0, 1]."""
         return self.correct / self.total
 
 
 @torch.no_grad()
 def score(net: nn.Module, pixels: Tensor, labels: Tensor, batch_size: int = 500) -> Score:
-    """Classify images with nothing dropped, in bounded memory.
+    """Classify images in evaluation mode, so without dropout.
 
     Args:
-        net: Pixels `[N, 784]` to scores `[N, 10]`.
-        pixels: `[N, 784]`, on any device and in any precision.
+        net: A network: pixels `[N, 784]` -> scores `[N, 10]`.
+        pixels: The images `[N, 784]`, on any device and in any precision.
         labels: Their classes `[N]`.
-        batch_size: Images scored at once.
+        batch_size: Images scored at once. It changes the memory in use, and not the
+            score.
     """
     weight = next(net.parameters())
     correct = 0
@@ -44,7 +50,7 @@ def score(net: nn.Module, pixels: Tensor, labels: Tensor, batch_size: int = 500)
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode. Afterwards each layer is in the mode it was in before."""
+    """Put a network in evaluation mode. Afterwards, restore the mode of each layer."""
     training = {layer: layer.training for layer in net.modules()}
     net.eval()
     try:
@@ -55,11 +61,11 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 
 class Counts:
-    """Adds up a data set's right answers and losses, batch by batch, on the device.
+    """Adds up the correct answers and the losses of batches, on the device.
 
     Attributes:
-        images: Classified right, and all: int64 `[2]`.
-        loss: Sum of the images' losses, in nats.
+        images: The images classified correctly and all images, int64 `[2]`.
+        loss: The sum of the images' losses, in nats.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -67,7 +73,7 @@ class Counts:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
 
     def add(self, output: Tensor, labels: Tensor, losses: Tensor) -> None:
-        """Count a batch: scores `[N, 10]`, classes `[N]`, losses `[N]`."""
+        """Count a batch, given its scores `[N, 10]`, classes `[N]` and losses `[N]`."""
         self.images[0] += (output.argmax(1) == labels).sum()
         self.images[1] += len(labels)
         self.loss += losses.double().sum()

@@ -1,4 +1,4 @@
-"""LightningCLI for one module and one data module, with one seed and one network for both."""
+"""The commands fit, validate, test and predict, which use LightningCLI."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ from mnistport.training.progress import StepProgressBar
 
 
 class Parser(LightningArgumentParser):
-    """A parser whose complaints are one line."""
+    """A parser whose error messages have one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Without the usage, which is a hundred lines long."""
+        """Raise an error without the usage, which has a hundred lines."""
         raise UserError(f"{message}; `mnistport fit --help` lists the options") from ex
 
 
 class Cli(LightningCLI):
-    """LightningCLI, except that the command line wins over the checkpoint, and `fit` ends with the test set.
+    """LightningCLI with these differences:
 
-    Where neither `max_steps` nor `max_epochs` nor `max_time` is given, `fit` takes the recipe's.
+    - Options on the command line override those of the checkpoint.
+    - `fit` ends with the test set.
+    - If the user gives neither `max_steps` nor `max_epochs` nor `max_time`, `fit` has the
+      length of the recipe.
+    - The module and the data module have the same network and the same seed.
     """
 
     def __init__(self, command: str, **kwargs: Any) -> None:
@@ -42,31 +46,41 @@ class Cli(LightningCLI):
         super().__init__(Classifier, MnistData, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Only the one asked for: a parser for each would take most of the time before the first step."""
+        """The command that is run.
+
+        Making a parser for each command would take most of the time before the first
+        step.
+        """
         return {self.command: LightningCLI.subcommands()[self.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One network and one seed for model and data."""
+        """Give the module and the data module the same network and seed."""
         parser.link_arguments("model.network", "data.network")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """What a checkpoint was made with is the default for what the command line leaves open.
+        """Parse the command line. A checkpoint's settings are the defaults.
 
         Raises:
-            UserError: The checkpoint cannot be used, or the command line asks for another network than it holds.
+            UserError: The checkpoint cannot be used, or it holds another network than the
+                command line asks for.
         """
         words = [str(word) for word in args] if isinstance(args, (list, tuple)) else []
-        path = _value_of("--ckpt_path", words)
-        made_with = {} if path in (None, "last", "hpc") else _made_with(path)
-        self._subcommand_parsers[self.command].set_defaults(made_with)
+        path = _last_value("--ckpt_path", words)
+        settings = {}
+        if path is not None and path not in ("last", "hpc"):
+            settings = _checkpoint_settings(path)
+        self._subcommand_parsers[self.command].set_defaults(settings)
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
-        if made_with and config.model.network != made_with["model.network"]:
+        network = config.model.network
+        stored_network = settings.get("model.network", network)
+        if network != stored_network:
             raise UserError(
-                f"--ckpt_path {path} holds the network {made_with['model.network']!r}, not {config.model.network!r}; "
-                f"use --config {made_with['model.network']}, or a checkpoint of {config.model.network}"
+                f"--ckpt_path {path} holds the network {stored_network!r}, "
+                f"not {network!r}; "
+                f"use --config {stored_network}, or a checkpoint of {network}"
             )
         if not 0 <= _seed(config.seed_everything) < 2**32:
             raise UserError(
@@ -74,31 +88,33 @@ class Cli(LightningCLI):
             )
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would let the checkpoint override the command line here; see `parse_arguments`."""
+        """Do nothing. `parse_arguments` has already read the checkpoint's settings.
+
+        Lightning would let them override the command line.
+        """
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The trainer asked for, with what the command and the recipe make of what was left open.
+        """Make the trainer. The command and the recipe decide what the user left open.
 
         Raises:
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
         if self.subcommand != "fit":
-            self.save_config_callback = None  # what is only scored leaves nothing behind
+            self.save_config_callback = None  # only `fit` writes files
+        arguments = {
+            **_trainer_arguments(self.subcommand, config),
+            **self._length(config),
+        }
         try:
-            return super().instantiate_trainer(
-                **_for_command(self.subcommand, config), **self._length(config), **kwargs
-            )
+            return super().instantiate_trainer(**arguments, **kwargs)
         except ValueError as error:
             raise UserError(f"Lightning refuses this combination: {error}") from error
 
     def _length(self, config: Namespace) -> dict[str, int]:
-        """The recipe's steps or epochs, where the user gives no end."""
-        if (
-            config.max_steps != -1
-            or config.max_epochs is not None
-            or config.max_time is not None
-        ):
+        """The recipe's steps or epochs, if the user gives no length."""
+        limits = (config.max_epochs, config.max_time)
+        if config.max_steps != -1 or any(limit is not None for limit in limits):
             return {}
         recipe = self.model.network.recipe
         return {
@@ -107,11 +123,11 @@ class Cli(LightningCLI):
         }
 
     def after_instantiate_classes(self) -> None:
-        """Let the model look at its checkpoint before anything is written."""
+        """Let the model check its checkpoint before any file is written."""
         self.model.ckpt_path = self._get(self.config, "ckpt_path")
 
     def after_fit(self) -> None:
-        """As the tutorials do: end with the accuracy on the test set."""
+        """Score the test set, as the tutorials do at the end."""
         if not self.trainer.interrupted and self.trainer.limit_test_batches:
             self.trainer.test(self.model, datamodule=self.datamodule)
 
@@ -119,54 +135,56 @@ class Cli(LightningCLI):
         """Print the class of each test image, one per line, in file order.
 
         Raises:
-            UserError: There are several devices, each with a part of the images.
+            UserError: There are several devices. Each of them has only a part of the
+                images.
         """
         if self.trainer.world_size > 1:
             raise UserError(
-                "predict prints the classes in file order, from one device; add --trainer.devices 1"
+                "predict prints the classes in file order, which needs one device; "
+                "add --trainer.devices 1"
             )
         for classes in self.trainer.predict(**kwargs) or []:
             print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
 
 
-def _for_command(command: str | None, config: Namespace) -> dict[str, Any]:
-    """Trainer arguments that a command needs otherwise than the recipe, or the user's silence, has them."""
-    if command == "predict":  # classes in file order, on a standard output of their own
-        one = {"devices": 1} if config.devices == "auto" else {}
-        return one | (
-            {"enable_progress_bar": False} if config.enable_progress_bar is None else {}
-        )
-    # The recipes switch validation off within `fit`; who asks for it by name wants it.
-    made: dict[str, Any] = (
-        {"limit_val_batches": 1.0}
-        if command == "validate" and config.limit_val_batches == 0
-        else {}
-    )
+def _trainer_arguments(command: str | None, config: Namespace) -> dict[str, Any]:
+    """Trainer arguments that replace those of the configuration for this command."""
+    arguments: dict[str, Any] = {}
+    if command == "predict":
+        # Classes are printed in file order, and nothing else is on standard output.
+        if config.devices == "auto":
+            arguments["devices"] = 1
+        if config.enable_progress_bar is None:
+            arguments["enable_progress_bar"] = False
+        return arguments
+    if command == "validate" and config.limit_val_batches == 0:
+        # The recipes set this to 0 for `fit`. The command `validate` always validates.
+        arguments["limit_val_batches"] = 1.0
     callbacks = config.callbacks or []
-    own = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    if config.enable_progress_bar is not False and not config.barebones and not own:
-        made["callbacks"] = [*callbacks, StepProgressBar()]
-    return made
+    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if config.enable_progress_bar is not False and not config.barebones and not has_bar:
+        arguments["callbacks"] = [*callbacks, StepProgressBar()]
+    return arguments
 
 
 def _seed(value: bool | int | None) -> int:
-    """The run's seed; `--seed_everything true` and `false` leave the choice of 0."""
+    """The run's seed. `--seed_everything true` and `false` mean 0."""
     return 0 if value is None or isinstance(value, bool) else value
 
 
-def _value_of(flag: str, words: Sequence[str]) -> str | None:
-    """The last value a flag has on a command line, as `--flag value` or `--flag=value`."""
-    found = None
+def _last_value(flag: str, words: Sequence[str]) -> str | None:
+    """The last value of a flag, given as `--flag value` or `--flag=value`."""
+    value = None
     for place, word in enumerate(words):
         if word == flag and place + 1 < len(words):
-            found = words[place + 1]
+            value = words[place + 1]
         elif word.startswith(f"{flag}="):
-            found = word.partition("=")[2]
-    return found
+            value = word.partition("=")[2]
+    return value
 
 
-def _made_with(path: str) -> dict[str, Any]:
-    """Settings a checkpoint was made with, as command-line keys.
+def _checkpoint_settings(path: str) -> dict[str, Any]:
+    """The settings of the run that wrote a checkpoint, by command-line key.
 
     Raises:
         UserError: There is no such file, or it is not a Lightning checkpoint.
@@ -184,44 +202,39 @@ def _made_with(path: str) -> dict[str, Any]:
         raise UserError(f"--ckpt_path {path}: not a Lightning checkpoint")
     if "mnistport" not in checkpoint:
         raise UserError(
-            f"--ckpt_path {path}: not written by mnistport: it does not say which network it holds"
+            f"--ckpt_path {path}: not written by mnistport: "
+            "it does not say which network it holds"
         )
-    seed = {
-        key: value
-        for key, value in checkpoint["mnistport"].items()
-        if key == "seed_everything"
+    run = checkpoint["mnistport"]
+    settings = {
+        **_arguments("model", checkpoint.get("hyper_parameters", {})),
+        **_arguments("data", checkpoint.get("datamodule_hyper_parameters", {})),
+        "model.network": run["network"],
     }
+    # These follow from --seed_everything and --model.network.
+    for linked in ("model.seed", "data.seed", "data.network"):
+        settings.pop(linked, None)
+    if "seed_everything" in run:
+        settings["seed_everything"] = run["seed_everything"]
+    return settings
+
+
+def _arguments(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor arguments in a checkpoint, by command-line key.
+
+    Names that begin with an underscore are Lightning's own notes.
+    """
     return {
-        **seed,
-        **_settings(checkpoint),
-        "model.network": checkpoint["mnistport"]["network"],
-    }
-
-
-def _settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a checkpoint's module and data module that have a flag of their own."""
-    linked = ("model.seed", "data.seed", "data.network")
-    found = {
         f"{group}.{name}": value
-        for group, key in (
-            ("model", "hyper_parameters"),
-            ("data", "datamodule_hyper_parameters"),
-        )
-        for name, value in checkpoint.get(key, {}).items()
+        for name, value in values.items()
         if not name.startswith("_")
     }
-    return {key: value for key, value in found.items() if key not in linked}
 
 
 def run(words: Sequence[str]) -> int:
-    """Run LightningCLI on a command line; the exit status."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_not_advertising)
-    for not_the_users in (
-        "LightningCLI's args parameter",
-        "The dirpath has changed from",  # each run has a folder of its own
-    ):
-        warnings.filterwarnings("ignore", message=not_the_users)
-    # TensorBoard's own switch: without it the logger imports the whole of TensorFlow, where that is installed.
+    """Run LightningCLI on a command line. Returns the exit status."""
+    _quiet_lightning()
+    # If this module exists, TensorBoard does not import TensorFlow, which takes seconds.
     sys.modules.setdefault(
         "tensorboard.compat.notf", ModuleType("tensorboard.compat.notf")
     )
@@ -242,6 +255,15 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def _not_advertising(record: logging.LogRecord) -> bool:
-    """Drop Lightning's tips for other products."""
+def _quiet_lightning() -> None:
+    """Suppress log lines and warnings that do not concern the user."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    logger.addFilter(_is_no_advertisement)
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    # Each run has its own folder, so this change is normal.
+    warnings.filterwarnings("ignore", message="The dirpath has changed from")
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    """False for Lightning's tips for other products."""
     return "Tip: For seamless" not in record.getMessage()

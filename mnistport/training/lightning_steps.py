@@ -1,7 +1,9 @@
-"""Lightning counts batches; users count optimizer steps. All that reaches into Lightning 2.6 for it is here.
+"""Make Lightning count optimizer steps.
 
-One Lightning batch is a chunk of optimizer steps. These functions move Lightning's own counters by steps and translate
-its flags, so that `max_steps`, `val_check_interval`, `limit_train_batches`, loggers and checkpoints keep their meaning.
+Lightning counts batches, and one Lightning batch is a chunk of optimizer steps. These
+functions move Lightning's counters by steps, and translate its flags. So `max_steps`,
+`val_check_interval`, `limit_train_batches`, loggers and checkpoints keep their meaning.
+The code for this that depends on private parts of Lightning 2.6 is all in this file.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def advance_global_step(trainer: Trainer, steps: int) -> None:
-    """Count `steps` optimizer steps: `trainer.global_step`, and the x axis of everything logged from now on."""
+    """Add steps to `trainer.global_step` and to the step count of the loggers."""
     epoch_loop = trainer.fit_loop.epoch_loop
     progress = epoch_loop.manual_optimization.optim_step_progress
     for tracker in (progress.total, progress.current):
@@ -29,12 +31,15 @@ def advance_global_step(trainer: Trainer, steps: int) -> None:
 
 
 def log_at_global_step(trainer: Trainer) -> None:
-    """What is logged next stands at `global_step`, not at the number of chunks."""
+    """Log the next values at `trainer.global_step`, and not at the number of chunks."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
 
 def take_limit_train_batches(trainer: Trainer) -> int | float:
-    """The user's `limit_train_batches`, in steps; Lightning, which would count chunks, is told that there is none."""
+    """Read the user's `limit_train_batches`, and remove it from the trainer.
+
+    The user means steps, but Lightning would count chunks.
+    """
     limit: int | float = trainer.limit_train_batches
     if limit != 0:
         trainer.limit_train_batches = 1.0
@@ -42,38 +47,47 @@ def take_limit_train_batches(trainer: Trainer) -> int | float:
 
 
 def steps_of_epoch(limit: int | float, whole_epoch: int) -> int:
-    """Steps in an epoch under a `limit_train_batches`, a number of steps or a share of the whole epoch."""
+    """Steps in an epoch, given the user's `limit_train_batches`.
+
+    Args:
+        limit: A number of steps (int), or a fraction of the whole epoch (float).
+        whole_epoch: Steps in an epoch without a limit.
+    """
     if limit == 0:
         return whole_epoch  # Lightning takes no step at all
-    return min(
-        limit if isinstance(limit, int) else max(1, int(whole_epoch * limit)), whole_epoch
-    )
+    if isinstance(limit, int):
+        return min(limit, whole_epoch)
+    return min(max(1, int(whole_epoch * limit)), whole_epoch)
 
 
 def val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
-    """Steps between two validations, or None where Lightning's own rule (each epoch's end, a time) stands.
+    """Steps between two validations.
+
+    None if Lightning decides it: at the end of each epoch, after a time, or never.
 
     Raises:
-        UserError: The interval is longer than an epoch, and validation is asked for within epochs.
+        UserError: The interval is longer than an epoch, but is counted within epochs.
     """
-    if (
-        getattr(trainer, "_val_check_time_interval", None) is not None
-        or not trainer.limit_val_batches
-    ):
+    after_a_time = getattr(trainer, "_val_check_time_interval", None) is not None
+    if after_a_time or not trainer.limit_val_batches:
         return None
     interval = trainer.val_check_interval
     if isinstance(interval, float):
         return None if interval == 1.0 else max(1, int(steps_per_epoch * interval))
     if interval > steps_per_epoch and trainer.check_val_every_n_epoch is not None:
         raise UserError(
-            f"--trainer.val_check_interval {interval} is more than the {steps_per_epoch} steps of an epoch; to count "
-            "across epochs, add --trainer.check_val_every_n_epoch null"
+            f"--trainer.val_check_interval {interval} is more than the {steps_per_epoch} "
+            "steps of an epoch; to count across epochs, "
+            "add --trainer.check_val_every_n_epoch null"
         )
     return interval
 
 
 def take_val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
-    """`val_check_interval`; a share of an epoch becomes a number, as Lightning takes no share of unknown lengths."""
+    """Read `val_check_interval`, and replace a fraction by a number of steps.
+
+    Lightning does not accept a fraction if the loader has no length.
+    """
     interval = val_check_interval(trainer, steps_per_epoch)
     if interval is not None:
         trainer.val_check_interval = interval
@@ -81,29 +95,25 @@ def take_val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | Non
 
 
 def validate_after_this_chunk(trainer: Trainer, validate: bool) -> None:
-    """Tell Lightning, which would count chunks, whether the chunk at hand ends on a validation step."""
+    """Tell Lightning whether validation follows the current chunk."""
     trainer.val_check_batch = 1 if validate else sys.maxsize
 
 
 def checkpoint_cadences(trainer: Trainer) -> list[int]:
-    """Every `every_n_train_steps` that some checkpoint callback wants."""
-    callbacks = [
-        callback
-        for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint)
-    ]
-    return [
-        callback._every_n_train_steps
-        for callback in callbacks
-        if callback._every_n_train_steps > 0
-    ]
+    """The `every_n_train_steps` of each checkpoint callback that has one."""
+    cadences = []
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback._every_n_train_steps > 0:
+            cadences.append(callback._every_n_train_steps)
+    return cadences
 
 
 def ignore_expected_warnings() -> None:
-    """Leave out Lightning's warnings about what is meant here, or what no user can mend.
+    """Suppress warnings that do not concern the user.
 
-    Saving after the optimizer step is meant. The data is in memory and needs no workers.
-    Lightning 2.6 calls a function of torch's that newer versions rename.
+    - Checkpoints are saved after the optimizer step on purpose.
+    - The loader needs no workers, because the data is in memory.
+    - Lightning 2.6 calls a function of torch that newer versions of torch rename.
     """
     for message in (
         "Using ModelCheckpoint with manual optim",
@@ -114,20 +124,28 @@ def ignore_expected_warnings() -> None:
 
 
 def continue_at_step(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
-    """Let a run resume in the epoch that its step count says, with a fresh chunk.
+    """Change a checkpoint so that its run resumes in the epoch of its step count.
 
-    Lightning's own counters do not serve. They count an epoch that `max_steps` cut short as
-    whole. They forget an epoch whose last chunk wrote the checkpoint, before its end was
-    announced. On the last step of an epoch, what is left of the epoch is its end; unless
-    that had already come when the checkpoint was written.
+    Lightning's own counters are wrong in two cases. If `max_steps` ended an epoch early,
+    they count the epoch as complete. If the last chunk of an epoch wrote the checkpoint,
+    they miss this epoch, because Lightning had not ended it yet.
+
+    If the checkpoint was written after the last step of an epoch, but before the end of
+    the epoch, the resumed run ends this epoch first.
     """
     loops = checkpoint["loops"]["fit_loop"]
-    whole, within = divmod(checkpoint["global_step"], steps_per_epoch)
-    was = loops["epoch_progress"]["current"]
-    if whole and not within and was["processed"] < was["started"]:
-        whole, within = whole - 1, steps_per_epoch
-    begun = whole + (within > 0)
-    epochs = {"ready": begun, "started": begun, "processed": whole, "completed": whole}
+    complete, within = divmod(checkpoint["global_step"], steps_per_epoch)
+    stored = loops["epoch_progress"]["current"]
+    epoch_is_open = stored["processed"] < stored["started"]
+    if complete and not within and epoch_is_open:
+        complete, within = complete - 1, steps_per_epoch
+    begun = complete + (within > 0)
+    epochs = {
+        "ready": begun,
+        "started": begun,
+        "processed": complete,
+        "completed": complete,
+    }
     batches = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
     for tracker in ("total", "current"):
         loops["epoch_progress"][tracker].update(epochs)
@@ -136,10 +154,11 @@ def continue_at_step(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
 
 
 def loop_state_at(step: int) -> dict[str, Any]:
-    """What a checkpoint says of Lightning's loops, for a run that has taken `step` steps.
+    """The state of Lightning's loops in a checkpoint, for a run that took `step` steps.
 
-    `continue_at_step` works out epochs and batches when the run is resumed. Here the epoch
-    has begun and not ended, so that resuming on an epoch's last step ends it.
+    `continue_at_step` computes epochs and batches when the run is resumed. Here the epoch
+    has begun and has not ended. So a run that resumes after the last step of an epoch
+    ends this epoch first.
     """
     count = {"ready": 0, "completed": 0}
     batch = {**count, "started": 0, "processed": 0}

@@ -1,4 +1,4 @@
-"""What Lightning iterates over: chunks of training steps, and slices of images to score."""
+"""The loaders for Lightning: chunks of training steps, and batches of images to score."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 
 
 class Slices:
-    """Pixels and labels in batches, in order; nothing is padded and nothing repeated.
+    """Pixels and labels in batches, in order. No image is padded or repeated.
 
-    With several ranks each takes every world_size-th image, so that together they see each
-    image once.
+    If there are several ranks, each takes every world_size-th image. Together they take
+    each image once.
+
+    Args:
+        pixels: All images `[N, F]`.
+        labels: Their classes `[N]`.
+        batch_size: Images in a batch. The last batch may have fewer.
+        rank: The number of this process, from 0 to world_size - 1.
+        world_size: The number of processes.
     """
 
     def __init__(
@@ -48,12 +55,16 @@ class Slices:
 class ChunkLoader:
     """One epoch's chunks of training steps, starting at the trainer's global step.
 
-    It has no state of its own and no length. Where it stands is `trainer.global_step`, so a
-    resumed run continues with the very batch that it was stopped before.
+    It has no length, and stores no position: the position is `trainer.global_step`. So a
+    resumed run continues with the batch that comes next.
+
+    Args:
+        trainer: The trainer that takes the steps.
+        stream: The images of each step.
 
     Attributes:
-        plan: Where chunks end.
-        validation: The steps after which validation runs; None where Lightning's rule holds.
+        plan: The step counts at which chunks end.
+        validation: The steps after which validation runs. None if Lightning decides it.
     """
 
     def __init__(self, trainer: pl.Trainer, stream: BatchStream) -> None:
@@ -81,7 +92,7 @@ class ChunkLoader:
         return chunks(self.plan, self.stream, start, epoch, repeat=repeat)
 
     def validates_at(self, step: int) -> bool | None:
-        """Whether validation follows this step; None where Lightning's own rule holds."""
+        """Whether validation follows this step. None if Lightning decides it."""
         return None if self.validation is None else self.validation.falls_on(step)
 
 
@@ -95,7 +106,7 @@ def _validation(trainer: pl.Trainer, steps_per_epoch: int) -> Cut | None:
 
 
 def report_cuts(recipe: Recipe) -> list[Cut]:
-    """The cadences at which the recipe's printed lines need a chunk to end."""
+    """The regular steps at which the recipe prints a line, so that a chunk must end."""
     reports = [report for report in recipe.reports if isinstance(report, BatchAccuracy)]
     return [Cut(report.every, offset=int(report.when == "after")) for report in reports]
 

@@ -1,4 +1,4 @@
-"""The one LightningModule: any registered network, trained in chunks of optimizer steps."""
+"""The LightningModule that trains any registered network."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ class Classifier(pl.LightningModule):
     """A tutorial's network with its loss and optimizer.
 
     Args:
-        network: A registered name (`mnistport list`).
-        options: Keyword arguments of the network: the tutorial's exercises, e.g.
-            {"fc_size": 256} for hvass.
-        learning_rate: In place of the recipe's.
-        steps_per_execution: Optimizer steps per `training_step` call, or "auto": as many as
-            take about half a second. Changes speed, not results.
-        engine: "eager" runs the module's Python in every step. "graph" records a step once
-            and repeats it: as one CUDA graph or, on a CPU, as a list of kernel calls.
-            "auto" is graph where it can be. On a CPU the two round differently.
-        tf32: Let convolutions and products on a GPU round their factors to 10 bits, which
-            neither TF1 nor parity does.
-        seed: Of the dropout draws.
+        network: The name of a registered network (see `mnistport list`).
+        options: Keyword arguments of the network. They are the tutorial's exercises, for
+            example {"fc_size": 256} for hvass.
+        learning_rate: Replaces the recipe's learning rate.
+        steps_per_execution: Optimizer steps in one call of `training_step`. "auto" takes
+            as many as last about half a second. It changes the speed, and no result.
+        engine: "eager" runs the module's Python in every step. "graph" records a step
+            once and repeats it, on a GPU as a CUDA graph and on a CPU as a list of kernel
+            calls. "auto" is "graph" if that is possible, else "eager". On a CPU, the
+            results of "eager" and "graph" differ by rounding.
+        tf32: Let a GPU round the factors of convolutions and products to 10 bits. Neither
+            TF1 nor `parity` does this.
+        seed: The seed of the dropouts' random numbers.
 
     Attributes:
-        ckpt_path: The checkpoint that will be loaded, where it is to be looked at before
-            anything is written.
-        last_score: What the newest validation or test counted.
+        ckpt_path: The checkpoint that will be loaded. If it is set, the checkpoint is
+            checked before any file is written.
+        last_score: The result of the last validation or test.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Classifier(pl.LightningModule):
         super().__init__()
         if steps_per_execution != "auto" and steps_per_execution < 1:
             raise UserError(
-                f"steps_per_execution {steps_per_execution}: expected at least 1 optimizer step, or auto"
+                f"steps_per_execution {steps_per_execution}: "
+                "expected at least 1 optimizer step, or auto"
             )
         self.save_hyperparameters()
         self.network = networks.get(network)
@@ -79,42 +81,43 @@ class Classifier(pl.LightningModule):
         self.engine_conditions: list[Any] = []
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Scores: pixels `[N, 784]` in [0, 1] to `[N, 10]`."""
+        """Compute scores: pixels `[N, 784]` in [0, 1] -> `[N, 10]`."""
         output: Tensor = self.net(pixels)
         return output
 
     def configure_optimizers(self) -> Optimizer:
         """The recipe's optimizer, with TF1's arithmetic."""
-        options = (
-            {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
-        )
+        options = {}
+        if self.learning_rate is not None:
+            options["learning_rate"] = self.learning_rate
         return self.network.recipe.optimizer(self.net.parameters(), **options)
 
     def configure_callbacks(self) -> list[Callback]:
-        """The lines that the tutorial prints.
+        """Add the callback that prints the tutorial's lines.
 
-        One trainer may first fit and then test; it needs them once.
+        A trainer that first fits and then tests has it already.
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(callback, TutorialLines) for callback in callbacks):
             return []
         return [TutorialLines(self.network.recipe)]
 
-    # Training --------------------------------------------------------------------------------
+    # Training ---------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Refuse a checkpoint of something else while nothing is written yet."""
-        if self.ckpt_path is not None and Path(self.ckpt_path).is_file():
-            self._refuse(
-                torch.load(
-                    self.ckpt_path, map_location="cpu", weights_only=True, mmap=True
-                )
+        """Refuse an unsuitable checkpoint before any file is written."""
+        path = self.ckpt_path
+        if path is not None and Path(path).is_file():
+            checkpoint = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=True
             )
+            self._refuse(checkpoint)
 
     def setup(self, stage: str) -> None:
-        """Become float64 before a checkpoint is read.
+        """Convert the network to float64, if asked for, before a checkpoint is read.
 
-        Lightning converts later, and would round the checkpoint's weights to float32.
+        Lightning would convert it later, and would round the checkpoint's weights to
+        float32.
         """
         lightning_steps.ignore_expected_warnings()
         use_tf32(self.tf32)
@@ -122,7 +125,7 @@ class Classifier(pl.LightningModule):
             self.net.double()
 
     def on_fit_start(self) -> None:
-        """Put the training images where the weights are, once."""
+        """Copy the training images to the device of the weights."""
         self.limit_train_batches = lightning_steps.take_limit_train_batches(self.trainer)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         weight = next(self.net.parameters())
@@ -134,14 +137,14 @@ class Classifier(pl.LightningModule):
         self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
 
     def on_fit_end(self) -> None:
-        """Let go of the training images, and give back what was taken from the trainer."""
+        """Release the training images, and restore the trainer's limit."""
         self.trainer.limit_train_batches = self.limit_train_batches
         self.draws.release()
         self.engine = None
         del self.pixels, self.labels, self.draws
 
     def on_train_start(self) -> None:
-        """Set the learning rate that was asked for, where a checkpoint brought its own."""
+        """Set the user's learning rate, because a checkpoint may have set another one."""
         if self.learning_rate is not None:
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
@@ -162,12 +165,13 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Chunk, batch_idx: int) -> dict[str, Tensor]:
         """Take the chunk's optimizer steps.
 
-        Returns "losses", one per step, over the global batch, and "loss", the newest.
+        Returns:
+            "losses": the loss of each step over the global batch, and "loss": the last
+            one.
         """
-        assert batch.start == self.trainer.global_step, (
-            "the chunk is not the trainer's next"
-        )
-        # A callback may have frozen a layer, say, since the engine was chosen.
+        next_step = self.trainer.global_step
+        assert batch.start == next_step, f"expected a chunk that starts at {next_step}"
+        # Since the engine was chosen, a callback may have frozen a layer, for example.
         if self.engine is None or self.engine_conditions != conditions(self.net):
             self.engine = self._choose_engine()
             self.engine_conditions = conditions(self.net)
@@ -180,7 +184,7 @@ class Classifier(pl.LightningModule):
         return {"loss": losses[-1], "losses": losses}
 
     def _choose_engine(self) -> Engine:
-        """The engine asked for, or the eager one after a line that says why."""
+        """The engine that the user chose. If it is impossible, say why, and use eager."""
         step = self._step()
         if self.asked_engine == "eager":
             return Eager(step)
@@ -193,7 +197,7 @@ class Classifier(pl.LightningModule):
         return fast
 
     def _step(self) -> Step:
-        """One optimizer step on this rank's share of the batch."""
+        """Describe one optimizer step on this rank's share of the batch."""
         optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
         several = self.trainer.world_size > 1
         return Step(
@@ -210,17 +214,21 @@ class Classifier(pl.LightningModule):
         )
 
     def _mean_loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        """The summed loss of a share of the batch, over the size of the whole batch."""
+        """The sum of this rank's losses, divided by the global batch size."""
         loss: Tensor = self.network.loss(output, labels).sum() / self.batch_size
         return loss
 
     def _sum_gradients_over_ranks(self) -> None:
-        """Sum, not mean: each gradient is already divided by the size of the global batch."""
-        gradients = [
-            weight.grad for weight in self.net.parameters() if weight.grad is not None
-        ]
+        """Replace each gradient by the sum over all ranks.
+
+        It is not the mean, because the losses are already divided by the global batch
+        size.
+        """
+        weights = self.net.parameters()
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        parts = torch.split(self._sum_over_ranks(flat), [g.numel() for g in gradients])
+        sizes = [gradient.numel() for gradient in gradients]
+        parts = torch.split(self._sum_over_ranks(flat), sizes)
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -230,9 +238,9 @@ class Classifier(pl.LightningModule):
         return tensor
 
     def _log_losses(self, chunk: Chunk, losses: Tensor) -> None:
-        """The newest loss for the progress bar.
+        """Show the last loss in the progress bar, and log losses.
 
-        The loggers get, every `log_every_n_steps` steps, the loss of that very step.
+        Every `log_every_n_steps` steps, the loggers get the loss of this one step.
         """
         values = losses.tolist()
         self.log(
@@ -248,14 +256,14 @@ class Classifier(pl.LightningModule):
                 self.log_at(step, {"train/loss": value})
 
     def log_at(self, step: int, metrics: dict[str, float]) -> None:
-        """Hand metrics to every logger at an optimizer step."""
+        """Give metrics to every logger, for this optimizer step."""
         for logger in self.trainer.loggers:
             logger.log_metrics({**metrics, "epoch": self.current_epoch}, step=step)
 
-    # Evaluation ------------------------------------------------------------------------------
+    # Evaluation -------------------------------------------------------------------------
 
     def score(self, pixels: Tensor, labels: Tensor, batch_size: int = 500) -> Score:
-        """Classify images with nothing dropped. See `evaluation.score`."""
+        """Classify images without dropout. See `evaluation.score`."""
         return score(self.net, pixels, labels, batch_size)
 
     def _start_counting(self) -> None:
@@ -266,7 +274,7 @@ class Classifier(pl.LightningModule):
     on_test_epoch_start = _start_counting
 
     def _count(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count what is right in a batch."""
+        """Count the correct answers in a batch."""
         pixels, labels = batch
         output = self(pixels)
         self._counts.add(output, labels, self.network.loss(output, labels))
@@ -275,14 +283,17 @@ class Classifier(pl.LightningModule):
     test_step = _count
 
     def _finish_counting(self, stage: str) -> None:
-        """Whole counts are added over the ranks, so accuracy does not depend on their number."""
+        """Log accuracy and loss.
+
+        The ranks add up their counts, so the accuracy does not depend on their number.
+        """
         correct, total = self._sum_over_ranks(self._counts.images).tolist()
         loss = float(self._sum_over_ranks(self._counts.loss))
         self.last_score = Score(correct, total)
-        # Every rank has the whole figure, so nothing is left to sync.
-        # sync_dist keeps Lightning from recommending it.
-        shown = {f"{stage}/accuracy": correct / total}
-        self.log_dict(shown, prog_bar=True, rank_zero_only=True, sync_dist=True)
+        # Every rank already has the same values. sync_dist only prevents a warning that
+        # recommends it.
+        accuracy = {f"{stage}/accuracy": correct / total}
+        self.log_dict(accuracy, prog_bar=True, rank_zero_only=True, sync_dist=True)
         self.log(f"{stage}/loss", loss / total, rank_zero_only=True, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
@@ -294,18 +305,18 @@ class Classifier(pl.LightningModule):
         self._finish_counting("test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The class of each image: `[N]` int64."""
+        """The class of each image, int64 `[N]`."""
         classes: Tensor = self(batch[0]).argmax(1)
         return classes
 
-    # Checkpoints -----------------------------------------------------------------------------
+    # Checkpoints ------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what run the weights belong to."""
+        """Add the network and the settings of the run."""
         checkpoint["mnistport"] = {"network": self.network.name, **self._run_settings()}
 
     def _run_settings(self) -> dict[str, Any]:
-        """What must not change where a run is continued."""
+        """The settings that must stay the same if a run is continued."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         return {
             "seed_everything": self.seed,
@@ -314,7 +325,7 @@ class Classifier(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse what cannot be loaded or continued; continue at the optimizer step."""
+        """Refuse an unsuitable checkpoint. To continue a run, find the right epoch."""
         self._refuse(checkpoint)
         if self._is_fitting:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -333,7 +344,7 @@ class Classifier(pl.LightningModule):
 
 
 def _fast_engine(step: Step, longest: int) -> Engine | str:
-    """`mnistport.speed`'s engine, or why there is none."""
+    """The engine of `mnistport.speed`, or the reason why it is not used."""
     try:
         from mnistport.speed import engine_for
     except ModuleNotFoundError as error:

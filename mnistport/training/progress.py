@@ -13,22 +13,25 @@ from mnistport.training.chunks import Chunk
 
 
 class StepProgressBar(TQDMProgressBar):
-    """Lightning's bar counts batches, which are chunks here; this one counts optimizer steps within the epoch."""
+    """A progress bar that counts the optimizer steps of the epoch.
+
+    Lightning's own bar counts batches. Here a batch is a chunk of steps.
+    """
 
     first_step = 0
 
     @property
     def total_train_batches(self) -> int:
-        """Steps of the epoch under way; fewer where the run ends within it."""
+        """Steps of the current epoch. They are fewer if the run ends within it."""
         plan = self.trainer.train_dataloader.plan  # type: ignore[union-attr]
         stop = plan.epoch_end(self.trainer.global_step, self.trainer.current_epoch)
         self.first_step = stop - plan.steps_per_epoch
-        return int(
-            (stop if plan.max_steps < 0 else min(stop, plan.max_steps)) - self.first_step
-        )
+        if plan.max_steps >= 0:
+            stop = min(stop, plan.max_steps)
+        return int(stop - self.first_step)
 
     def init_train_tqdm(self) -> Tqdm:
-        """Lightning's bar, in steps."""
+        """Make Lightning's bar, with steps as its unit."""
         return Tqdm(
             desc=self.train_description,
             position=2 * self.process_position,
@@ -42,11 +45,16 @@ class StepProgressBar(TQDMProgressBar):
         )
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Where a run resumes within an epoch, none will be announced: show how far it is."""
+        """If the run resumes within an epoch, show how many of its steps were taken.
+
+        In this case, Lightning does not call `on_train_epoch_start`.
+        """
         super().on_train_start(trainer, *_)
-        if taken := trainer.global_step % trainer.train_dataloader.plan.steps_per_epoch:  # type: ignore[union-attr]
+        plan = trainer.train_dataloader.plan  # type: ignore[union-attr]
+        steps_taken = trainer.global_step % plan.steps_per_epoch
+        if steps_taken:
             self.on_train_epoch_start(trainer)
-            self.train_progress_bar.n = self.train_progress_bar.initial = taken
+            self.train_progress_bar.n = self.train_progress_bar.initial = steps_taken
             self.train_progress_bar.refresh()
 
     def on_train_batch_end(
@@ -57,7 +65,7 @@ class StepProgressBar(TQDMProgressBar):
         batch: Chunk,
         batch_idx: int,
     ) -> None:
-        """Move to the last step of the chunk."""
+        """Move the bar to the last step of the chunk."""
         bar = self.train_progress_bar
         if self.is_enabled and not bar.disable:
             bar.n = batch.stop - self.first_step

@@ -1,4 +1,4 @@
-"""The lines the tutorials print while they train, at the steps and in the words they do."""
+"""Prints the lines that the tutorials print while they train."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from mnistport.training.chunks import Chunk
 
 
 class TutorialLines(Callback):
-    """Prints a recipe's reports, and logs their figures.
+    """Prints the reports of a recipe, and logs their values.
 
-    Args:
-        recipe: Whose.
+    Same as the tutorial: the words, and the steps after which they are printed.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -35,28 +34,26 @@ class TutorialLines(Callback):
         self.stage_start = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """The losses of the epoch under way, so that a resumed run prints the same mean."""
+        """The losses of the current epoch, so that a resumed run prints the same mean."""
         return {"loss_sum": self.loss_sum, "loss_count": self.loss_count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the epoch under way."""
+        """Restore the losses of the current epoch."""
         self.loss_sum, self.loss_count = state_dict["loss_sum"], state_dict["loss_count"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Stages are timed from here."""
+        """Start the clock of the first stage."""
         self.stage_start = time.monotonic()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: Any, batch: Chunk, batch_idx: int
     ) -> None:
-        """Score the batch a step is about to be taken on."""
+        """Score the batch of the next step."""
         for report in self.recipe.reports:
-            if (
-                isinstance(report, BatchAccuracy)
-                and report.when == "before"
-                and batch.start % report.every == 0
-            ):
-                self._batch_accuracy(trainer, pl_module, report, batch, 0)
+            if not isinstance(report, BatchAccuracy) or report.when != "before":
+                continue
+            if batch.start % report.every == 0:
+                self._print_batch_accuracy(trainer, pl_module, report, batch, 0)
 
     def on_train_batch_end(
         self,
@@ -66,23 +63,19 @@ class TutorialLines(Callback):
         batch: Chunk,
         batch_idx: int,
     ) -> None:
-        """Score the batch a step was just taken on, and the test set where a stage ends."""
-        for loss in outputs[
-            "losses"
-        ].tolist():  # one after the other: the same sum however the chunks are cut
+        """Add up the losses, and print what is due after the last step of the chunk."""
+        # Losses are added one by one. So the rounded sum does not depend on the chunks.
+        for loss in outputs["losses"].tolist():
             self.loss_sum += loss
         self.loss_count += len(batch.index)
         for report in self.recipe.reports:
-            if (
-                isinstance(report, BatchAccuracy)
-                and report.when == "after"
-                and (batch.stop - 1) % report.every == 0
-            ):
-                self._batch_accuracy(trainer, pl_module, report, batch, -1)
-            if isinstance(report, StageAccuracy) and batch.stop in report.stages:
-                self._stage(trainer, pl_module, report, batch.stop)
+            if isinstance(report, BatchAccuracy) and report.when == "after":
+                if (batch.stop - 1) % report.every == 0:
+                    self._print_batch_accuracy(trainer, pl_module, report, batch, -1)
+            elif isinstance(report, StageAccuracy) and batch.stop in report.stages:
+                self._print_stage(trainer, pl_module, report, batch.stop)
 
-    def _batch_accuracy(
+    def _print_batch_accuracy(
         self,
         trainer: pl.Trainer,
         module: Any,
@@ -90,66 +83,67 @@ class TutorialLines(Callback):
         chunk: Chunk,
         position: int,
     ) -> None:
-        """The whole global batch, on every rank alike."""
-        index = chunk.index[position]
-        score = module.score(module.pixels[index], module.labels[index])
-        step = chunk.start if position == 0 else chunk.stop - 1
-        _print(
-            trainer,
-            report.line.format(step=step, iteration=step + 1, accuracy=score.accuracy),
-        )
-        module.log_at(step + (report.when == "after"), {"train/accuracy": score.accuracy})
+        """Score the global batch of the chunk's first (0) or last (-1) step.
 
-    def _stage(
+        Every rank scores the whole global batch.
+        """
+        index = chunk.index[position]
+        accuracy = module.score(module.pixels[index], module.labels[index]).accuracy
+        step = chunk.start if position == 0 else chunk.stop - 1
+        line = report.line.format(step=step, iteration=step + 1, accuracy=accuracy)
+        _print(trainer, line)
+        module.log_at(step + (report.when == "after"), {"train/accuracy": accuracy})
+
+    def _print_stage(
         self, trainer: pl.Trainer, module: Any, report: StageAccuracy, step: int
     ) -> None:
-        used = time.monotonic() - self.stage_start
+        """Score the test set, and start the clock of the next stage."""
+        duration = timedelta(seconds=round(time.monotonic() - self.stage_start))
         score = module.score(*trainer.datamodule.test)  # type: ignore[attr-defined]
-        taken = timedelta(seconds=round(used))
-        _print(
-            trainer,
-            report.line.format(**score._asdict(), accuracy=score.accuracy, time=taken),
-        )
+        values = {**score._asdict(), "accuracy": score.accuracy, "time": duration}
+        _print(trainer, report.line.format(**values))
         module.log_at(step, {"test/accuracy": score.accuracy})
         self.stage_start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """The epoch's mean loss, or its sampled test accuracy; nothing if `max_steps` cut the epoch short."""
-        if trainer.global_step % trainer.train_dataloader.plan.steps_per_epoch:  # type: ignore[union-attr]
-            return
-        mean = self.loss_sum / max(self.loss_count, 1)
+        """Print the mean loss or the sampled accuracy, if the epoch is complete."""
+        plan = trainer.train_dataloader.plan  # type: ignore[union-attr]
+        if trainer.global_step % plan.steps_per_epoch:
+            return  # `max_steps` ended the epoch early
         if self.loss_count:
-            pl_module.log_at(trainer.global_step, {"train/epoch_loss": mean})
-        for report in self.recipe.reports:
-            if isinstance(report, EpochLoss) and self.loss_count:
-                _print(
-                    trainer,
-                    report.line.format(epoch=trainer.current_epoch + 1, loss=mean),
-                )
-            if isinstance(report, SampledAccuracy) and self.loss_count:
-                self._sampled(trainer, pl_module, report)
+            self._print_epoch(trainer, pl_module, self.loss_sum / self.loss_count)
         self.loss_sum, self.loss_count = 0.0, 0
 
-    def _sampled(self, trainer: pl.Trainer, module: Any, report: SampledAccuracy) -> None:
-        """As the tutorial: shuffle 0..9,999 and take the first. The draw is a function of seed and epoch."""
+    def _print_epoch(self, trainer: pl.Trainer, module: Any, mean_loss: float) -> None:
+        module.log_at(trainer.global_step, {"train/epoch_loss": mean_loss})
+        for report in self.recipe.reports:
+            if isinstance(report, EpochLoss):
+                epoch = trainer.current_epoch + 1
+                _print(trainer, report.line.format(epoch=epoch, loss=mean_loss))
+            if isinstance(report, SampledAccuracy):
+                self._print_sampled_accuracy(trainer, module, report)
+
+    def _print_sampled_accuracy(
+        self, trainer: pl.Trainer, module: Any, report: SampledAccuracy
+    ) -> None:
+        """Score a random sample of the test set, and the whole test set.
+
+        Same as the tutorial: The numbers of all test images are shuffled, and the sample
+        is the first of them. Different: The shuffle depends only on the seed and the
+        epoch.
+        """
         pixels, labels = trainer.datamodule.test  # type: ignore[attr-defined]
-        order = np.random.RandomState(
-            (module.seed + trainer.current_epoch) % 2**32
-        ).permutation(len(labels))
-        sample = order[: report.num_images]
+        epoch = trainer.current_epoch
+        random = np.random.RandomState((module.seed + epoch) % 2**32)
+        sample = random.permutation(len(labels))[: report.num_images]
         accuracy = module.score(pixels[sample], labels[sample]).accuracy
         full = module.score(pixels, labels).accuracy
-        _print(
-            trainer,
-            report.line.format(epoch=trainer.current_epoch, accuracy=accuracy, full=full),
-        )
-        module.log_at(
-            trainer.global_step,
-            {"test/sampled_accuracy": accuracy, "test/accuracy": full},
-        )
+        _print(trainer, report.line.format(epoch=epoch, accuracy=accuracy, full=full))
+        values = {"test/sampled_accuracy": accuracy, "test/accuracy": full}
+        module.log_at(trainer.global_step, values)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """The line the tutorial ends with."""
+        """Print the tutorial's last line. Name the data set if it is not MNIST."""
         score = pl_module.last_score
         line = self.recipe.test_line.format(**score._asdict(), accuracy=score.accuracy)
         name = trainer.datamodule.name  # type: ignore[attr-defined]
@@ -157,7 +151,7 @@ class TutorialLines(Callback):
 
 
 def _print(trainer: pl.Trainer, line: str) -> None:
-    """To standard output, above a progress bar if there is one; on the first rank only."""
+    """Print a line above the progress bar. Only the first rank prints."""
     if trainer.is_global_zero:
         tqdm.write(line)
         sys.stdout.flush()

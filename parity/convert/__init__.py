@@ -16,7 +16,11 @@ from typing import Literal
 from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_file
 from parity import references
-from parity.convert.safetensors import network_of_safetensors, read_safetensors, write_safetensors
+from parity.convert.safetensors import (
+    network_of_safetensors,
+    read_safetensors,
+    write_safetensors,
+)
 from parity.convert.tf1_checkpoints import read_tf1, save, write_tf1
 from parity.reference import Reference, Trainer
 from parity.references import mnist_checkpoints

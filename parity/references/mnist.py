@@ -31,7 +31,11 @@ from parity.reference import (
     Trainer,
 )
 from parity.references import mnist_checkpoints
-from parity.references.originals import batches_in_file_order, next_batches, random_batches
+from parity.references.originals import (
+    batches_in_file_order,
+    next_batches,
+    random_batches,
+)
 from parity.weights import Layout, WeightMap
 
 IMAGE = Layout("n h w c -> n c h w")

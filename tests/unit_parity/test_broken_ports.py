@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnistport.errors import UserError
-from mnistport.layers import Conv2d, Dense, Dropout, MaxPool, ReluMaxPool, as_image, float32
+from mnistport.layers import (
+    Conv2d,
+    Dense,
+    Dropout,
+    MaxPool,
+    ReluMaxPool,
+    as_image,
+    float32,
+)
 from mnistport.networks.hvass import Hvass
 from mnistport.networks.softmax import Softmax
 from mnistport.networks.three_minute_layers import ThreeMinuteLayers

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from mnistport.errors import UserError
-from parity.state import Slots, State, from_tensors, to_ours, to_theirs, unmapped_of_theirs
+from parity.state import (
+    Slots,
+    State,
+    from_tensors,
+    to_ours,
+    to_theirs,
+    unmapped_of_theirs,
+)
 from parity.weights import Unmapped, Weight, WeightMap
 
 

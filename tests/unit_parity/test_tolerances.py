@@ -10,7 +10,16 @@ import pytest
 import parity.compare
 from parity import tolerances
 from parity.compare import compare, compare_all
-from parity.tolerances import by_arbiter, by_scale, exact, float32_bound, lockstep, rounding, same_function, scale_of
+from parity.tolerances import (
+    by_arbiter,
+    by_scale,
+    exact,
+    float32_bound,
+    lockstep,
+    rounding,
+    same_function,
+    scale_of,
+)
 
 SCALES = [0.0, 1e-300, 1e-20, 1e-10, 1e-6, 9.9e-3, 1e-2, 0.5, 1.0, 10.0, 1e6, 1e300]
 

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from mnistport.layers import Conv2d, Dense, Dropout, MaxPool, flatten, float32
 from mnistport.optimizers import Adam
 from parity import tf1
-from parity.reference import ADAM, Data, Draw, Endpoints, Feeds, Port, Reference, Slots, Stage
+from parity.reference import (
+    ADAM,
+    Data,
+    Draw,
+    Endpoints,
+    Feeds,
+    Port,
+    Reference,
+    Slots,
+    Stage,
+)
 from parity.weights import Layout, Weight, WeightMap
 
 KEEP = 0.7

@@ -94,8 +94,8 @@ def test_threads_that_need_them_at_once_all_get_them(
             "no-such-compiler",
             "there is no C compiler: no-such-compiler: No such file or directory",
         ),
-        ('gcc "', 'CC=gcc " is no command: No closing quotation'),
-        ("true", "what was made of pooled.c cannot be loaded: "),
+        ('gcc "', 'CC=gcc " is not a command: No closing quotation'),
+        ("true", "the library compiled from pooled.c cannot be loaded: "),
         (
             "echo 'a.c:1: fatal error: omp.h: No such file'",
             "{} cannot compile pooled.c: a.c:1: fatal error: omp.h: No",
