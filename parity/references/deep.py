@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnistport.layers import float32
+from mnistport.float32 import float32
 from mnistport.networks.deep import NETWORK
 from parity import tf1
 from parity.reference import ADAM, Draw, Endpoints, Stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mnistport.layers import float32
+from mnistport.float32 import float32
 from mnistport.networks.three_minute_adam import NETWORK
 from parity import tf1
 from parity.reference import ADAM, Draw, Endpoints, Stage
