@@ -67,7 +67,12 @@ class Bench:
         """Weights of order one at every depth, float32 values: normal, deviation 1 / sqrt(fan in), vectors 0.1."""
         rng = np.random.default_rng(self.seed)
         shapes = self.theirs("float64").shapes.items()
-        return self.admissible({name: rng.standard_normal(shape) / root_fan_in(shape) for name, shape in shapes})
+        return self.admissible(
+            {
+                name: rng.standard_normal(shape) / root_fan_in(shape)
+                for name, shape in shapes
+            }
+        )
 
     def admissible(self, values: Mapping[str, Array]) -> Answer:
         """Weights both sides can be given: what has a counterpart; positive where it must be; counters at 0.
@@ -79,7 +84,11 @@ class Bench:
         for row in self.reference.weights.weights:
             name, dtype = row.theirs, variables[row.theirs].dtype.as_numpy_dtype
             if np.issubdtype(dtype, np.floating):
-                value = np.exp(values[name]) if name in self.reference.positive else values[name]
+                value = (
+                    np.exp(values[name])
+                    if name in self.reference.positive
+                    else values[name]
+                )
                 answer[name] = value.astype(np.float32)
             else:
                 answer[name] = np.zeros_like(values[name], dtype)
@@ -92,13 +101,19 @@ class Bench:
         size = np.float32(tolerances.SMALL_SLOT)
         slots = self.theirs("float64").variables.slots
         shapes = {place: slot.shape.as_list() for place, slot in slots.items()}
-        return {place: size * rng.uniform(0.5, 1.5, shape).astype(np.float32) for place, shape in shapes.items()}
+        return {
+            place: size * rng.uniform(0.5, 1.5, shape).astype(np.float32)
+            for place, shape in shapes.items()
+        }
 
     def draws(self, step: int, num_images: int) -> Answer:
         """Uniform numbers in [0, 1) for every dropout, float32 values so that both precisions see the same."""
         rng = np.random.default_rng((self.seed, step))
         draws = self.reference.draws
-        return {draw.theirs: rng.random((num_images, *draw.shape), dtype=np.float32) for draw in draws}
+        return {
+            draw.theirs: rng.random((num_images, *draw.shape), dtype=np.float32)
+            for draw in draws
+        }
 
     def step_feeds(self, step: int) -> tuple[Feeds, Answer]:
         """The tutorial's batch of a training step, and the draws for it."""

@@ -66,7 +66,11 @@ class Case:
         return self.bench.step_feeds(step)
 
     def ask(
-        self, name: str, question: Callable[[Side], Answer], *, allow_nonfinite: Collection[str] = ()
+        self,
+        name: str,
+        question: Callable[[Side], Answer],
+        *,
+        allow_nonfinite: Collection[str] = (),
     ) -> list[Comparison]:
         """Put a question to both sides and compare the answers. `name` is the question's, for remembering answers.
 
@@ -74,14 +78,22 @@ class Case:
         be off by a small multiple of what TF1 itself is off.
         """
         got = self.both(name, question)
-        return self.judge(got.ours, got.theirs, got.truth, raised=got.raised, allow_nonfinite=allow_nonfinite)
+        return self.judge(
+            got.ours,
+            got.theirs,
+            got.truth,
+            raised=got.raised,
+            allow_nonfinite=allow_nonfinite,
+        )
 
     def both(self, name: str, question: Callable[[Side], Answer]) -> Answers:
         """Put a question to both sides, one after the other, each with all cores."""
         side, theirs = self.ours(), self.theirs()
         ours, raised = _answer(side, question)
         truth = self.bench.truth(name, question)
-        return Answers(ours, raised, truth if self.dtype == "float64" else question(theirs), truth)
+        return Answers(
+            ours, raised, truth if self.dtype == "float64" else question(theirs), truth
+        )
 
     def judge(
         self,
@@ -105,13 +117,19 @@ class Case:
         if self.dtype != "float64":
             arbiter = {name: _upcast(array) for name, array in truth.items()}
             rule = tolerances.by_arbiter(arbiter)
-        comparisons = compare_all(ours, theirs, rule, arbiter, allow_nonfinite=allow_nonfinite)
+        comparisons = compare_all(
+            ours, theirs, rule, arbiter, allow_nonfinite=allow_nonfinite
+        )
         if raised is None:
             return comparisons
-        return [one if one.name in ours else _with_error(one, raised) for one in comparisons]
+        return [
+            one if one.name in ours else _with_error(one, raised) for one in comparisons
+        ]
 
 
-def _answer(side: Ours, question: Callable[[Side], Answer]) -> tuple[Answer, Exception | None]:
+def _answer(
+    side: Ours, question: Callable[[Side], Answer]
+) -> tuple[Answer, Exception | None]:
     """Our answer, as far as it goes: a module that raises is a port that fails, not a question badly put."""
     side.raised = None
     try:

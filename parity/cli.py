@@ -29,9 +29,17 @@ class Command:
 
 COMMANDS = {
     "list": Command(help="the networks that can be verified, and the checks"),
-    "verify": Command(help="load identical weights into both sides and compare everything", computes=True),
-    "lockstep": Command(help="train both sides on the same batches with the same draws, step by step", computes=True),
-    "convert": Command(help="a training state between TF1, Lightning and safetensors, slots and step included"),
+    "verify": Command(
+        help="load identical weights into both sides and compare everything",
+        computes=True,
+    ),
+    "lockstep": Command(
+        help="train both sides on the same batches with the same draws, step by step",
+        computes=True,
+    ),
+    "convert": Command(
+        help="a training state between TF1, Lightning and safetensors, slots and step included"
+    ),
 }
 
 
@@ -67,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from mnistport.process import keep_freed_memory
 
             keep_freed_memory()
-        status: int = import_module(f"parity.commands.{args.command}").run(args, ["parity", *words])
+        status: int = import_module(f"parity.commands.{args.command}").run(
+            args, ["parity", *words]
+        )
         return status
     except UserError as error:
         print(f"parity: {error}", file=sys.stderr)

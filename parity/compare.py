@@ -33,15 +33,23 @@ class Bound:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit >= 0):
-            raise ValueError(f"a bound must be finite and at least 0, found {self.limit!r}")
+            raise ValueError(
+                f"a bound must be finite and at least 0, found {self.limit!r}"
+            )
         if not self.reason.strip():
-            raise ValueError(f"the bound {self.limit!r} has no reason; say in one sentence why so much is allowed")
+            raise ValueError(
+                f"the bound {self.limit!r} has no reason; say in one sentence why so much is allowed"
+            )
         object.__setattr__(self, "limit", float(self.limit))
 
 
-BoundRule: TypeAlias = Bound | Callable[[str, Array], Bound]  # a rule sees the name and theirs
+BoundRule: TypeAlias = (
+    Bound | Callable[[str, Array], Bound]
+)  # a rule sees the name and theirs
 
-_WHOLE = Bound(0.0, "whole numbers and truth values have no rounding, so they are compared exactly")
+_WHOLE = Bound(
+    0.0, "whole numbers and truth values have no rounding, so they are compared exactly"
+)
 _NONE = Bound(0.0, "no bound was computed, because no value could be judged")
 
 
@@ -91,7 +99,12 @@ class Comparison:
         if self.problem is not None:
             return self
         bound = bound if self.dtype.startswith("float") else _WHOLE
-        return replace(self, bound=bound.limit, reason=bound.reason, num_over=self._num_over(bound.limit))
+        return replace(
+            self,
+            bound=bound.limit,
+            reason=bound.reason,
+            num_over=self._num_over(bound.limit),
+        )
 
     def _num_over(self, limit: float) -> int | None:
         if limit == 0:
@@ -103,12 +116,18 @@ class Comparison:
     def explain(self) -> str:
         """The text for a reader: found, expected, allowed, the count over, and the bound's reason."""
         if self.problem is not None or self.max_abs is None:
-            return f"{self.name!r} cannot be judged (ours against theirs): {self.problem}."
+            return (
+                f"{self.name!r} cannot be judged (ours against theirs): {self.problem}."
+            )
         gap, allowed = _told_apart(self.max_abs, self.bound)
         first = f"{self.name!r} {'agrees' if self.passed else 'differs'}"
         if self.num_nonfinite:
             first += f"; {self.num_nonfinite:,} of its values are not finite, alike on both sides"
-        worst = f" at {list(self.worst_index)}: {self._worst_values()}" if self.worst_index is not None else ""
+        worst = (
+            f" at {list(self.worst_index)}: {self._worst_values()}"
+            if self.worst_index is not None
+            else ""
+        )
         over = "an unknown number" if self.num_over is None else f"{self.num_over:,}"
         return (
             f"{first}.\n  worst gap {gap}{worst}; allowed {allowed} ({self.dtype})."
@@ -117,13 +136,22 @@ class Comparison:
         )
 
     def _worst_values(self) -> str:
-        sides = {"ours": self.ours_at_worst, "theirs": self.theirs_at_worst, "arbiter": self.arbiter_at_worst}
+        sides = {
+            "ours": self.ours_at_worst,
+            "theirs": self.theirs_at_worst,
+            "arbiter": self.arbiter_at_worst,
+        }
         values = {side: value for side, value in sides.items() if value is not None}
-        return ", ".join(f"{side} {text}" for side, text in zip(values, _told_apart(*values.values()), strict=True))
+        return ", ".join(
+            f"{side} {text}"
+            for side, text in zip(values, _told_apart(*values.values()), strict=True)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps(..., allow_nan=False)`; infinite figures (a gap past the range) become null."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)} | {"passed": self.passed}
+        return {
+            field.name: _plain(getattr(self, field.name)) for field in fields(self)
+        } | {"passed": self.passed}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Comparison:
@@ -134,7 +162,9 @@ class Comparison:
         if values["worst_index"] is not None:
             values["worst_index"] = tuple(values["worst_index"])
         if values["problem"] is None:
-            values |= {key: math.inf for key in ("max_abs", "max_rel") if values[key] is None}
+            values |= {
+                key: math.inf for key in ("max_abs", "max_rel") if values[key] is None
+            }
         return cls(**values)
 
 
@@ -142,7 +172,10 @@ def _told_apart(*values: Scalar) -> list[str]:
     """The values with as many digits, from four on, as it takes for all to look different."""
     texts: list[str] = []
     for digits in (4, 9, 17):
-        texts = [f"{value:.{digits}g}" if isinstance(value, float) else str(value) for value in values]
+        texts = [
+            f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+            for value in values
+        ]
         if len(set(texts)) == len(texts):
             break
     return texts
@@ -186,8 +219,19 @@ def compare(
         found = _not_finite(sides, unfit)
         return replace(_unjudged(name, "", bound), dtype=dtype.name, count=count, **found)
     stated = bound if isinstance(bound, Bound) else bound(name, sides["theirs"])
-    figures = _figures(sides, stated.limit) if not _same_bits(**sides) else _no_difference(sides["theirs"])
-    return Comparison(name=name, bound=stated.limit, reason=stated.reason, dtype=dtype.name, count=count, **figures)
+    figures = (
+        _figures(sides, stated.limit)
+        if not _same_bits(**sides)
+        else _no_difference(sides["theirs"])
+    )
+    return Comparison(
+        name=name,
+        bound=stated.limit,
+        reason=stated.reason,
+        dtype=dtype.name,
+        count=count,
+        **figures,
+    )
 
 
 def compare_all(
@@ -206,14 +250,27 @@ def compare_all(
     names = list(dict.fromkeys([*theirs, *ours, *(arbiter or ())]))
     if not names:
         return [_unjudged("nothing was compared", "both sides are empty", bound)]
-    exempt = frozenset([allow_nonfinite] if isinstance(allow_nonfinite, str) else allow_nonfinite)
-    sides = {"our side": ours, "their side": theirs} | ({} if arbiter is None else {"the arbiter's side": arbiter})
+    exempt = frozenset(
+        [allow_nonfinite] if isinstance(allow_nonfinite, str) else allow_nonfinite
+    )
+    sides = {"our side": ours, "their side": theirs} | (
+        {} if arbiter is None else {"the arbiter's side": arbiter}
+    )
 
     def one(name: str) -> Comparison:
-        if missing := [side for side, arrays in sides.items() if arrays.get(name) is None]:
+        if missing := [
+            side for side, arrays in sides.items() if arrays.get(name) is None
+        ]:
             return _unjudged(name, f"missing on {' and '.join(missing)}", bound)
         truth = None if arbiter is None else arbiter[name]
-        return compare(name, ours[name], theirs[name], bound, arbiter=truth, allow_nonfinite=name in exempt)
+        return compare(
+            name,
+            ours[name],
+            theirs[name],
+            bound,
+            arbiter=truth,
+            allow_nonfinite=name in exempt,
+        )
 
     return [one(name) for name in names]
 
@@ -224,7 +281,10 @@ def _structure(ours: Array, theirs: Array, arbiter: Array | None = None) -> str 
         return f"shape {ours.shape} against {theirs.shape}"
     if ours.dtype != theirs.dtype:
         return f"dtype {ours.dtype} against {theirs.dtype}"
-    if not (theirs.dtype.kind in "biu" or (theirs.dtype.kind == "f" and theirs.dtype.itemsize in (4, 8))):
+    if not (
+        theirs.dtype.kind in "biu"
+        or (theirs.dtype.kind == "f" and theirs.dtype.itemsize in (4, 8))
+    ):
         return f"dtype {theirs.dtype} is not one of bool, integers, float32, float64"
     if theirs.size == 0:
         return f"empty: shape {theirs.shape} holds no value"
@@ -239,14 +299,18 @@ def _structure(ours: Array, theirs: Array, arbiter: Array | None = None) -> str 
 
 def _unjudged(name: str, problem: str, bound: BoundRule) -> Comparison:
     stated = bound if isinstance(bound, Bound) else _NONE
-    return Comparison(name=name, bound=stated.limit, reason=stated.reason, problem=problem)
+    return Comparison(
+        name=name, bound=stated.limit, reason=stated.reason, problem=problem
+    )
 
 
 def _kind(array: Array) -> Array:
     return np.select([np.isnan(array), np.isposinf(array), np.isneginf(array)], [1, 2, 3])
 
 
-def _unfit(ours: Array, theirs: Array, arbiter: Array | None = None, *, allow_nonfinite: bool) -> Array:
+def _unfit(
+    ours: Array, theirs: Array, arbiter: Array | None = None, *, allow_nonfinite: bool
+) -> Array:
     """Where no gap can be taken: not finite on a side or, where that is allowed, not finite in the same way."""
     untold = np.zeros(ours.shape, bool) if arbiter is None else ~np.isfinite(arbiter)
     if allow_nonfinite:
@@ -257,9 +321,13 @@ def _unfit(ours: Array, theirs: Array, arbiter: Array | None = None, *, allow_no
 def _not_finite(sides: Mapping[str, Array], unfit: Array) -> dict[str, Any]:
     """How many values are not finite, and every side at the first of them."""
     index = tuple(int(i) for i in np.argwhere(unfit)[0])
-    values = ", ".join(f"{side} {array[index].item():.4g}" for side, array in sides.items())
+    values = ", ".join(
+        f"{side} {array[index].item():.4g}" for side, array in sides.items()
+    )
     number = int(np.sum(unfit))
-    problem = f"{number:,} value{'s' if number > 1 else ''} not finite: {values} at {index}"
+    problem = (
+        f"{number:,} value{'s' if number > 1 else ''} not finite: {values} at {index}"
+    )
     return {"problem": problem, "worst_index": index}
 
 
@@ -269,17 +337,36 @@ _BLOCK = 1 << 15
 
 def _figures(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
     """Every figure of a comparison, block by block."""
-    shape, flat = sides["ours"].shape, {side: array.ravel() for side, array in sides.items()}
+    shape, flat = (
+        sides["ours"].shape,
+        {side: array.ravel() for side, array in sides.items()},
+    )
     starts = range(0, flat["ours"].size, _BLOCK)
-    blocks = [_measured({side: a[start : start + _BLOCK] for side, a in flat.items()}, limit) for start in starts]
-    figures = {name: together(block[name] for block in blocks) for name, together in _TOGETHER.items()}
-    figures["theirs_error"] = max(block["theirs_error"] for block in blocks) if "arbiter" in sides else None
+    blocks = [
+        _measured({side: a[start : start + _BLOCK] for side, a in flat.items()}, limit)
+        for start in starts
+    ]
+    figures = {
+        name: together(block[name] for block in blocks)
+        for name, together in _TOGETHER.items()
+    }
+    figures["theirs_error"] = (
+        max(block["theirs_error"] for block in blocks) if "arbiter" in sides else None
+    )
     if figures["num_different"]:
-        differing = [(start, block) for start, block in zip(starts, blocks, strict=True) if block["num_different"]]
-        start, block = max(differing, key=lambda found: found[1]["max_abs"])  # of equal gaps the first
+        differing = [
+            (start, block)
+            for start, block in zip(starts, blocks, strict=True)
+            if block["num_different"]
+        ]
+        start, block = max(
+            differing, key=lambda found: found[1]["max_abs"]
+        )  # of equal gaps the first
         worst = start + block["worst"]
         figures["worst_index"] = tuple(int(i) for i in np.unravel_index(worst, shape))
-        figures |= {f"{side}_at_worst": array[worst].item() for side, array in flat.items()}
+        figures |= {
+            f"{side}_at_worst": array[worst].item() for side, array in flat.items()
+        }
     return figures
 
 
@@ -300,14 +387,18 @@ def _measured(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
     size = np.abs(reference.astype(np.float64))
     with np.errstate(all="ignore"):  # a gap past the range is inf and over any limit
         gap, ulp, different = _gaps(ours, reference)
-        relative = np.fmax.reduce(gap / size, initial=0.0)  # 0/0 is no gap, and fmax leaves it out
+        relative = np.fmax.reduce(
+            gap / size, initial=0.0
+        )  # 0/0 is no gap, and fmax leaves it out
         theirs_error = np.abs(theirs.astype(np.float64) - reference).max(initial=0.0)
     within = gap <= limit
     if limit == 0:
         within &= ~different
     worst = None
     if different.any():
-        worst = int(np.flatnonzero(finite)[gap.argmax() if gap.any() else different.argmax()])
+        worst = int(
+            np.flatnonzero(finite)[gap.argmax() if gap.any() else different.argmax()]
+        )
     return {
         "max_abs": float(gap.max(initial=0.0)),
         "max_rel": float(relative),
@@ -326,7 +417,9 @@ def _same_bits(ours: Array, theirs: Array, arbiter: Array | None = None) -> bool
     if arbiter is not None or ours.dtype.kind != "f":
         return False
     bits = np.dtype(f"i{ours.dtype.itemsize}")
-    return np.array_equal(np.ascontiguousarray(ours).view(bits), np.ascontiguousarray(theirs).view(bits))
+    return np.array_equal(
+        np.ascontiguousarray(ours).view(bits), np.ascontiguousarray(theirs).view(bits)
+    )
 
 
 def _no_difference(theirs: Array) -> dict[str, Any]:
@@ -339,7 +432,9 @@ def _no_difference(theirs: Array) -> dict[str, Any]:
         "num_over": 0,
         "num_different": 0,
         "num_nonfinite": int(theirs.size - finite.sum()),
-        "scale": float(np.abs(theirs, where=finite, out=np.zeros_like(theirs)).max(initial=0.0)),
+        "scale": float(
+            np.abs(theirs, where=finite, out=np.zeros_like(theirs)).max(initial=0.0)
+        ),
         "theirs_error": None,
     }
 
@@ -366,10 +461,17 @@ def _rank(array: Array) -> Array:
     """Floats as integers that grow by one from each float to the next, with both zeros at 0."""
     signed = np.dtype(f"i{array.dtype.itemsize}")
     bits = array.astype(array.dtype.newbyteorder("=")).view(signed)
-    sign, size = bits >> (8 * signed.itemsize - 1), bits & np.iinfo(signed).max  # sign: -1 or 0
-    return (size ^ sign) - sign  # -size or size; without a branch, which random signs would mislead
+    sign, size = (
+        bits >> (8 * signed.itemsize - 1),
+        bits & np.iinfo(signed).max,
+    )  # sign: -1 or 0
+    return (
+        size ^ sign
+    ) - sign  # -size or size; without a branch, which random signs would mislead
 
 
 def _steps_apart(ours: Array, reference: Array) -> NDArray[np.uint64]:
     """|ours - reference| of integers, exact over the whole range of 64 bits: unsigned subtraction wraps back."""
-    return np.maximum(ours, reference).astype(np.uint64) - np.minimum(ours, reference).astype(np.uint64)
+    return np.maximum(ours, reference).astype(np.uint64) - np.minimum(
+        ours, reference
+    ).astype(np.uint64)

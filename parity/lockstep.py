@@ -61,10 +61,19 @@ class Lockstep:
             some stand where a function has a kink: a bias of 0 under a ReLU. What is 0 still stays there.)
     """
 
-    def __init__(self, case: Case, every: int, floor_steps: int, *, nudge: bool = False) -> None:
-        self.case, self.every, self.floor_steps, self.nudge = case, every, floor_steps, nudge
+    def __init__(
+        self, case: Case, every: int, floor_steps: int, *, nudge: bool = False
+    ) -> None:
+        self.case, self.every, self.floor_steps, self.nudge = (
+            case,
+            every,
+            floor_steps,
+            nudge,
+        )
         self.theirs, self.ours = case.theirs(), case.ours()
-        self.again = Theirs(case.reference, case.dtype, case.bench.seed) if floor_steps else None
+        self.again = (
+            Theirs(case.reference, case.dtype, case.bench.seed) if floor_steps else None
+        )
         self.local = Ours.made(case.reference, case.dtype, case.device)
         self.engine = self._use_the_trainers_engine()
         self.records: list[Record] = []
@@ -94,12 +103,19 @@ class Lockstep:
         recorded = number + 1 == steps or number == 0 or (number + 1) % self.every == 0
         before = self._common_state() if recorded else None
         feeds, draws = self.case.step_feeds(number)
-        theirs, ours = float(self.theirs.step(feeds, draws)), float(self.ours.step(feeds, draws))
+        theirs, ours = (
+            float(self.theirs.step(feeds, draws)),
+            float(self.ours.step(feeds, draws)),
+        )
         if self.again is not None and number < self.floor_steps:
             self.again.step(feeds, draws)
             if self.nudge and number == 0:
                 weights = self.again.state().weights
-                self.again.load(State(weights={name: nudged(array) for name, array in weights.items()}))
+                self.again.load(
+                    State(
+                        weights={name: nudged(array) for name, array in weights.items()}
+                    )
+                )
         self.step += 1
         if before is not None:
             self.local.load(before)
@@ -113,7 +129,9 @@ class Lockstep:
     def _record(self, ours: float, theirs: float) -> Record:
         whole = self.theirs.state()
         state, weights = whole.named(), set(whole.weights)
-        local, accumulated = (_errors(side.state().named(), state) for side in (self.local, self.ours))
+        local, accumulated = (
+            _errors(side.state().named(), state) for side in (self.local, self.ours)
+        )
         floor = None
         if self.again is not None and self.step <= self.floor_steps:
             floor = _largest(_errors(self.again.state().named(), state), weights)
@@ -149,7 +167,9 @@ class Lockstep:
         """Go on where `save` left off."""
         with file.open("rb") as opened, np.load(opened) as saved:
             self.step = int(saved["step"])
-            self.records = [Record(**record) for record in json.loads(saved["records"].tobytes())]
+            self.records = [
+                Record(**record) for record in json.loads(saved["records"].tobytes())
+            ]
             for name, side in self._free_sides().items():
                 prefix = f"{name}:"
                 keys = [key for key in saved.files if key.startswith(prefix)]
@@ -162,7 +182,11 @@ def interrupted_between_steps() -> Iterator[Callable[[], None]]:
     """Hold Ctrl-C back until `check` is called: a state in which one side is a step ahead must not be saved."""
     asked: list[int] = []
     here = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number)) if here else None
+    before = (
+        signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+        if here
+        else None
+    )
 
     def check() -> None:
         if asked:
@@ -179,7 +203,9 @@ def nudged(weight: Array) -> Array:
     """Every number one ulp further from zero; zeros as they are, and whole numbers."""
     if not np.issubdtype(weight.dtype, np.floating):
         return weight
-    return np.where(weight == 0, weight, np.nextafter(weight, np.copysign(np.inf, weight))).astype(weight.dtype)
+    return np.where(
+        weight == 0, weight, np.nextafter(weight, np.copysign(np.inf, weight))
+    ).astype(weight.dtype)
 
 
 def _errors(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:

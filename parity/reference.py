@@ -61,7 +61,9 @@ class Port:
     forward: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
     loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor]
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
-    update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: optimizer.step()
+    update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: (
+        optimizer.step()
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,7 +38,10 @@ class Slots:
 
     def declared(self, side: Side) -> set[str]:
         """What a side's optimizer must keep, and nothing else: slots, on their side scalars too."""
-        mapped = {"theirs": [*self.per_weight, *self.shared], "ours": [*self.per_weight.values()]}
+        mapped = {
+            "theirs": [*self.per_weight, *self.shared],
+            "ours": [*self.per_weight.values()],
+        }
         return {*mapped[side], *self.unmapped_names(side)}
 
     def unmapped_names(self, side: Side) -> list[str]:
@@ -87,23 +90,34 @@ class Places(Generic[Value]):
         """Each part's flat name: "W_conv1", "W_conv1/m", "beta1_power", "theirs/global_step"."""
         return Places(
             weights={name: name for name in self.weights},
-            slots={(weight, kind): slot_name(weight, kind) for weight, kind in self.slots},
+            slots={
+                (weight, kind): slot_name(weight, kind) for weight, kind in self.slots
+            },
             scalars={name: name for name in self.scalars},
-            unmapped={(side, name): unmapped_name(side, name) for side, name in self.unmapped},
+            unmapped={
+                (side, name): unmapped_name(side, name) for side, name in self.unmapped
+            },
         )
 
     def tensor_names(self) -> Places[str]:
         """Each part's name in files of ours: "conv1.weight", "optimizer.m/conv1.weight", "optimizer.beta1_power"."""
         return Places(
             weights={name: name for name in self.weights},
-            slots={(weight, kind): f"optimizer.{kind}/{weight}" for weight, kind in self.slots},
+            slots={
+                (weight, kind): f"optimizer.{kind}/{weight}"
+                for weight, kind in self.slots
+            },
             scalars={name: f"optimizer.{name}" for name in self.scalars},
-            unmapped={(side, name): unmapped_name(side, name) for side, name in self.unmapped},
+            unmapped={
+                (side, name): unmapped_name(side, name) for side, name in self.unmapped
+            },
         )
 
     def named(self) -> dict[str, Value]:
         """What both sides have, by its flat name: what is compared."""
-        return Places(weights=self.weights, slots=self.slots, scalars=self.scalars).everything()
+        return Places(
+            weights=self.weights, slots=self.slots, scalars=self.scalars
+        ).everything()
 
     def everything(self) -> dict[str, Value]:
         """The whole state by its flat names, what is unmapped included."""
@@ -132,9 +146,13 @@ def unmapped_name(side: Side, name: str) -> str:
 def unmapped_of_theirs(tables: Tables) -> list[str]:
     """Every name that a part of TF1's state without a counterpart may have: variables, slots, scalars."""
     rows = tables.weights.rows
-    variables = [row.name for row in rows if isinstance(row, Unmapped) and row.side == "theirs"]
+    variables = [
+        row.name for row in rows if isinstance(row, Unmapped) and row.side == "theirs"
+    ]
     kinds = tables.slots.unmapped_names("theirs")
-    slots = [slot_name(row.theirs, kind) for row in tables.weights.weights for kind in kinds]
+    slots = [
+        slot_name(row.theirs, kind) for row in tables.weights.weights for kind in kinds
+    ]
     every_kind = [*tables.slots.per_weight, *kinds]
     slots += [slot_name(variable, kind) for variable in variables for kind in every_kind]
     return [*variables, *slots, *kinds]
@@ -155,7 +173,11 @@ class State(Places[Array]):
             weights={key: arrays[name] for key, name in names.weights.items()},
             slots={key: arrays[name] for key, name in names.slots.items()},
             scalars={key: arrays[name] for key, name in names.scalars.items()},
-            unmapped={key: arrays[name] for key, name in names.unmapped.items() if name in arrays},
+            unmapped={
+                key: arrays[name]
+                for key, name in names.unmapped.items()
+                if name in arrays
+            },
         )
 
     @property
@@ -179,7 +201,10 @@ def to_ours(tables: Tables, state: State) -> State:
     return State(
         weights=tables.weights.to_ours(state.weights),
         slots=slots,
-        scalars={tables.slots.shared[name]: np.array(array) for name, array in state.scalars.items()},
+        scalars={
+            tables.slots.shared[name]: np.array(array)
+            for name, array in state.scalars.items()
+        },
         unmapped={key: np.array(array) for key, array in state.unmapped.items()},
     )
 
@@ -219,7 +244,9 @@ def from_tensors(where: object, template: State, tensors: Mapping[str, Any]) -> 
     refuse_mismatch(where, expected, stored, optional=[*names.unmapped.values()])
     for name, array in arrays.items():
         if array.dtype.kind not in "biu" and array.dtype not in (np.float32, np.float64):
-            raise UserError(f"{where}: {name!r} is {array.dtype}; only float32 and float64 go over bit for bit")
+            raise UserError(
+                f"{where}: {name!r} is {array.dtype}; only float32 and float64 go over bit for bit"
+            )
     return State.found(names, arrays)
 
 
@@ -228,10 +255,14 @@ def _as_array(where: object, name: str, tensor: Any) -> Array:
     try:
         return np.asarray(tensor)
     except TypeError as error:
-        raise UserError(f"{where}: {name!r} is {tensor.dtype}, and has no counterpart in TF1 ({error})") from error
+        raise UserError(
+            f"{where}: {name!r} is {tensor.dtype}, and has no counterpart in TF1 ({error})"
+        ) from error
 
 
-def refuse_mismatch(where: object, expected: Shapes, stored: Shapes, *, optional: Collection[str] = ()) -> None:
+def refuse_mismatch(
+    where: object, expected: Shapes, stored: Shapes, *, optional: Collection[str] = ()
+) -> None:
     """Refuse what is not the whole state of a network and nothing else.
 
     Args:
@@ -251,4 +282,7 @@ def refuse_mismatch(where: object, expected: Shapes, stored: Shapes, *, optional
 
 
 def _shape_list(shapes: Shapes) -> str:
-    return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items())) or "nothing"
+    return (
+        ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
+        or "nothing"
+    )

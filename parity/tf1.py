@@ -23,7 +23,9 @@ def load() -> Any:
         UserError: TensorFlow is not installed, or could not be imported.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # read when tf.layers is first used; Keras 3 refuses it
+    os.environ["TF_USE_LEGACY_KERAS"] = (
+        "1"  # read when tf.layers is first used; Keras 3 refuses it
+    )
     if importlib.util.find_spec("triton") is not None:
         import triton  # noqa: F401  # torch imports it late; after TensorFlow, its own copy of LLVM crashes the process
     try:
@@ -34,7 +36,9 @@ def load() -> Any:
             f"TensorFlow, the original's side, cannot be imported ({error}); get it: pip install 'mnistport[parity]'"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
-    warnings.filterwarnings("ignore", message="`tf.layers")  # deprecated, and what the originals use
+    warnings.filterwarnings(
+        "ignore", message="`tf.layers"
+    )  # deprecated, and what the originals use
     tf.disable_control_flow_v2()  # as in TF1, tf.cond's branches stay in the graph: their draws can be seen and fed
     return tf
 
@@ -74,9 +78,15 @@ def uniform_of(dropped: Any) -> Any:
         UserError: There is not exactly one random draw under that operation's name.
     """
     scope = dropped.op.name.rsplit("/", 1)[0] + "/"
-    draws = [op for op in dropped.graph.get_operations() if op.type == "RandomUniform" and op.name.startswith(scope)]
+    draws = [
+        op
+        for op in dropped.graph.get_operations()
+        if op.type == "RandomUniform" and op.name.startswith(scope)
+    ]
     if len(draws) != 1:
-        raise UserError(f"expected one uniform draw under {scope!r}, found {[op.name for op in draws]}")
+        raise UserError(
+            f"expected one uniform draw under {scope!r}, found {[op.name for op in draws]}"
+        )
     return draws[0].outputs[0]
 
 
@@ -86,7 +96,9 @@ def is_random(operation: Any) -> bool:
     So do the samplers of candidates inside `tf.nn.nce_loss` and its like.
     """
     definition = operation.op_def
-    return bool(definition.is_stateful) and any(attribute.name == "seed" for attribute in definition.attr)
+    return bool(definition.is_stateful) and any(
+        attribute.name == "seed" for attribute in definition.attr
+    )
 
 
 def random_ancestors(*goals: Any) -> set[str]:
@@ -109,4 +121,6 @@ def random_ancestors(*goals: Any) -> set[str]:
 def stateless_seeds(graph: Any) -> list[Any]:
     """The seeds of a graph's stateless random operations, as tensors that can be fed."""
     operations = graph.get_operations()
-    return [op.inputs[0] for op in operations if op.type == "StatelessRandomGetKeyCounter"]
+    return [
+        op.inputs[0] for op in operations if op.type == "StatelessRandomGetKeyCounter"
+    ]

@@ -15,11 +15,15 @@ import numpy as np
 from parity.compare import Array, Bound
 
 # Same function, float64. Inside the band the limit is one absolute figure; outside it follows the scale, continuously.
-SAME_FUNCTION = 1e-12  # largest |ours - theirs| for a tensor whose largest value lies inside the band
+SAME_FUNCTION = (
+    1e-12  # largest |ours - theirs| for a tensor whose largest value lies inside the band
+)
 LOCKSTEP = 1e-9  # the same after a full recipe of free running, in which every step hands its rounding on
 BAND_BOTTOM = 1e-2  # below: gradients late in training, Adam's v. An absolute limit would let them be all wrong
 BAND_TOP = 1.0  # above: sums over many large terms, whose rounding grows with the terms
-ABOVE_ZERO = float(np.finfo(np.float64).tiny)  # limit for an all-zero tensor, so that -0.0 may stand for 0.0
+ABOVE_ZERO = float(
+    np.finfo(np.float64).tiny
+)  # limit for an all-zero tensor, so that -0.0 may stand for 0.0
 
 # Rounding, float32: limit = OWN_ERROR_TIMES * TF1's own error + FLOOR_ULP ulp, and never past FRACTION of the scale.
 OWN_ERROR_TIMES = 4  # both errors are draws from one distribution; the larger is seldom over this multiple of the other
@@ -61,10 +65,14 @@ def lockstep(scale: float) -> Bound:
 
 def _by_scale(limit: float, scale: float, what: str) -> Bound:
     if not scale >= 0 or np.isinf(scale):
-        raise ValueError(f"a scale is the largest finite |value| of a tensor, found {scale!r}")
+        raise ValueError(
+            f"a scale is the largest finite |value| of a tensor, found {scale!r}"
+        )
     if scale > BAND_TOP:
         relative = limit / BAND_TOP
-        return Bound(relative * scale, f"{what}: {relative:.0e} of the largest value, {scale:.2g}")
+        return Bound(
+            relative * scale, f"{what}: {relative:.0e} of the largest value, {scale:.2g}"
+        )
     if scale < BAND_BOTTOM:
         relative = limit / BAND_BOTTOM
         reason = f"{what}: {relative:.0e} of the largest value, {scale:.2g}, so that no wrong value hides"
@@ -77,25 +85,34 @@ def rounding(theirs_error: float, scale: float) -> Bound:
 
     A saved `Comparison` holds both (`theirs_error`, `scale`), so it can be judged again with other factors.
     """
-    largest = np.nextafter(np.finfo(np.float32).max, np.float32(0))  # the last that has a next one
+    largest = np.nextafter(
+        np.finfo(np.float32).max, np.float32(0)
+    )  # the last that has a next one
     ulp = float(np.spacing(np.float32(min(scale, float(largest)))))
     floor = FLOOR_ULP * ulp
     limit = OWN_ERROR_TIMES * theirs_error + floor
     reason = f"{OWN_ERROR_TIMES} x TF1's own float32 error {theirs_error:.1e} + {FLOOR_ULP} ulp at {scale:.2g}"
     most = max(FRACTION * scale, floor)
     if limit > most:
-        return Bound(most, f"{reason}, cut to {FRACTION} of {scale:.2g}, past which zeros would pass")
+        return Bound(
+            most,
+            f"{reason}, cut to {FRACTION} of {scale:.2g}, past which zeros would pass",
+        )
     return Bound(limit, reason)
 
 
 def float32_bound(theirs32: Array, arbiter64: Array) -> Bound:
     """`rounding` with its two figures taken from TF1's float32 result and the float64 truth (same shape)."""
     if theirs32.shape != arbiter64.shape:
-        raise ValueError(f"shape {theirs32.shape} against the arbiter's {arbiter64.shape}")
+        raise ValueError(
+            f"shape {theirs32.shape} against the arbiter's {arbiter64.shape}"
+        )
     finite = np.isfinite(theirs32) & np.isfinite(arbiter64)
     with np.errstate(invalid="ignore"):  # inf - inf, which is left out
         error = np.abs(theirs32.astype(np.float64) - arbiter64)
-    largest = [float(size.max(initial=0.0, where=finite)) for size in (error, np.abs(arbiter64))]
+    largest = [
+        float(size.max(initial=0.0, where=finite)) for size in (error, np.abs(arbiter64))
+    ]
     return rounding(*largest)
 
 
@@ -120,9 +137,12 @@ def kolmogorov_smirnov(num_ours: int, num_theirs: int) -> Bound:
 
     Smirnov's asymptotic quantile, sqrt(-ln(alpha / 2) / 2) * sqrt(1 / n + 1 / m); within a percent at these sizes.
     """
-    limit = float(np.sqrt(-np.log(ALPHA / 2) / 2) * np.sqrt(1 / num_ours + 1 / num_theirs))
+    limit = float(
+        np.sqrt(-np.log(ALPHA / 2) / 2) * np.sqrt(1 / num_ours + 1 / num_theirs)
+    )
     return Bound(
-        limit, f"two samples of {num_ours:,} and {num_theirs:,} from one law are further apart once in {1 / ALPHA:,.0f}"
+        limit,
+        f"two samples of {num_ours:,} and {num_theirs:,} from one law are further apart once in {1 / ALPHA:,.0f}",
     )
 
 
@@ -135,4 +155,7 @@ def moment(what: str, standard_error: float) -> Bound:
 
 def support(slack: float) -> Bound:
     """Values beyond the other sample's ends: no further than the gap its own outermost values leave."""
-    return Bound(slack, f"TF1's outermost values lie {slack:.1e} apart, so its distribution ends there")
+    return Bound(
+        slack,
+        f"TF1's outermost values lie {slack:.1e} apart, so its distribution ends there",
+    )

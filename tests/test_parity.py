@@ -27,7 +27,12 @@ pytestmark = pytest.mark.tf
 SOURCE = "mnist" if os.environ.get("MNISTPORT_DATA") else "digits"
 DTYPES = get_args(Dtype)
 Size = Callable[[Reference], tuple[Reference, Data]]
-EVERY_CLAIM = [(dtype, check.name) for dtype in DTYPES for check in CHECKS if dtype in check.precisions]
+EVERY_CLAIM = [
+    (dtype, check.name)
+    for dtype in DTYPES
+    for check in CHECKS
+    if dtype in check.precisions
+]
 QUICK_CLAIMS = [(dtype, name) for dtype, name in EVERY_CLAIM if checks.get(name).quick]
 
 
@@ -63,7 +68,9 @@ def case_of() -> Callable[[str, str, Size], Case]:
         if (name, size) not in benches:
             benches.clear()
             reference, cut = size(references.get(name))
-            benches[name, size] = Bench(reference=reference, data=cut, data_set={"source": SOURCE})
+            benches[name, size] = Bench(
+                reference=reference, data=cut, data_set={"source": SOURCE}
+            )
         return Case(bench=benches[name, size], dtype=dtype)
 
     return make
@@ -82,7 +89,11 @@ def assert_holds(case: Case, check: str) -> None:
     failed = [comparison.explain() for comparison in comparisons if not comparison.passed]
     again = f"parity verify {case.reference.name} --checks {check} --dtype {case.dtype}"
     assert not failed, "\n".join(
-        [f"{len(failed)} of {len(comparisons)} fail; the first:", failed[0], f"Again: {again}"]
+        [
+            f"{len(failed)} of {len(comparisons)} fail; the first:",
+            failed[0],
+            f"Again: {again}",
+        ]
     )
 
 
@@ -95,14 +106,18 @@ def test_the_port_is_the_original(
     case_of,  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(onednn, "WORTH_IT", 1)  # 16 images by the kernels that a whole batch takes
+    monkeypatch.setattr(
+        onednn, "WORTH_IT", 1
+    )  # 16 images by the kernels that a whole batch takes
     assert_holds(case_of(name, dtype, quick), check)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "check"), EVERY_CLAIM)
 @pytest.mark.parametrize("name", references.names())
-def test_the_port_is_the_original_in_full(name: str, dtype: str, check: str, case_of) -> None:  # type: ignore[no-untyped-def]
+def test_the_port_is_the_original_in_full(
+    name: str, dtype: str, check: str, case_of
+) -> None:  # type: ignore[no-untyped-def]
     assert_holds(case_of(name, dtype, full), check)
 
 

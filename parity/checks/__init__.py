@@ -50,7 +50,9 @@ class Check:
 
     def __call__(self, case: Case) -> list[Comparison]:
         """Ask it of a case; every comparison that was made."""
-        function = getattr(import_module(f"parity.checks.{self.module or self.name}"), self.name)
+        function = getattr(
+            import_module(f"parity.checks.{self.module or self.name}"), self.name
+        )
         return cast("list[Comparison]", function(case))
 
     def lacking(self, reference: Reference, data: Data) -> list[str]:
@@ -59,7 +61,9 @@ class Check:
 
 
 ORIGINAL = Need("Data(original=...)", lambda reference, data: data.original is not None)
-TRAINER = Need("Reference(trainer=...)", lambda reference, data: reference.trainer is not None)
+TRAINER = Need(
+    "Reference(trainer=...)", lambda reference, data: reference.trainer is not None
+)
 
 FREE_RUNNING = ("float64",)
 """The precision in which free runs can be compared. In float32 rounding at a ReLU sends a unit one way or the other
@@ -141,4 +145,6 @@ def get(name: str) -> Check:
     for check in CHECKS:
         if check.name == name:
             return check
-    raise UserError(f"no check is called {name!r}; there are {', '.join(check.name for check in CHECKS)}")
+    raise UserError(
+        f"no check is called {name!r}; there are {', '.join(check.name for check in CHECKS)}"
+    )

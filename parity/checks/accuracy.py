@@ -34,10 +34,14 @@ def accuracy(case: Case) -> list[Comparison]:
         return {"output": outputs(case, side)}
 
     answers = case.both("accuracy", question)
-    comparisons = case.judge(answers.ours, answers.theirs, answers.truth, raised=answers.raised)
+    comparisons = case.judge(
+        answers.ours, answers.theirs, answers.truth, raised=answers.raised
+    )
     if case.data.labels is None or answers.raised is not None:
         return comparisons
-    outputs_of = [answer["output"] for answer in (answers.ours, answers.theirs, answers.truth)]
+    outputs_of = [
+        answer["output"] for answer in (answers.ours, answers.theirs, answers.truth)
+    ]
     return [*comparisons, *_classes(case, case.data.labels, *outputs_of)]
 
 
@@ -45,11 +49,16 @@ def outputs(case: Case, side: Side) -> Array:
     """The output for every evaluation example, with the weights that the side has."""
     feeds = case.data.evaluation
     total = len(next(iter(feeds.values())))
-    parts = ({name: array[i : i + BATCH] for name, array in feeds.items()} for i in range(0, total, BATCH))
+    parts = (
+        {name: array[i : i + BATCH] for name, array in feeds.items()}
+        for i in range(0, total, BATCH)
+    )
     return np.concatenate([side.output(part) for part in parts])
 
 
-def _classes(case: Case, labels: Array, ours: Array, theirs: Array, truth: Array) -> list[Comparison]:
+def _classes(
+    case: Case, labels: Array, ours: Array, theirs: Array, truth: Array
+) -> list[Comparison]:
     """Classes and number right on the images where rounding cannot decide."""
     if truth.shape[:-1] != labels.shape or truth.shape[-1] < 2:
         raise UserError(
@@ -71,4 +80,6 @@ def _classes(case: Case, labels: Array, ours: Array, theirs: Array, truth: Array
         number = np.asarray((classes == labels[certified]).sum())
         return {f"class, {of}": classes, f"number right, {of} (TF1: {right:,})": number}
 
-    return compare_all(classes_and_number(ours), classes_and_number(theirs), tolerances.exact())
+    return compare_all(
+        classes_and_number(ours), classes_and_number(theirs), tolerances.exact()
+    )

@@ -43,7 +43,9 @@ def checkpoint(case: Case) -> list[Comparison]:
         return comparisons
 
 
-def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[Comparison]:
+def _there_and_back(
+    case: Case, saved: Path, folder: Path, suffix: str
+) -> list[Comparison]:
     """Everything stored, under its stored name."""
     between, back = folder / f"between.{suffix}", folder / f"back-from-{suffix}-{BEFORE}"
     convert.convert(saved, between, reference=case.reference, to=None, step=BEFORE)
@@ -59,7 +61,10 @@ def _there_and_back(case: Case, saved: Path, folder: Path, suffix: str) -> list[
 
 def _arrays_in(path: Path) -> Answer:
     reader = tf1.load().train.load_checkpoint(str(path))
-    return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+    return {
+        name: np.asarray(reader.get_tensor(name))
+        for name in reader.get_variable_to_shape_map()
+    }
 
 
 def _change_sides(case: Case, folder: Path) -> list[Comparison]:
@@ -72,18 +77,34 @@ def _change_sides(case: Case, folder: Path) -> list[Comparison]:
     there = folder / f"begun-there-{BEFORE}"
     case.theirs().load(midway)
     convert.save(case.theirs(), there)
-    convert.convert(there, folder / "go-on.ckpt", reference=case.reference, to="lightning", step=BEFORE)
+    convert.convert(
+        there,
+        folder / "go-on.ckpt",
+        reference=case.reference,
+        to="lightning",
+        step=BEFORE,
+    )
     went_on_here = trainer.train(start_of(case), AFTER, folder / "go-on.ckpt")
-    ours = Ours(case.reference, went_on_here.module, went_on_here.optimizer, case.dtype).state()
+    ours = Ours(
+        case.reference, went_on_here.module, went_on_here.optimizer, case.dtype
+    ).state()
 
     begun_here.save(folder / "begun-here.ckpt")
     back = folder / f"begun-here-{BEFORE}"
-    convert.convert(folder / "begun-here.ckpt", back, reference=case.reference, to="tf1", step=None)
+    convert.convert(
+        folder / "begun-here.ckpt", back, reference=case.reference, to="tf1", step=None
+    )
     state, _ = convert.read_tf1(back, case.reference, BEFORE)
     went_on_there = _go_on(case, case.theirs(), state, begun_here)
 
-    changed = {**_with_way(ours, "begun in TF1"), **_with_way(went_on_there, "begun here")}
-    unchanged = {**_with_way(straight, "begun in TF1"), **_with_way(straight, "begun here")}
+    changed = {
+        **_with_way(ours, "begun in TF1"),
+        **_with_way(went_on_there, "begun here"),
+    }
+    unchanged = {
+        **_with_way(straight, "begun in TF1"),
+        **_with_way(straight, "begun here"),
+    }
     return case.judge(changed, unchanged, unchanged)
 
 
@@ -115,4 +136,7 @@ def _go_on(case: Case, theirs: Theirs, state: State, run: Trained) -> State:
 
 
 def _with_way(state: State, how: str) -> Answer:
-    return {f"{name} after {AFTER} steps, {how}": array for name, array in state.named().items()}
+    return {
+        f"{name} after {AFTER} steps, {how}": array
+        for name, array in state.named().items()
+    }

@@ -29,10 +29,14 @@ def data(case: Case) -> list[Comparison]:
         steps = range(number * epoch, (number + 1) * epoch)
         comparisons += _compare(case, steps, islice(stream, epoch), f"epoch {number + 1}")
     into_the_next = range(EPOCHS * epoch, EPOCHS * epoch + 1)
-    return comparisons + _compare(case, into_the_next, islice(stream, 1), f"the step into epoch {EPOCHS + 1}")
+    return comparisons + _compare(
+        case, into_the_next, islice(stream, 1), f"the step into epoch {EPOCHS + 1}"
+    )
 
 
-def _compare(case: Case, steps: range, original: Iterable[Feeds], when: str) -> list[Comparison]:
+def _compare(
+    case: Case, steps: range, original: Iterable[Feeds], when: str
+) -> list[Comparison]:
     """Our batches of some steps against as many of the original's."""
     ours = _stack(case.data.batch(step) for step in steps)
     theirs = _stack(original)

@@ -13,7 +13,13 @@ def _stages(case: Case, side: Side) -> Answer:
     feeds, draws = case.step_feeds(0)
     side.reset(case.bench.weights)
     answer = side.stages(feeds)
-    return {**answer, **{f"{name} (training)": array for name, array in side.stages(feeds, draws).items()}}
+    return {
+        **answer,
+        **{
+            f"{name} (training)": array
+            for name, array in side.stages(feeds, draws).items()
+        },
+    }
 
 
 def forward(case: Case) -> list[Comparison]:
@@ -23,7 +29,11 @@ def forward(case: Case) -> list[Comparison]:
     """
 
     def question(side: Side) -> Answer:
-        return {name: array for name, array in _stages(case, side).items() if name not in LOSSES}
+        return {
+            name: array
+            for name, array in _stages(case, side).items()
+            if name not in LOSSES
+        }
 
     return case.ask("forward", question)
 
@@ -37,11 +47,23 @@ def loss(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         answer = _stages(case, side)
         weights = case.bench.weights
-        side.reset({name: 10_000 ** (1 / _depth(weights)) * array for name, array in weights.items()})
-        answer.update({f"{name} (saturated)": array for name, array in side.stages(case.data.batch(0)).items()})
+        side.reset(
+            {
+                name: 10_000 ** (1 / _depth(weights)) * array
+                for name, array in weights.items()
+            }
+        )
+        answer.update(
+            {
+                f"{name} (saturated)": array
+                for name, array in side.stages(case.data.batch(0)).items()
+            }
+        )
         return {name: answer[name] for name in LOSSES if name in answer}
 
-    return case.ask("loss", question, allow_nonfinite=LOSSES if case.reference.nonfinite_loss else ())
+    return case.ask(
+        "loss", question, allow_nonfinite=LOSSES if case.reference.nonfinite_loss else ()
+    )
 
 
 def _depth(weights: Answer) -> int:

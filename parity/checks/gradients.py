@@ -15,6 +15,9 @@ def gradients(case: Case) -> list[Comparison]:
 
     def question(side: Side) -> Answer:
         side.reset(case.bench.weights)
-        return {f"d loss / d {name}": array for name, array in side.gradients(*case.step_feeds(0)).items()}
+        return {
+            f"d loss / d {name}": array
+            for name, array in side.gradients(*case.step_feeds(0)).items()
+        }
 
     return case.ask("gradients", question)

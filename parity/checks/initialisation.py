@@ -37,16 +37,32 @@ def initialisation(case: Case) -> list[Comparison]:
 def judge(name: str, ours: Array, theirs: Array) -> list[Comparison]:
     """Two samples of one variable's initial values."""
     if (theirs == theirs[0]).all():
-        return [compare(f"{name}: constant", ours, np.full_like(ours, theirs[0]), tolerances.exact())]
+        return [
+            compare(
+                f"{name}: constant",
+                ours,
+                np.full_like(ours, theirs[0]),
+                tolerances.exact(),
+            )
+        ]
     bound = tolerances.kolmogorov_smirnov(len(ours), len(theirs))
     distance = np.asarray(distribution_distance(ours, theirs))
-    comparisons = [compare(f"{name}: Kolmogorov-Smirnov distance", distance, np.zeros(()), bound)]
+    comparisons = [
+        compare(f"{name}: Kolmogorov-Smirnov distance", distance, np.zeros(()), bound)
+    ]
     comparisons += _moments(name, ours.astype(np.float64), theirs.astype(np.float64))
     ends = Ends.of(theirs)
     if ends.bounded:
         low, high = float(ours.min()), float(ours.max())
         over = np.asarray([max(0.0, ends.low - low), max(0.0, high - ends.high)])
-        comparisons.append(compare(f"{name}: beyond the support", over, np.zeros(2), tolerances.support(ends.slack)))
+        comparisons.append(
+            compare(
+                f"{name}: beyond the support",
+                over,
+                np.zeros(2),
+                tolerances.support(ends.slack),
+            )
+        )
     return comparisons
 
 
@@ -57,17 +73,26 @@ def _moments(name: str, ours: Array, theirs: Array) -> list[Comparison]:
     excess = float((centred**4).mean()) / variance**2 - 1
     each = 1 / len(ours) + 1 / len(theirs)
     means = tolerances.moment("means", math.sqrt(variance * each))
-    deviations = tolerances.moment("deviations, as logarithms", math.sqrt(excess / 4 * each))
+    deviations = tolerances.moment(
+        "deviations, as logarithms", math.sqrt(excess / 4 * each)
+    )
     return [
-        compare(f"{name}: mean", np.asarray(ours.mean()), np.asarray(theirs.mean()), means),
-        compare(f"{name}: deviation", np.log(ours.std()), np.log(theirs.std()), deviations),
+        compare(
+            f"{name}: mean", np.asarray(ours.mean()), np.asarray(theirs.mean()), means
+        ),
+        compare(
+            f"{name}: deviation", np.log(ours.std()), np.log(theirs.std()), deviations
+        ),
     ]
 
 
 def distribution_distance(ours: Array, theirs: Array) -> float:
     """Largest difference of the two samples' distribution functions, 0..1 (Kolmogorov-Smirnov)."""
     points = np.sort(np.concatenate([ours, theirs]))
-    share = [np.searchsorted(np.sort(sample), points, side="right") / len(sample) for sample in (ours, theirs)]
+    share = [
+        np.searchsorted(np.sort(sample), points, side="right") / len(sample)
+        for sample in (ours, theirs)
+    ]
     return float(np.abs(share[0] - share[1]).max())
 
 
@@ -118,10 +143,14 @@ def _fresh_weights(case: Case) -> Iterator[Mapping[str, Array]]:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(1_000_003 * case.bench.seed + number)
             tensors = case.reference.port.module().state_dict()
-        yield case.reference.weights.to_theirs({name: tensor.numpy() for name, tensor in tensors.items()})
+        yield case.reference.weights.to_theirs(
+            {name: tensor.numpy() for name, tensor in tensors.items()}
+        )
 
 
-def _samples(fresh: Iterator[Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+def _samples(
+    fresh: Iterator[Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Array]:
     """Values of every variable over repeated initialisations, `SAMPLES` each where they vary."""
     first = next(fresh)
     repeats = _repeats(first, shapes)
@@ -135,5 +164,9 @@ def _samples(fresh: Iterator[Mapping[str, Array]], shapes: Mapping[str, tuple[in
 
 def _repeats(first: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Initialisations it takes for the smallest variable that is not a constant; at least 2."""
-    varying = [math.prod(shapes[name]) for name in shapes if (first[name] != first[name].flat[0]).any()]
+    varying = [
+        math.prod(shapes[name])
+        for name in shapes
+        if (first[name] != first[name].flat[0]).any()
+    ]
     return max(2, math.ceil(SAMPLES / min(varying)) if varying else 2)

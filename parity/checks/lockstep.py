@@ -22,7 +22,10 @@ def lockstep(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         side.reset(initial)
         losses = [side.step(*case.step_feeds(number)) for number in range(STEPS)]
-        state = {f"{name} after {STEPS} steps": array for name, array in side.state().named().items()}
+        state = {
+            f"{name} after {STEPS} steps": array
+            for name, array in side.state().named().items()
+        }
         return {"loss of each step": np.stack(losses), **state}
 
     return case.ask("lockstep", question)

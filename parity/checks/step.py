@@ -21,7 +21,11 @@ def step(case: Case) -> list[Comparison]:
     """
     if case.dtype == "float64":
         free = case.ask("step", lambda side: _free(case, side))
-        late = case.ask("late step", lambda side: _late(case, side)) if case.bench.small_slots else []
+        late = (
+            case.ask("late step", lambda side: _late(case, side))
+            if case.bench.small_slots
+            else []
+        )
         return [*free, *late]
     ten = _after_ten(case)
     return case.ask("single steps", lambda side: _single(case, side, ten))
@@ -39,14 +43,18 @@ def _after_ten(case: Case) -> State:
     free = case.bench.truth("step", lambda side: _free(case, side))
     names = case.bench.theirs("float64").names()
     compared = Places(weights=names.weights, slots=names.slots, scalars=names.scalars)
-    return State.found(compared, {name: free[f"{name}{AFTER_LAST}"] for name in compared.everything()})
+    return State.found(
+        compared, {name: free[f"{name}{AFTER_LAST}"] for name in compared.everything()}
+    )
 
 
 def _single(case: Case, side: Side, ten: State) -> Answer:
     first = _first(case, side)
     side.load(ten)
     side.step(*case.step_feeds(LAST))
-    return first | _with_time(side.state(), f" after step {LAST + 1}, taken from TF1's state")
+    return first | _with_time(
+        side.state(), f" after step {LAST + 1}, taken from TF1's state"
+    )
 
 
 def _late(case: Case, side: Side) -> Answer:

@@ -82,7 +82,9 @@ def _losses(case: Case, side: Side, run: Trained, steps: int) -> np.ndarray:
     assert case.data.original is not None
     side.reset(case.bench.initial)
     feeds = case.data.original()
-    return np.stack([side.step(next(feeds), run.draws(number)) for number in range(steps)])
+    return np.stack(
+        [side.step(next(feeds), run.draws(number)) for number in range(steps)]
+    )
 
 
 def _answer(side: Side, losses: np.ndarray, after: str) -> Answer:

@@ -27,21 +27,32 @@ def weights(case: Case) -> list[Comparison]:
     """
     theirs, ours = case.theirs(), case.ours()
     coded = index_coded(theirs.shapes)
-    mapped = {row.theirs: _exact(coded[row.theirs], case.dtype) for row in case.reference.weights.weights}
+    mapped = {
+        row.theirs: _exact(coded[row.theirs], case.dtype)
+        for row in case.reference.weights.weights
+    }
 
     def trip(side: Side) -> Answer:
         side.reset(mapped)
-        return {f"round trip of {name}": array for name, array in side.state().weights.items()}
+        return {
+            f"round trip of {name}": array for name, array in side.state().weights.items()
+        }
 
     round_trip = compare_all(trip(ours), trip(theirs), tolerances.exact())
 
     rng = np.random.default_rng(case.bench.seed)
-    spread = case.bench.admissible({name: _spread(shape, rng) for name, shape in theirs.shapes.items()})
+    spread = case.bench.admissible(
+        {name: _spread(shape, rng) for name, shape in theirs.shapes.items()}
+    )
 
     def orientation(side: Side) -> Answer:
         side.reset(spread)
         answer = side.stages(case.data.batch(0))
-        return {f"orientation, seen at {name}": array for name, array in answer.items() if name != LOSS}
+        return {
+            f"orientation, seen at {name}": array
+            for name, array in answer.items()
+            if name != LOSS
+        }
 
     return [*round_trip, *_fresh_slots(case), *case.ask("orientation", orientation)]
 
@@ -54,7 +65,9 @@ def _exact(coded: Array, dtype: str) -> Array:
 def _spread(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Evenly spaced numbers of both signs, no two alike, in random order: in order, a ReLU may let nothing through."""
     size = int(np.prod(shape))
-    return ((2 * rng.permutation(size) + 1.5) / max(size, 1) - 1).reshape(shape) / root_fan_in(shape)
+    return ((2 * rng.permutation(size) + 1.5) / max(size, 1) - 1).reshape(
+        shape
+    ) / root_fan_in(shape)
 
 
 def _fresh_slots(case: Case) -> list[Comparison]:

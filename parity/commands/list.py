@@ -17,12 +17,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Print what can be verified."""
     for name in references.names():
-        about = networks.BUILT_IN.get(name) or f"plug-in {references.plug_ins()[name].value}"
+        about = (
+            networks.BUILT_IN.get(name) or f"plug-in {references.plug_ins()[name].value}"
+        )
         print(f"{name:22}{about}")
     print("\nchecks, those that are asked by default with a star:")
     for check in CHECKS:
         print(_line(check))
-    print("\na port of your own: parity verify path/to/port.py, or package.module:REFERENCE")
+    print(
+        "\na port of your own: parity verify path/to/port.py, or package.module:REFERENCE"
+    )
     return 0
 
 

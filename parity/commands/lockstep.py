@@ -17,8 +17,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "error and TF1's own noise floor. Can be interrupted; the same command goes on."
     )
     parser.add_argument("target", metavar="NAME|FILE")
-    parser.add_argument("--steps", required=True, metavar="N|full", help="optimizer steps, or the whole recipe")
-    parser.add_argument("--dtype", choices=setting.DTYPES, default="float64", help="default: float64")
+    parser.add_argument(
+        "--steps",
+        required=True,
+        metavar="N|full",
+        help="optimizer steps, or the whole recipe",
+    )
+    parser.add_argument(
+        "--dtype", choices=setting.DTYPES, default="float64", help="default: float64"
+    )
     parser.add_argument(
         "--every",
         type=positive,
@@ -36,9 +43,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="move what is not 0 of TF1's second run by one ulp, once: how far the recipe itself carries a rounding",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/lockstep/NAME-DTYPE[-nudged]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write lockstep.json there as well")
-    parser.add_argument("--fresh", action="store_true", help="begin anew where a stopped run lies in DIR")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: runs/lockstep/NAME-DTYPE[-nudged]",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write lockstep.json there as well"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="begin anew where a stopped run lies in DIR"
+    )
     setting.arguments(parser)
 
 

@@ -45,7 +45,10 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     run, settings = _run(case, steps, out, args)
     _continue(run, out, settings, steps, fresh=args.fresh)
     every = f"recorded every {run.every:,}, our steps by {run.engine}"
-    print(f"{case.reference.name} in {args.dtype} on {case.data.name}, {steps:,} steps, {every}", flush=True)
+    print(
+        f"{case.reference.name} in {args.dtype} on {case.data.name}, {steps:,} steps, {every}",
+        flush=True,
+    )
     try:
         run.run(steps, Progress(steps, out / "state.npz"))
     except KeyboardInterrupt:
@@ -59,7 +62,11 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     accuracies = _accuracies(case, final_outputs)
     document = {
         "schema": 1,
-        "environment": {**made_on, "kernels": whose_kernels(), "command": shlex.join(words)},
+        "environment": {
+            **made_on,
+            "kernels": whose_kernels(),
+            "command": shlex.join(words),
+        },
         **settings,
         "engine": run.engine,
         "steps": steps,
@@ -87,7 +94,9 @@ def _refuse_what_cannot_be(args: argparse.Namespace) -> Path:
     if args.json is not None:
         refuse_unwritable_file("--json", args.json)
     if args.nudge and args.floor_steps == 0:
-        raise UserError("--nudge moves TF1's second run, and --floor-steps 0 leaves that run out; leave out one option")
+        raise UserError(
+            "--nudge moves TF1's second run, and --floor-steps 0 leaves that run out; leave out one option"
+        )
     return out
 
 
@@ -107,14 +116,18 @@ def _case(args: argparse.Namespace) -> Case:
 def _steps(asked: str, recipe: int, name: str) -> int:
     if asked == "full":
         if not recipe:
-            raise UserError(f"--steps full: {name} does not say how long its recipe is; give a number")
+            raise UserError(
+                f"--steps full: {name} does not say how long its recipe is; give a number"
+            )
         return recipe
     if not asked.isdecimal() or int(asked) < 1:
         raise UserError(f"--steps {asked}: give a number of optimizer steps, or full")
     return int(asked)
 
 
-def _run(case: Case, steps: int, out: Path, args: argparse.Namespace) -> tuple[Lockstep, dict[str, Any]]:
+def _run(
+    case: Case, steps: int, out: Path, args: argparse.Namespace
+) -> tuple[Lockstep, dict[str, Any]]:
     """The run at its start, and the settings by which it is known again. A longer run keeps its cadence."""
     before = None if args.fresh else _settings(out)
     every = args.every or (before["every"] if before else max(1, steps // 200))
@@ -146,11 +159,15 @@ def _settings(out: Path) -> dict[str, Any] | None:
         if not isinstance(settings["every"], int) or settings["every"] < 1:
             raise ValueError(f"every is {settings['every']!r}")
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise UserError(f"{marker}: cannot be read; add --fresh to begin anew, or --out ({error!r})") from error
+        raise UserError(
+            f"{marker}: cannot be read; add --fresh to begin anew, or --out ({error!r})"
+        ) from error
     return dict(settings)
 
 
-def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *, fresh: bool) -> None:
+def _continue(
+    run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *, fresh: bool
+) -> None:
     """Take up a run that was stopped, if it is the same one.
 
     Raises:
@@ -158,25 +175,39 @@ def _continue(run: Lockstep, out: Path, settings: dict[str, Any], steps: int, *,
     """
     state = out / "state.npz"
     if fresh:
-        state.unlink(missing_ok=True)  # first: the new settings must never stand beside the old run's state
+        state.unlink(
+            missing_ok=True
+        )  # first: the new settings must never stand beside the old run's state
     before = _settings(out)
     if before is not None:
         _refuse_another_run(before, settings, out)
         try:
             run.restore(state)
         except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
-            raise UserError(f"{state}: cannot be read; add --fresh to begin anew ({error})") from error
+            raise UserError(
+                f"{state}: cannot be read; add --fresh to begin anew ({error})"
+            ) from error
         if run.step > steps:
-            raise UserError(f"{out}: that run is at step {run.step:,} already, past {steps:,}; add --fresh, or --out")
+            raise UserError(
+                f"{out}: that run is at step {run.step:,} already, past {steps:,}; add --fresh, or --out"
+            )
         print(f"going on after step {run.step:,}")
     write_whole(out / "settings.json", json.dumps(settings))
 
 
-def _refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+def _refuse_another_run(
+    before: Mapping[str, Any], now: Mapping[str, Any], out: Path
+) -> None:
     """Refuse to go on with a run that was begun with other settings."""
-    changed = [f"{key} {before.get(key)!r} (now {now[key]!r})" for key in now if before.get(key) != now[key]]
+    changed = [
+        f"{key} {before.get(key)!r} (now {now[key]!r})"
+        for key in now
+        if before.get(key) != now[key]
+    ]
     if changed:
-        raise UserError(f"{out}: holds a run with {', '.join(changed)}; go on with the same, or add --fresh, or --out")
+        raise UserError(
+            f"{out}: holds a run with {', '.join(changed)}; go on with the same, or add --fresh, or --out"
+        )
 
 
 def _accuracies(case: Case, outputs: Mapping[str, Array]) -> dict[str, float] | None:
@@ -184,10 +215,15 @@ def _accuracies(case: Case, outputs: Mapping[str, Array]) -> dict[str, float] | 
     labels = case.data.labels
     if labels is None:
         return None
-    return {side: float((output.argmax(-1) == labels).mean()) for side, output in outputs.items()}
+    return {
+        side: float((output.argmax(-1) == labels).mean())
+        for side, output in outputs.items()
+    }
 
 
-def _comparisons(run: Lockstep, case: Case, outputs: Mapping[str, Array]) -> list[Comparison]:
+def _comparisons(
+    run: Lockstep, case: Case, outputs: Mapping[str, Array]
+) -> list[Comparison]:
     """float64: the final state within the lock-step bound, the final predictions equal.
 
     float32 is recorded, and judged by one thing only: what is finite on one side is so on the other.
@@ -211,7 +247,11 @@ def _finite(state: Mapping[str, Array]) -> dict[str, Array]:
 def _record_for_json(record: Record) -> dict[str, Any]:
     """A record for JSON, which has no NaN: a figure that is not finite is null."""
     figures = asdict(record)
-    not_finite = [key for key, value in figures.items() if isinstance(value, float) and not np.isfinite(value)]
+    not_finite = [
+        key
+        for key, value in figures.items()
+        if isinstance(value, float) and not np.isfinite(value)
+    ]
     return {**figures, **dict.fromkeys(not_finite)}
 
 
@@ -224,10 +264,18 @@ def _write(document: Mapping[str, Any], out: Path, json_file: Path | None) -> No
 
 def _print_errors(run: Lockstep, out: Path) -> None:
     """The largest of each of the three errors, and where the files are."""
-    titles = {"local": "local", "accumulated": "accumulated", "floor": "TF1 nudged" if run.nudge else "floor"}
+    titles = {
+        "local": "local",
+        "accumulated": "accumulated",
+        "floor": "TF1 nudged" if run.nudge else "floor",
+    }
     shown = []
     for name, title in titles.items():
-        errors = [getattr(record, name) for record in run.records if getattr(record, name) is not None]
+        errors = [
+            getattr(record, name)
+            for record in run.records
+            if getattr(record, name) is not None
+        ]
         if errors:
             shown.append(f"{title} {np.max(errors):.1e}")
     last = run.records[-1].accumulated
@@ -242,7 +290,9 @@ def _print_verdict(run: Lockstep, comparisons: Sequence[Comparison]) -> int:
         print(failed[0].explain())
         print(_port_or_recipe(run))
     if run.case.dtype != "float64":
-        print("float32 is recorded; judged is only what is finite, as rounding grows along any run")
+        print(
+            "float32 is recorded; judged is only what is finite, as rounding grows along any run"
+        )
     if failed:
         print(f"{len(failed)} of {len(comparisons)} comparisons FAIL")
         return 1

@@ -19,15 +19,31 @@ LARGEST_SEED = 2**32 - 1
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the setting."""
-    parser.add_argument("--device", default="cpu", help="where our side computes: cpu (default) or cuda")
-    parser.add_argument("--seed", type=_seed, default=0, help="of weights, batches and dropout draws (default: 0)")
-    parser.add_argument("--data.source", dest="source", choices=SOURCES, help="default: auto")
-    parser.add_argument("--data.dir", dest="directory", metavar="DIR", help="default: the variable MNISTPORT_DATA")
+    parser.add_argument(
+        "--device", default="cpu", help="where our side computes: cpu (default) or cuda"
+    )
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        help="of weights, batches and dropout draws (default: 0)",
+    )
+    parser.add_argument(
+        "--data.source", dest="source", choices=SOURCES, help="default: auto"
+    )
+    parser.add_argument(
+        "--data.dir",
+        dest="directory",
+        metavar="DIR",
+        help="default: the variable MNISTPORT_DATA",
+    )
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) > LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {LARGEST_SEED}")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a whole number from 0 to {LARGEST_SEED}"
+        )
     return int(text)
 
 
@@ -51,9 +67,13 @@ def refuse_device(name: str) -> None:
 
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
-        raise UserError(f"--device {name}: there is no such device; use cpu, cuda or cuda:N")
+        raise UserError(
+            f"--device {name}: there is no such device; use cpu, cuda or cuda:N"
+        )
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")
+        raise UserError(
+            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu"
+        )
 
 
 def data_set(reference: Reference, args: argparse.Namespace) -> Mapping[str, str]:
@@ -63,11 +83,15 @@ def data_set(reference: Reference, args: argparse.Namespace) -> Mapping[str, str
         UserError: The reference takes none.
     """
     options = {"source": "--data.source", "directory": "--data.dir"}
-    asked = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
+    asked = {
+        name: getattr(args, name) for name in options if getattr(args, name) is not None
+    }
     taken = inspect.signature(reference.data).parameters
     refused = [options[name] for name in asked if name not in taken]
     if refused:
-        raise UserError(f"{reference.name} brings its own data; leave out {' and '.join(refused)}")
+        raise UserError(
+            f"{reference.name} brings its own data; leave out {' and '.join(refused)}"
+        )
     return asked
 
 

@@ -29,9 +29,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B|all",
         help=f"of {every}; all: every one (minutes a network); default: {quick}",
     )
-    parser.add_argument("--dtype", choices=setting.DTYPES, help="default: float64, then float32")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every comparison there")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write verify.json and verify.md there")
+    parser.add_argument(
+        "--dtype", choices=setting.DTYPES, help="default: float64, then float32"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every comparison there"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write verify.json and verify.md there"
+    )
     setting.arguments(parser)
 
 

@@ -65,7 +65,10 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     for reference in targets.values():
         setting.data_set(reference, args)
     tf1.load()
-    questions = [_questions(target, reference, asked, args) for target, reference in targets.items()]
+    questions = [
+        _questions(target, reference, asked, args)
+        for target, reference in targets.items()
+    ]
     document = _Document(made_on, questions, words, args.json, args.out)
     for of_one in questions:
         _announce(of_one)
@@ -89,7 +92,9 @@ def _announce(questions: Questions) -> None:
 
 
 def _differences(reference: Reference) -> list[str]:
-    return [f"{difference.what}; {difference.why}" for difference in reference.differences]
+    return [
+        f"{difference.what}; {difference.why}" for difference in reference.differences
+    ]
 
 
 def _checks_named(text: str | None) -> list[Check]:
@@ -104,7 +109,9 @@ def _checks_named(text: str | None) -> list[Check]:
         return list(CHECKS)
     names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise UserError(f"--checks {text}: it names no check; there are {', '.join(check.name for check in CHECKS)}")
+        raise UserError(
+            f"--checks {text}: it names no check; there are {', '.join(check.name for check in CHECKS)}"
+        )
     try:
         return [checks.get(name) for name in names]
     except UserError as error:
@@ -121,12 +128,16 @@ def _references(targets: Sequence[str]) -> dict[str, Reference]:
     by_name: dict[str, str] = {}
     for target, reference in by_target.items():
         if reference.name in by_name:
-            raise UserError(f"{by_name[reference.name]} and {target} are both called {reference.name!r}; rename one")
+            raise UserError(
+                f"{by_name[reference.name]} and {target} are both called {reference.name!r}; rename one"
+            )
         by_name[reference.name] = target
     return by_target
 
 
-def _questions(target: str, reference: Reference, asked: Sequence[Check], args: argparse.Namespace) -> Questions:
+def _questions(
+    target: str, reference: Reference, asked: Sequence[Check], args: argparse.Namespace
+) -> Questions:
     """What can be asked of a reference. Where checks were asked for by name, nothing is left out.
 
     Raises:
@@ -138,19 +149,25 @@ def _questions(target: str, reference: Reference, asked: Sequence[Check], args: 
     for check in asked:
         lacking = check.lacking(reference, data)
         if lacking and by_name:
-            raise UserError(f"{reference.name}: the check {check.name} needs {lacking[0]}, which it does not give")
+            raise UserError(
+                f"{reference.name}: the check {check.name} needs {lacking[0]}, which it does not give"
+            )
         if args.dtype is not None and args.dtype not in check.precisions and by_name:
             raise UserError(
                 f"{check.name}: asked in {', '.join(check.precisions)} only, as rounding parts free float32 runs; "
                 f"`parity lockstep {reference.name} --dtype float32` records how far"
             )
         if lacking:
-            notes.append(f"{check.name}: not asked, as the reference gives no {lacking[0]}")
+            notes.append(
+                f"{check.name}: not asked, as the reference gives no {lacking[0]}"
+            )
             continue
         possible.append(check)
     free = [check.name for check in possible if "float32" not in check.precisions]
     if free and args.dtype != "float64":
-        notes.append(f"{', '.join(free)}: in float64 only; rounding parts free float32 runs, TF1's own included")
+        notes.append(
+            f"{', '.join(free)}: in float64 only; rounding parts free float32 runs, TF1's own included"
+        )
     return Questions(
         target=target,
         reference=reference,
@@ -209,7 +226,10 @@ class _Document:
         self.environment: dict[str, Any] = {
             **made_on,
             "data": {of_one.reference.name: of_one.data.name for of_one in questions},
-            "differences": {of_one.reference.name: _differences(of_one.reference) for of_one in questions},
+            "differences": {
+                of_one.reference.name: _differences(of_one.reference)
+                for of_one in questions
+            },
             "command": shlex.join(words),
         }
 

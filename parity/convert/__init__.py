@@ -27,7 +27,15 @@ from parity.references import mnist_checkpoints
 from parity.sides import Ours
 from parity.state import State, to_ours, to_theirs, unmapped_name
 
-__all__ = ["Converted", "Format", "convert", "format_of_source", "format_of_target", "read_tf1", "save"]
+__all__ = [
+    "Converted",
+    "Format",
+    "convert",
+    "format_of_source",
+    "format_of_target",
+    "read_tf1",
+    "save",
+]
 
 Format = Literal["tf1", "lightning", "safetensors"]
 
@@ -56,15 +64,21 @@ def format_of_source(path: Path) -> Format:
     if Path(f"{path}.index").is_file():
         return "tf1"
     if path.suffix == ".index" and path.is_file():
-        raise UserError(f"{path}: a TF1 checkpoint goes by its prefix; use {path.with_suffix('')}")
+        raise UserError(
+            f"{path}: a TF1 checkpoint goes by its prefix; use {path.with_suffix('')}"
+        )
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint (neither {path}.index, TF1's, nor a file of that name)")
+        raise UserError(
+            f"{path}: no such checkpoint (neither {path}.index, TF1's, nor a file of that name)"
+        )
     if path.suffix == ".safetensors":
         return "safetensors"
     with path.open("rb") as file:
         if file.read(2) == b"PK":
             return "lightning"
-    raise UserError(f"{path}: neither a TF1, nor a Lightning, nor a safetensors checkpoint")
+    raise UserError(
+        f"{path}: neither a TF1, nor a Lightning, nor a safetensors checkpoint"
+    )
 
 
 def format_of_target(path: Path, source: Format) -> Format:
@@ -77,7 +91,12 @@ def format_of_target(path: Path, source: Format) -> Format:
 
 
 def convert(
-    source: Path, target: Path, *, reference: Reference | None = None, to: Format | None = None, step: int | None = None
+    source: Path,
+    target: Path,
+    *,
+    reference: Reference | None = None,
+    to: Format | None = None,
+    step: int | None = None,
 ) -> Converted:
     """Read one format, write another.
 
@@ -95,7 +114,9 @@ def convert(
     wanted = to or format_of_target(target, kind)
     _refuse_existing(target)
     if step is not None and kind != "tf1":
-        raise UserError(f"--step {step}: only for a TF1 checkpoint that does not tell; {source} says its own")
+        raise UserError(
+            f"--step {step}: only for a TF1 checkpoint that does not tell; {source} says its own"
+        )
     refuse_unwritable_file("TARGET", target)
     reference = reference or references.get(_network_of(source, kind))
     state, step = _read(source, kind, reference, step)
@@ -108,7 +129,9 @@ def _refuse_existing(target: Path) -> None:
     shards = target.parent.glob(f"{escape(target.name)}.data-*")
     for there in (target, Path(f"{target}.index"), *shards):
         if there.exists():
-            raise UserError(f"{there}: exists already; nothing is overwritten, name another")
+            raise UserError(
+                f"{there}: exists already; nothing is overwritten, name another"
+            )
 
 
 def _network_of(source: Path, kind: Format) -> str:
@@ -119,11 +142,15 @@ def _network_of(source: Path, kind: Format) -> str:
     elif kind == "safetensors":
         name = network_of_safetensors(source)
     if name is None:
-        raise UserError(f"{source}: does not say which network it holds; add --network NAME (`parity list`)")
+        raise UserError(
+            f"{source}: does not say which network it holds; add --network NAME (`parity list`)"
+        )
     return name
 
 
-def _read(source: Path, kind: Format, reference: Reference, step: int | None) -> tuple[State, int]:
+def _read(
+    source: Path, kind: Format, reference: Reference, step: int | None
+) -> tuple[State, int]:
     """The state in TF1's names, and its step."""
     if kind == "tf1":
         return read_tf1(source, reference, step)
@@ -134,7 +161,9 @@ def _read(source: Path, kind: Format, reference: Reference, step: int | None) ->
     return to_theirs(reference, state), stored_step
 
 
-def _write(target: Path, kind: Format, reference: Reference, state: State, step: int) -> list[str]:
+def _write(
+    target: Path, kind: Format, reference: Reference, state: State, step: int
+) -> list[str]:
     """Write a state that is in TF1's names; what is to be said about it."""
     if kind == "tf1":
         return write_tf1(target, reference, state)
@@ -144,13 +173,19 @@ def _write(target: Path, kind: Format, reference: Reference, state: State, step:
         write_safetensors(target, reference, ours, step)
         return notes
     trainer.write(target, reference, ours, step)
-    left_out = [unmapped_name(side, name) for side, name in ours.unmapped if side == "theirs"]
+    left_out = [
+        unmapped_name(side, name) for side, name in ours.unmapped if side == "theirs"
+    ]
     if left_out:
-        notes.append(f"{', '.join(left_out)} has no place in a Lightning checkpoint, and was left out.")
+        notes.append(
+            f"{', '.join(left_out)} has no place in a Lightning checkpoint, and was left out."
+        )
     return notes
 
 
-def _with_our_initial_values(reference: Reference, state: State) -> tuple[State, list[str]]:
+def _with_our_initial_values(
+    reference: Reference, state: State
+) -> tuple[State, list[str]]:
     """The state with our own initial value for what only we keep and it does not have; what is to be said."""
     initial = Ours.made(reference, state.dtype).own_state().unmapped
     missing = {key: array for key, array in initial.items() if key not in state.unmapped}

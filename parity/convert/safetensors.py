@@ -23,11 +23,17 @@ def read_safetensors(path: Path, reference: Reference) -> tuple[State, int]:
     """
     about, tensors = _contents(path, with_tensors=True)
     if about.get("network") != reference.name:
-        raise UserError(f"{path}: holds {about.get('network', 'no named network')!r}, not {reference.name!r}")
+        raise UserError(
+            f"{path}: holds {about.get('network', 'no named network')!r}, not {reference.name!r}"
+        )
     if not about.get("step", "").isdecimal():
-        raise UserError(f"{path}: does not say after which step; it was not written by this command")
+        raise UserError(
+            f"{path}: does not say after which step; it was not written by this command"
+        )
     ours = Ours.made(reference, "float32").template()
-    theirs: dict[tuple[Side, str], Array] = {("theirs", name): np.zeros(()) for name in unmapped_of_theirs(reference)}
+    theirs: dict[tuple[Side, str], Array] = {
+        ("theirs", name): np.zeros(()) for name in unmapped_of_theirs(reference)
+    }
     template = replace(ours, unmapped={**ours.unmapped, **theirs})
     return from_tensors(path, template, tensors), int(about["step"])
 
@@ -38,7 +44,9 @@ def network_of_safetensors(path: Path) -> str | None:
     return about.get("network")
 
 
-def _contents(path: Path, *, with_tensors: bool) -> tuple[dict[str, str], dict[str, Array]]:
+def _contents(
+    path: Path, *, with_tensors: bool
+) -> tuple[dict[str, str], dict[str, Array]]:
     """What a file says about itself, and its tensors."""
     from safetensors import SafetensorError, safe_open
 
@@ -48,7 +56,9 @@ def _contents(path: Path, *, with_tensors: bool) -> tuple[dict[str, str], dict[s
             tensors = {name: np.array(file.get_tensor(name)) for name in names}
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a safetensors file that can be read ({error})") from error
+        raise UserError(
+            f"{path}: not a safetensors file that can be read ({error})"
+        ) from error
 
 
 def write_safetensors(path: Path, reference: Reference, state: State, step: int) -> None:
@@ -56,6 +66,9 @@ def write_safetensors(path: Path, reference: Reference, state: State, step: int)
     from safetensors.numpy import save_file
 
     tensors = state.under(state.tensor_names())
-    contiguous = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
+    contiguous = {
+        name: np.ascontiguousarray(array).reshape(array.shape)
+        for name, array in tensors.items()
+    }
     with written_whole(path) as partial:
         save_file(contiguous, partial, {"network": reference.name, "step": str(step)})

@@ -46,8 +46,12 @@ def read_tf1(path: Path, reference: Reference, step: int | None) -> tuple[State,
         reader = tf.train.load_checkpoint(str(path))
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a TF1 checkpoint that can be read ({reason})") from error
-    stored = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+        raise UserError(
+            f"{path}: not a TF1 checkpoint that can be read ({reason})"
+        ) from error
+    stored = {
+        name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()
+    }
     wide = tf.float64 in reader.get_variable_to_dtype_map().values()
     theirs = Theirs(reference, "float64" if wide else "float32")
     names = _stored_names(theirs.variables, stored, str(path))
@@ -55,7 +59,9 @@ def read_tf1(path: Path, reference: Reference, step: int | None) -> tuple[State,
     state = State.found(theirs.variables.names(), arrays)
     counter = int(reader.get_tensor("global_step")) if "global_step" in stored else None
     if step is None:
-        step = _step_of(path, counter if counter is not None else _step_by_adam(theirs, state))
+        step = _step_of(
+            path, counter if counter is not None else _step_by_adam(theirs, state)
+        )
     return state, step
 
 
@@ -70,8 +76,12 @@ def _stored_names(variables: Places[Any], stored: Shapes, where: str) -> dict[st
         return present
     renamed = _by_structure(variables, stored)
     if renamed is None:
-        refuse_mismatch(where, {name: shapes[state] for state, name in every.items()}, stored)
-        raise UserError(f"{where}: which stored variable is which cannot be told from names and shapes")
+        refuse_mismatch(
+            where, {name: shapes[state] for state, name in every.items()}, stored
+        )
+        raise UserError(
+            f"{where}: which stored variable is which cannot be told from names and shapes"
+        )
     return renamed
 
 
@@ -81,7 +91,9 @@ def _graph_names(variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _shapes(variables: Mapping[str, Any]) -> dict[str, Shape]:
-    return {state: tuple(variable.shape.as_list()) for state, variable in variables.items()}
+    return {
+        state: tuple(variable.shape.as_list()) for state, variable in variables.items()
+    }
 
 
 def _by_structure(variables: Places[Any], stored: Shapes) -> dict[str, str] | None:
@@ -95,7 +107,9 @@ def _by_structure(variables: Places[Any], stored: Shapes) -> dict[str, str] | No
     if renamed is None:
         return None
     for (weight, kind), variable in variables.slots.items():
-        renamed[slot_name(weight, kind)] = f"{renamed[weight]}/{_ending(variable.op.name)}"
+        renamed[slot_name(weight, kind)] = (
+            f"{renamed[weight]}/{_ending(variable.op.name)}"
+        )
     for name, variable in variables.scalars.items():
         alike = [other for other in stored if _ending(other) == _ending(variable.op.name)]
         if len(alike) != 1:
@@ -111,10 +125,14 @@ def _by_structure(variables: Places[Any], stored: Shapes) -> dict[str, str] | No
     return renamed if fits and complete else None
 
 
-def _weights_by_shape(weights: Mapping[str, Any], stored: Shapes, endings: set[str]) -> dict[str, str] | None:
+def _weights_by_shape(
+    weights: Mapping[str, Any], stored: Shapes, endings: set[str]
+) -> dict[str, str] | None:
     """Weight -> name in the checkpoint; None where that can be seen in more than one way."""
     shapes = _shapes(weights)
-    names = [name for name in stored if stored[name] != () and _ending(name) not in endings]
+    names = [
+        name for name in stored if stored[name] != () and _ending(name) not in endings
+    ]
     renamed: dict[str, str] = {}
     for shape in {*shapes.values()}:
         wanted = [weight for weight in weights if shapes[weight] == shape]
@@ -145,17 +163,24 @@ def _step_of(path: Path, counted: int | None) -> int:
     """
     in_name = re.search(r"-(\d+)$", path.name)
     if counted is not None and in_name and int(in_name[1]) != counted:
-        raise UserError(f"{path}: the name says step {int(in_name[1])}, the state {counted}; give --step")
+        raise UserError(
+            f"{path}: the name says step {int(in_name[1])}, the state {counted}; give --step"
+        )
     if counted is not None:
         return counted
     if in_name is None:
-        raise UserError(f"{path}: the step is not known from the name or the optimizer; give --step")
+        raise UserError(
+            f"{path}: the step is not known from the name or the optimizer; give --step"
+        )
     return int(in_name[1])
 
 
 def _step_by_adam(theirs: Theirs, state: State) -> int | None:
     """The step that Adam's power of beta2 tells: it begins as beta2 itself, and is multiplied by it in each step."""
-    power, beta2 = (float(parts.get("beta2_power", 0.0)) for parts in (state.scalars, theirs.initial.scalars))
+    power, beta2 = (
+        float(parts.get("beta2_power", 0.0))
+        for parts in (state.scalars, theirs.initial.scalars)
+    )
     if power <= np.finfo(np.float32).tiny or not 0.0 < beta2 < 1.0:
         return None
     return round(math.log(power) / math.log(beta2)) - 1
@@ -175,18 +200,30 @@ def write_tf1(path: Path, reference: Reference, state: State) -> list[str]:
     theirs = Theirs(reference, state.dtype)
     initial = theirs.initial.unmapped
     missing = [key for key in initial if key not in state.unmapped]
-    whole = replace(state, unmapped={**initial, **{key: state.unmapped[key] for key in initial if key not in missing}})
+    whole = replace(
+        state,
+        unmapped={
+            **initial,
+            **{key: state.unmapped[key] for key in initial if key not in missing},
+        },
+    )
     shapes = _shapes(theirs.variables.everything())
-    refuse_mismatch(path, shapes, {name: array.shape for name, array in whole.everything().items()})
+    refuse_mismatch(
+        path, shapes, {name: array.shape for name, array in whole.everything().items()}
+    )
     theirs.load(whole)
     save(theirs, path)
     notes = []
     if missing:
         names = ", ".join(unmapped_name(side, name) for side, name in missing)
         notes.append(f"{names} is not in the source: TF1's own initial value stands in.")
-    left_out = [unmapped_name(side, name) for side, name in state.unmapped if side == "ours"]
+    left_out = [
+        unmapped_name(side, name) for side, name in state.unmapped if side == "ours"
+    ]
     if left_out:
-        notes.append(f"{', '.join(left_out)} has no place in a TF1 checkpoint, and was left out.")
+        notes.append(
+            f"{', '.join(left_out)} has no place in a TF1 checkpoint, and was left out."
+        )
     return notes
 
 
@@ -194,8 +231,18 @@ def save(theirs: Theirs, path: Path) -> None:
     """What `tf.train.Saver` writes of a session; the index last, since it makes the checkpoint visible."""
     tf = tf1.load()
     variables = list(theirs.variables.everything().values())
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder, theirs.graph.as_default():
+    with (
+        tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder,
+        theirs.graph.as_default(),
+    ):
         saver = tf.train.Saver(variables)
-        saver.save(theirs.session, str(Path(folder) / path.name), write_meta_graph=False, write_state=False)
-        for part in sorted(Path(folder).iterdir(), key=lambda part: part.suffix == ".index"):
+        saver.save(
+            theirs.session,
+            str(Path(folder) / path.name),
+            write_meta_graph=False,
+            write_state=False,
+        )
+        for part in sorted(
+            Path(folder).iterdir(), key=lambda part: part.suffix == ".index"
+        ):
             os.replace(part, path.parent / part.name)

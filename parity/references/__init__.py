@@ -30,10 +30,14 @@ def plug_ins() -> dict[str, EntryPoint]:
     """
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
-        taken = f"parity.references.{entry.name}" if entry.name in networks.BUILT_IN else None
+        taken = (
+            f"parity.references.{entry.name}" if entry.name in networks.BUILT_IN else None
+        )
         taken = found[entry.name].value if entry.name in found else taken
         if taken is not None and taken != entry.value:
-            raise UserError(f"two references are called {entry.name!r}: {taken} and {entry.value}; rename one of them")
+            raise UserError(
+                f"two references are called {entry.name!r}: {taken} and {entry.value}; rename one of them"
+            )
         found[entry.name] = entry
     return found
 
@@ -52,7 +56,9 @@ def get(target: str) -> Reference:
         UserError: There is none; says which there are and the nearest match.
     """
     if target in networks.BUILT_IN:
-        return _reference(import_module(f"parity.references.{target}"), "REFERENCE", target)
+        return _reference(
+            import_module(f"parity.references.{target}"), "REFERENCE", target
+        )
     if target in plug_ins():
         return _reference_at(plug_ins()[target].value, target)
     if target.endswith(".py"):
@@ -76,19 +82,25 @@ def _reference_at(place: str, target: str) -> Reference:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the plug-in is there, something it imports is not
-        raise UserError(f"{target}: there is no module {error.name!r} on the Python path") from error
+        raise UserError(
+            f"{target}: there is no module {error.name!r} on the Python path"
+        ) from error
     return _reference(module, attribute or "REFERENCE", target)
 
 
 def _module_at(path: Path) -> ModuleType:
     """Import a file as a module of its own name, with its folder on the path as a script would have it."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give a Python file that defines REFERENCE")
+        raise UserError(
+            f"{path}: no such file; give a Python file that defines REFERENCE"
+        )
     name = f"port at {path.resolve()}"  # no import statement can ask for it, so it hides no other module
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # there for dataclasses to find
+    module = sys.modules[name] = importlib.util.module_from_spec(
+        spec
+    )  # there for dataclasses to find
     _put_on_path(path.resolve().parent)
     try:
         spec.loader.exec_module(module)
@@ -109,5 +121,7 @@ def _reference(module: ModuleType, attribute: str, target: str) -> Reference:
     found = getattr(module, attribute, None)
     if not isinstance(found, Reference):
         what = "nothing" if found is None else f"a {type(found).__name__}"
-        raise UserError(f"{target}: {attribute} is {what}; define {attribute} = parity.reference.Reference(...)")
+        raise UserError(
+            f"{target}: {attribute} is {what}; define {attribute} = parity.reference.Reference(...)"
+        )
     return found

@@ -68,7 +68,12 @@ def build(tf: Any, dtype: str) -> Endpoints:
         loss=cost,
         optimizer=optimizer,
         train_op=optimizer.minimize(cost),
-        draws={"l1": tf1.uniform_of(l1), "l2": tf1.uniform_of(l2), "l3": tf1.uniform_of(l3), "l4": tf1.uniform_of(l4)},
+        draws={
+            "l1": tf1.uniform_of(l1),
+            "l2": tf1.uniform_of(l2),
+            "l3": tf1.uniform_of(l3),
+            "l4": tf1.uniform_of(l4),
+        },
         training={p_keep_conv: float32(0.8), p_keep_hidden: float32(0.5)},
         evaluation={p_keep_conv: 1.0, p_keep_hidden: 1.0},
     )

@@ -56,12 +56,19 @@ def build(tf: Any, dtype: str) -> Endpoints:
     b_fc2 = bias_variable([10])
     y_conv = tf.matmul(h_fc1_drop, W_fc2) + b_fc2
 
-    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y_conv))
+    loss = tf.reduce_mean(
+        tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y_conv)
+    )
     optimizer = tf.train.AdamOptimizer(1e-4)
     return Endpoints(
         feeds={"x": x, "y_": y_},
         variables={
-            **{"W_conv1": W_conv1, "b_conv1": b_conv1, "W_conv2": W_conv2, "b_conv2": b_conv2},
+            **{
+                "W_conv1": W_conv1,
+                "b_conv1": b_conv1,
+                "W_conv2": W_conv2,
+                "b_conv2": b_conv2,
+            },
             **{"W_fc1": W_fc1, "b_fc1": b_fc1, "W_fc2": W_fc2, "b_fc2": b_fc2},
         },
         stages={

@@ -21,8 +21,15 @@ def build(tf: Any, dtype: str) -> Endpoints:
         return tf.Variable(tf.constant(0.05, shape=[length], dtype=dtype))
 
     def new_conv_layer(input: Any, weights: Any, biases: Any) -> tuple[Any, Any]:
-        convolved = tf.nn.conv2d(input=input, filter=weights, strides=[1, 1, 1, 1], padding="SAME") + biases
-        pooled = tf.nn.max_pool(value=convolved, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+        convolved = (
+            tf.nn.conv2d(
+                input=input, filter=weights, strides=[1, 1, 1, 1], padding="SAME"
+            )
+            + biases
+        )
+        pooled = tf.nn.max_pool(
+            value=convolved, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME"
+        )
         return convolved, tf.nn.relu(pooled)
 
     x = tf.placeholder(dtype, shape=[None, 784])
@@ -46,7 +53,9 @@ def build(tf: Any, dtype: str) -> Endpoints:
     biases_fc2 = new_biases(10)
     layer_fc2 = tf.matmul(layer_fc1, weights_fc2) + biases_fc2
 
-    cost = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(logits=layer_fc2, labels=y_true))
+    cost = tf.reduce_mean(
+        tf.nn.softmax_cross_entropy_with_logits(logits=layer_fc2, labels=y_true)
+    )
     optimizer = tf.train.AdamOptimizer(learning_rate=1e-4)
     return Endpoints(
         feeds={"x": x, "y_": y_true},
@@ -57,7 +66,12 @@ def build(tf: Any, dtype: str) -> Endpoints:
             **{"weights_fc2": weights_fc2, "biases_fc2": biases_fc2},
         },
         stages={
-            **{"conv1": convolved1, "layer_conv1": layer_conv1, "conv2": convolved2, "layer_conv2": layer_conv2},
+            **{
+                "conv1": convolved1,
+                "layer_conv1": layer_conv1,
+                "conv2": convolved2,
+                "layer_conv2": layer_conv2,
+            },
             **{"layer_fc1": layer_fc1, "logits": layer_fc2},
         },
         loss=cost,

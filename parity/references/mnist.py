@@ -109,7 +109,9 @@ def port(network: Network) -> Port:
     )
 
 
-def train(network: Network, start: Start, steps: int, checkpoint: Path | None = None) -> Trained:
+def train(
+    network: Network, start: Start, steps: int, checkpoint: Path | None = None
+) -> Trained:
     """Our side through `mnistport`'s own Trainer; imports Lightning, which takes seconds."""
     from parity.references import mnist_trainer
 
@@ -163,8 +165,13 @@ def data(
             RandomBatch: random_batches,
             Sequential: batches_in_file_order,
         }
-        feeds = programs[recipe.stream](loaded.train.images, loaded.train.labels, recipe.batch_size, seed)
-        return ({"x": f["x"].reshape(-1, *image), "y_": f["y_"].astype(np.float32)} for f in feeds)
+        feeds = programs[recipe.stream](
+            loaded.train.images, loaded.train.labels, recipe.batch_size, seed
+        )
+        return (
+            {"x": f["x"].reshape(-1, *image), "y_": f["y_"].astype(np.float32)}
+            for f in feeds
+        )
 
     test = {"x": pixels(loaded.test.images), "y_": one_hot(loaded.test.labels)}
     return Data(

@@ -23,28 +23,39 @@ def read(path: Path, reference: Reference) -> tuple[State, int]:
     checkpoint = _checkpoint(path)
     network = network_of(path)
     if network != reference.name:
-        raise UserError(f"{path}: holds the network {network!r}, not {reference.name!r}; use --network {network}")
+        raise UserError(
+            f"{path}: holds the network {network!r}, not {reference.name!r}; use --network {network}"
+        )
     template = Ours.made(reference, "float32").template()
     tensors = {**_module_tensors(checkpoint), **_optimizer_tensors(checkpoint, reference)}
     return from_tensors(path, template, tensors), int(checkpoint["global_step"])
 
 
 def _module_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix("net."): tensor for name, tensor in checkpoint["state_dict"].items()}
+    return {
+        name.removeprefix("net."): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+    }
 
 
-def _optimizer_tensors(checkpoint: dict[str, Any], reference: Reference) -> dict[str, Any]:
+def _optimizer_tensors(
+    checkpoint: dict[str, Any], reference: Reference
+) -> dict[str, Any]:
     """Slots and scalars under the names that `State.tensor_names` gives them."""
     optimizers = checkpoint.get("optimizer_states", [])
     if not optimizers:
         return {}
-    parameters = dict(enumerate(name for name, _ in reference.port.module().named_parameters()))
+    parameters = dict(
+        enumerate(name for name, _ in reference.port.module().named_parameters())
+    )
     slots: dict[tuple[str, str], Any] = {}
     for number, kinds in optimizers[0]["state"].items():
         weight = parameters.get(number, f"parameter {number}")
         slots.update({(weight, kind): value for kind, value in kinds.items()})
     group = optimizers[0]["param_groups"][0]
-    scalars = {name: group[name] for name in reference.slots.shared.values() if name in group}
+    scalars = {
+        name: group[name] for name in reference.slots.shared.values() if name in group
+    }
     stored = State(weights={}, slots=slots, scalars=scalars)
     return stored.under(stored.tensor_names())
 
@@ -56,7 +67,9 @@ def _checkpoint(path: Path) -> dict[str, Any]:
             return dict(checkpoint)
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a checkpoint that can be read ({reason})") from error
+        raise UserError(
+            f"{path}: not a checkpoint that can be read ({reason})"
+        ) from error
     raise UserError(f"{path}: not a Lightning checkpoint")
 
 

@@ -28,7 +28,9 @@ class _Losses(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: object, outputs: object, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: object, outputs: object, *_: object
+    ) -> None:
         self.losses += outputs["losses"].double().tolist()  # type: ignore[index]
 
 
@@ -86,7 +88,8 @@ def draws(start: Start, module: Classifier, batch_size: int, step: int) -> Answe
     for draw in start.reference.draws:
         dropout = module.net.get_submodule(draw.ours)
         unit = torch.empty(
-            draw.layout.shape_forward((batch_size, *draw.shape)), device=next(module.parameters()).device
+            draw.layout.shape_forward((batch_size, *draw.shape)),
+            device=next(module.parameters()).device,
         )
         numbers: Array = dropout.draw(unit).cpu().numpy()  # type: ignore[operator]
         answer[draw.theirs] = np.ascontiguousarray(draw.layout.backward(numbers))

@@ -23,7 +23,9 @@ class DataSet:
     """
 
     def __init__(self, images: Array, labels: Array, num_validation: int) -> None:
-        self.images = np.multiply(images[num_validation:].astype(np.float32), np.float32(1.0 / 255.0))
+        self.images = np.multiply(
+            images[num_validation:].astype(np.float32), np.float32(1.0 / 255.0)
+        )
         self.labels = _dense_to_one_hot(labels[num_validation:])
         self.num_examples = len(self.images)
         self.epochs_completed = 0
@@ -36,13 +38,20 @@ class DataSet:
             self._shuffle()
         if start + batch_size <= self.num_examples:
             self.index_in_epoch += batch_size
-            return self.images[start : self.index_in_epoch], self.labels[start : self.index_in_epoch]
+            return self.images[start : self.index_in_epoch], self.labels[
+                start : self.index_in_epoch
+            ]
         self.epochs_completed += 1
         rest_images, rest_labels = self.images[start:].copy(), self.labels[start:].copy()
         self._shuffle()
         self.index_in_epoch = batch_size - len(rest_images)
-        new_images, new_labels = self.images[: self.index_in_epoch], self.labels[: self.index_in_epoch]
-        return np.concatenate([rest_images, new_images]), np.concatenate([rest_labels, new_labels])
+        new_images, new_labels = (
+            self.images[: self.index_in_epoch],
+            self.labels[: self.index_in_epoch],
+        )
+        return np.concatenate([rest_images, new_images]), np.concatenate(
+            [rest_labels, new_labels]
+        )
 
     def _shuffle(self) -> None:
         perm = np.arange(self.num_examples)
@@ -57,7 +66,9 @@ def _dense_to_one_hot(labels: Array) -> Array:
     return one_hot
 
 
-def next_batches(images: Array, labels: Array, batch_size: int, seed: int) -> Iterator[Feeds]:
+def next_batches(
+    images: Array, labels: Array, batch_size: int, seed: int
+) -> Iterator[Feeds]:
     """`mnist.train.next_batch(batch_size)` for ever, after `numpy.random.seed(seed)`."""
     dataset, random = DataSet(images, labels, len(images) // 12), _GlobalSeed(seed)
     while True:
@@ -66,7 +77,9 @@ def next_batches(images: Array, labels: Array, batch_size: int, seed: int) -> It
         yield {"x": x, "y_": y}
 
 
-def random_batches(images: Array, labels: Array, batch_size: int, seed: int) -> Iterator[Feeds]:
+def random_batches(
+    images: Array, labels: Array, batch_size: int, seed: int
+) -> Iterator[Feeds]:
     """Hvass' `random_batch`: the last twelfth held back, pixels divided in float64, drawn with replacement."""
     num_train = len(images) - len(images) // 12
     x_train = images[:num_train] / 255.0
@@ -78,12 +91,16 @@ def random_batches(images: Array, labels: Array, batch_size: int, seed: int) -> 
         yield {"x": x_train[idx].astype(np.float32), "y_": y_train[idx]}
 
 
-def batches_in_file_order(images: Array, labels: Array, batch_size: int, seed: int) -> Iterator[Feeds]:
+def batches_in_file_order(
+    images: Array, labels: Array, batch_size: int, seed: int
+) -> Iterator[Feeds]:
     """nlintz' loop: `zip(range(0, n, size), range(size, n + 1, size))`, epoch after epoch, never shuffled."""
     dataset = DataSet(images, labels, len(images) // 12)
     n = dataset.num_examples
     while True:
-        for start, end in zip(range(0, n, batch_size), range(batch_size, n + 1, batch_size), strict=False):
+        for start, end in zip(
+            range(0, n, batch_size), range(batch_size, n + 1, batch_size), strict=False
+        ):
             yield {"x": dataset.images[start:end], "y_": dataset.labels[start:end]}
 
 

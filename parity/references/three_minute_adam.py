@@ -14,7 +14,9 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, dtype: str, optimizer: Callable[[Any], Any] | None = None) -> Endpoints:
+def build(
+    tf: Any, dtype: str, optimizer: Callable[[Any], Any] | None = None
+) -> Endpoints:
     """The book's graph; chapter 7.2.9 puts another `optimizer` on it."""
     X = tf.placeholder(dtype, [None, 28, 28, 1])
     Y = tf.placeholder(dtype, [None, 10])
@@ -44,7 +46,15 @@ def build(tf: Any, dtype: str, optimizer: Callable[[Any], Any] | None = None) ->
     return Endpoints(
         feeds={"x": X, "y_": Y},
         variables={"W1": W1, "W2": W2, "W3": W3, "W4": W4},
-        stages={"C1": C1, "L1": L1, "C2": C2, "L2": L2, "L3": L3, "dropout": D3, "logits": model},
+        stages={
+            "C1": C1,
+            "L1": L1,
+            "C2": C2,
+            "L2": L2,
+            "L3": L3,
+            "dropout": D3,
+            "logits": model,
+        },
         loss=cost,
         optimizer=trainer,
         train_op=trainer.minimize(cost),

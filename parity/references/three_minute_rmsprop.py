@@ -12,7 +12,10 @@ ADAM_S = three_minute_adam.REFERENCE
 
 REFERENCE = mnist.tutorial(
     NETWORK,
-    build=partial(three_minute_adam.build, optimizer=lambda tf: tf.train.RMSPropOptimizer(0.001, 0.9)),
+    build=partial(
+        three_minute_adam.build,
+        optimizer=lambda tf: tf.train.RMSPropOptimizer(0.001, 0.9),
+    ),
     weights=ADAM_S.weights,
     stages=ADAM_S.stages,
     output=ADAM_S.output,

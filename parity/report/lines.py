@@ -46,7 +46,11 @@ def explanation(result: Result) -> str:
 def judgement(results: Sequence[Result]) -> str:
     """How each precision is judged, for those that were asked."""
     dtypes = {result.dtype for result in results}
-    lines = [f"{dtype}: {text}" for dtype, text in tolerances.JUDGEMENTS.items() if dtype in dtypes]
+    lines = [
+        f"{dtype}: {text}"
+        for dtype, text in tolerances.JUDGEMENTS.items()
+        if dtype in dtypes
+    ]
     return "\n".join(["", *lines])
 
 
@@ -54,9 +58,13 @@ def verdict(results: Sequence[Result]) -> str:
     """Whether all claims hold, and which do not."""
     failed = [result for result in results if not result.passed]
     if failed:
-        claims = ", ".join(f"{result.network} {result.check} {result.dtype}" for result in failed)
+        claims = ", ".join(
+            f"{result.network} {result.check} {result.dtype}" for result in failed
+        )
         return f"\n{len(failed)} of {len(results)} claims FAIL: {claims}"
     networks = len({result.network for result in results})
     comparisons = sum(len(result.comparisons) for result in results)
     noun = "network" if networks == 1 else "networks"
-    return f"\nall {len(results)} claims hold: {networks} {noun}, {comparisons} comparisons"
+    return (
+        f"\nall {len(results)} claims hold: {networks} {noun}, {comparisons} comparisons"
+    )

@@ -15,7 +15,11 @@ NOT_FACTS = ("data", "command", "differences")
 def markdown(document: Mapping[str, Any]) -> str:
     """The whole page: the table, the bounds, known departures, the environment, the command."""
     environment = document["environment"]
-    facts = [f"- {name}: {value}" for name, value in environment.items() if name not in NOT_FACTS]
+    facts = [
+        f"- {name}: {value}"
+        for name, value in environment.items()
+        if name not in NOT_FACTS
+    ]
     data = sorted({str(name) for name in environment["data"].values()})
     return "\n".join(
         [
@@ -39,8 +43,14 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 def _departures(differences: Mapping[str, Sequence[str]]) -> list[str]:
     """Where a graph is known to depart from the published program."""
-    lines = [f"- {network}: {text}" for network, texts in differences.items() for text in texts]
-    return ["Known departures of the graphs from the published programs:", "", *lines, ""] if lines else []
+    lines = [
+        f"- {network}: {text}" for network, texts in differences.items() for text in texts
+    ]
+    return (
+        ["Known departures of the graphs from the published programs:", "", *lines, ""]
+        if lines
+        else []
+    )
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -50,16 +60,23 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
     for result in results:
         row = rows.setdefault((result["network"], result["dtype"]), {})
         row[result["check"]] = _cell(result)
-    lines = [f"| network | precision | {' | '.join(checks)} |", f"|{'---|' * (len(checks) + 2)}"]
+    lines = [
+        f"| network | precision | {' | '.join(checks)} |",
+        f"|{'---|' * (len(checks) + 2)}",
+    ]
     for (network, dtype), cells in rows.items():
-        lines.append(f"| {network} | {dtype} | {' | '.join(cells.get(check, '') for check in checks)} |")
+        lines.append(
+            f"| {network} | {dtype} | {' | '.join(cells.get(check, '') for check in checks)} |"
+        )
     return lines
 
 
 def _cell(result: Mapping[str, Any]) -> str:
     if not result["passed"]:
         return "**fails**"
-    worst = nearest(Comparison.from_json(comparison) for comparison in result["comparisons"])
+    worst = nearest(
+        Comparison.from_json(comparison) for comparison in result["comparisons"]
+    )
     if worst is None or worst.bound == 0.0:
         return "exact"
     return f"{worst.max_abs:.0e} ≤ {worst.bound:.0e}"

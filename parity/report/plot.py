@@ -10,7 +10,9 @@ import numpy as np
 from parity.lockstep import Record
 
 
-def plot(records: Sequence[Record], title: str, file: Path, *, nudge: bool = False) -> None:
+def plot(
+    records: Sequence[Record], title: str, file: Path, *, nudge: bool = False
+) -> None:
     """The three errors over steps, logarithmic; an error of exactly zero, or not finite, has no point, but words."""
     import matplotlib
 
@@ -18,19 +20,32 @@ def plot(records: Sequence[Record], title: str, file: Path, *, nudge: bool = Fal
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    floor = "TF1 against TF1 nudged by one ulp" if nudge else "noise floor: TF1 against TF1"
+    floor = (
+        "TF1 against TF1 nudged by one ulp" if nudge else "noise floor: TF1 against TF1"
+    )
     lines = {
         "accumulated": ("accumulated: ours against TF1", "-"),
         "local": ("local: ours against TF1", "-"),
         "floor": (floor, "--"),
     }
     for name, (label, style) in lines.items():
-        points = [(record.step, getattr(record, name)) for record in records if getattr(record, name) is not None]
+        points = [
+            (record.step, getattr(record, name))
+            for record in records
+            if getattr(record, name) is not None
+        ]
         if points:
             steps, errors = zip(*points, strict=True)
             shown = np.where(np.asarray(errors) > 0, errors, np.nan)
-            axes.plot(steps, shown, style, label=label + _not_shown(points), linewidth=1.2)
-    axes.set(yscale="log", xlabel="optimizer step", ylabel="largest |difference| of any weight", title=title)
+            axes.plot(
+                steps, shown, style, label=label + _not_shown(points), linewidth=1.2
+            )
+    axes.set(
+        yscale="log",
+        xlabel="optimizer step",
+        ylabel="largest |difference| of any weight",
+        title=title,
+    )
     axes.set_xlim(0, 1.02 * records[-1].step)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

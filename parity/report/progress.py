@@ -40,7 +40,9 @@ class Progress:
     def _show(self, run: Lockstep, seconds_per_step: float) -> None:
         left = _clock(seconds_per_step * (self.steps - run.step))
         error = run.records[-1].accumulated if run.records else 0.0
-        text = f"  step {run.step:,} of {self.steps:,}, accumulated {error:.1e}, {left} left"
+        text = (
+            f"  step {run.step:,} of {self.steps:,}, accumulated {error:.1e}, {left} left"
+        )
         if not self.rewrites:
             print(text, flush=True)
             return

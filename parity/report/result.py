@@ -34,7 +34,9 @@ class Result:
     @property
     def passed(self) -> bool:
         """All comparisons hold, and there is at least one."""
-        return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
+        return bool(self.comparisons) and all(
+            comparison.passed for comparison in self.comparisons
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` writes it (schema 1)."""
@@ -58,7 +60,9 @@ def nearest(comparisons: Iterable[Comparison]) -> Comparison | None:
     """
 
     def nearness(comparison: Comparison) -> tuple[bool, float, bool]:
-        share = (comparison.max_abs or 0.0) / comparison.bound if comparison.bound else 0.0
+        share = (
+            (comparison.max_abs or 0.0) / comparison.bound if comparison.bound else 0.0
+        )
         return not comparison.passed, share, comparison.bound > 0
 
     return max(comparisons, key=nearness, default=None)

@@ -39,7 +39,9 @@ class Ours(OwnState):
         UserError: A row of the reference names nothing of ours, or something of another kind.
     """
 
-    def __init__(self, reference: Reference, module: nn.Module, optimizer: Optimizer, dtype: str) -> None:
+    def __init__(
+        self, reference: Reference, module: nn.Module, optimizer: Optimizer, dtype: str
+    ) -> None:
         super().__init__(reference, module, optimizer)
         self.dtype, self.torch_dtype = dtype, getattr(torch, dtype)
         self.device = next(iter(module.state_dict().values())).device
@@ -57,8 +59,12 @@ class Ours(OwnState):
             use_tf32(False)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            module = reference.port.module().to(device=device, dtype=getattr(torch, dtype))
-        return cls(reference, module, reference.port.optimizer(module.parameters()), dtype)
+            module = reference.port.module().to(
+                device=device, dtype=getattr(torch, dtype)
+            )
+        return cls(
+            reference, module, reference.port.optimizer(module.parameters()), dtype
+        )
 
     def _check(self) -> None:
         """Every stage is a submodule, every dropout has one draw, every shared scalar is there."""
@@ -67,18 +73,24 @@ class Ours(OwnState):
             self._submodule(row.ours, row)
         paths = [draw.ours for draw in self.reference.draws]
         if doubled := {path for path in paths if paths.count(path) > 1}:
-            raise UserError(f"{self.reference.name}: several draws go to {sorted(doubled)}; give each its own module")
+            raise UserError(
+                f"{self.reference.name}: several draws go to {sorted(doubled)}; give each its own module"
+            )
         group = self.optimizer.param_groups[0]
         if missing := set(self.reference.slots.shared.values()) - set(group):
             has = sorted(set(group) - {"params"})
-            raise UserError(f"{self.reference.name}: Slots.shared names {sorted(missing)}; our optimizer has {has}")
+            raise UserError(
+                f"{self.reference.name}: Slots.shared names {sorted(missing)}; our optimizer has {has}"
+            )
 
     def _submodule(self, path: str, row: object) -> nn.Module:
         try:
             return self.module.get_submodule(path)
         except AttributeError as error:
             known = [name for name, _ in self.module.named_modules() if name]
-            raise UserError(f"{self.reference.name}: {row} names no submodule of ours; there are {known}") from error
+            raise UserError(
+                f"{self.reference.name}: {row} names no submodule of ours; there are {known}"
+            ) from error
 
     def _take_draws(self, draw: Draw) -> None:
         """Let a dropout use the numbers that are fed, in our axes."""
@@ -86,17 +98,23 @@ class Ours(OwnState):
 
         def fed(unit: Tensor) -> Tensor:
             if draw.theirs not in self.fed:
-                raise RuntimeError(f"{draw.ours!r} asks for random numbers in evaluation mode")
+                raise RuntimeError(
+                    f"{draw.ours!r} asks for random numbers in evaluation mode"
+                )
             numbers = draw.layout.forward(self.fed[draw.theirs])
             return torch.from_numpy(numbers).to(unit.device, unit.dtype)
 
-        if type(dropout) is nn.Dropout:  # a subclass may compute something else, which must not be replaced
+        if (
+            type(dropout) is nn.Dropout
+        ):  # a subclass may compute something else, which must not be replaced
             dropout.forward = partial(_as_tf1, dropout, fed)  # type: ignore[method-assign]
         elif callable(getattr(dropout, "draw", None)):
             dropout.draw = fed  # type: ignore[assignment]
         else:
             kind = type(dropout).__name__
-            raise UserError(f"{self.reference.name}: {draw} is a {kind}: neither nn.Dropout nor a module with `draw`")
+            raise UserError(
+                f"{self.reference.name}: {draw} is a {kind}: neither nn.Dropout nor a module with `draw`"
+            )
 
     def _tensors(self, feeds: Feeds) -> dict[str, Tensor]:
         def tensor(array: Array) -> Tensor:
@@ -105,7 +123,9 @@ class Ours(OwnState):
 
         return {name: tensor(array) for name, array in feeds.items()}
 
-    def _forward(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> tuple[Tensor, Tensor]:
+    def _forward(
+        self, feeds: Feeds, draws: Mapping[str, Array] | None
+    ) -> tuple[Tensor, Tensor]:
         self.module.train(draws is not None)
         self.fed = dict(draws or {})
         tensors = self._tensors(feeds)
@@ -134,7 +154,9 @@ class Ours(OwnState):
         answer: Answer = {}
         handles = [self._watch(stage, answer) for stage in self.reference.stages]
         try:
-            with torch.set_grad_enabled(draws is not None):  # in training, by the kernels that train
+            with torch.set_grad_enabled(
+                draws is not None
+            ):  # in training, by the kernels that train
                 output, loss = self._forward(feeds, draws)
             answer[returned(self.reference)] = _laid(self._output_layout, output)
             answer[LOSS] = to_array(loss)
@@ -152,14 +174,20 @@ class Ours(OwnState):
 
         def keep(_: nn.Module, __: Any, output: Tensor) -> None:
             if stage.theirs in answer:
-                raise UserError(f"{self.reference.name}: {stage.ours!r} runs twice; give each stage its own module")
+                raise UserError(
+                    f"{self.reference.name}: {stage.ours!r} runs twice; give each stage its own module"
+                )
             answer[stage.theirs] = _laid(stage.layout, output)
 
         return self._submodule(stage.ours, stage).register_forward_hook(keep)
 
     @property
     def _output_layout(self) -> Layout:
-        layouts = [stage.layout for stage in self.reference.stages if stage.theirs == self.reference.output]
+        layouts = [
+            stage.layout
+            for stage in self.reference.stages
+            if stage.theirs == self.reference.output
+        ]
         return layouts[0] if layouts else Layout()
 
     def output(self, feeds: Feeds) -> Array:
@@ -167,7 +195,10 @@ class Ours(OwnState):
         self.module.eval()
         self.fed = {}
         with torch.no_grad():
-            return _laid(self._output_layout, self.reference.port.forward(self.module, self._tensors(feeds)))
+            return _laid(
+                self._output_layout,
+                self.reference.port.forward(self.module, self._tensors(feeds)),
+            )
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
         """The loss's gradient for every parameter that has one, in training mode."""
@@ -206,7 +237,9 @@ class Ours(OwnState):
         return self._tensors(ours)
 
 
-def _as_tf1(dropout: nn.Dropout, draw: Callable[[Tensor], Tensor], unit: Tensor) -> Tensor:
+def _as_tf1(
+    dropout: nn.Dropout, draw: Callable[[Tensor], Tensor], unit: Tensor
+) -> Tensor:
     """`nn.Dropout` with numbers that are given: a unit is kept where its number is at least p."""
     if not dropout.training:
         return unit

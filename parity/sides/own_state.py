@@ -27,11 +27,17 @@ class OwnState:
         optimizer: The optimizer of its parameters.
     """
 
-    def __init__(self, reference: Reference, module: nn.Module, optimizer: Optimizer) -> None:
+    def __init__(
+        self, reference: Reference, module: nn.Module, optimizer: Optimizer
+    ) -> None:
         self.reference, self.module, self.optimizer = reference, module, optimizer
         self.rows = {row.theirs: row for row in reference.weights.weights}
         tensors = module.state_dict()
-        self.initial_unmapped = {name: tensors[name].clone() for name in self._unmapped_tensors() if name in tensors}
+        self.initial_unmapped = {
+            name: tensors[name].clone()
+            for name in self._unmapped_tensors()
+            if name in tensors
+        }
 
     def reset_own(self, weights: Mapping[str, Array]) -> None:
         """Take these weights, a fresh optimizer, and what is unmapped as it was made."""
@@ -43,7 +49,9 @@ class OwnState:
     def _unmapped_tensors(self) -> list[str]:
         """Names of the module's tensors that have no counterpart."""
         rows = self.reference.weights.rows
-        return [row.name for row in rows if isinstance(row, Unmapped) and row.side == "ours"]
+        return [
+            row.name for row in rows if isinstance(row, Unmapped) and row.side == "ours"
+        ]
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -53,18 +61,27 @@ class OwnState:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor in the module's state."""
-        return {name: tuple(tensor.shape) for name, tensor in self.module.state_dict().items()}
+        return {
+            name: tuple(tensor.shape) for name, tensor in self.module.state_dict().items()
+        }
 
     def own_state(self) -> State:
         """The whole state in our own names and layouts. A slot that torch has not made yet is zeros."""
         tensors, group = self.module.state_dict(), self.optimizer.param_groups[0]
-        unmapped = {name: tensors[name] for name in self._unmapped_tensors() if name in tensors}
+        unmapped = {
+            name: tensors[name] for name in self._unmapped_tensors() if name in tensors
+        }
         unmapped |= {name: state[key] for name, state, key in self._unmapped_slots()}
         return State(
             weights={row.ours: to_array(tensors[row.ours]) for row in self.rows.values()},
             slots={place: to_array(slot) for place, slot in self._slots()},
-            scalars={name: to_array(group[name]) for name in self.reference.slots.shared.values()},
-            unmapped={("ours", name): to_array(value) for name, value in unmapped.items()},
+            scalars={
+                name: to_array(group[name])
+                for name in self.reference.slots.shared.values()
+            },
+            unmapped={
+                ("ours", name): to_array(value) for name, value in unmapped.items()
+            },
         )
 
     def template(self) -> State:
@@ -72,7 +89,9 @@ class OwnState:
         state = self.own_state()
         kinds = self.reference.slots.unmapped_names("ours")
         names = [slot_name(weight, kind) for weight in self.parameters for kind in kinds]
-        not_made: dict[tuple[Side, str], Array] = {("ours", name): np.zeros(()) for name in names}
+        not_made: dict[tuple[Side, str], Array] = {
+            ("ours", name): np.zeros(()) for name in names
+        }
         return replace(state, unmapped={**not_made, **state.unmapped})
 
     def _slots(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
@@ -92,7 +111,11 @@ class OwnState:
     def _unmapped_slots(self) -> Iterator[tuple[str, dict[str, Any], str]]:
         """Every number the optimizer keeps for a parameter and TF1 does not: its name, where it stands, its key."""
         parameters = self.parameters
-        mapped = {id(parameters[row.ours]) for row in self.rows.values() if row.ours in parameters}
+        mapped = {
+            id(parameters[row.ours])
+            for row in self.rows.values()
+            if row.ours in parameters
+        }
         kinds = set(self.reference.slots.per_weight.values())
         for name, parameter in self.module.named_parameters():
             state = self.optimizer.state.get(parameter, {})
@@ -104,7 +127,9 @@ class OwnState:
     def check_slots(self) -> None:
         """After a step: our optimizer keeps what Slots declares, and nothing else."""
         states = self.optimizer.state.values()
-        kept = {key for state in states for key, value in state.items() if value is not None}
+        kept = {
+            key for state in states for key, value in state.items() if value is not None
+        }
         declared = self.reference.slots.declared("ours")
         if kept != declared:
             raise UserError(
@@ -122,13 +147,21 @@ class OwnState:
         group = self.optimizer.param_groups[0]
         for name, array in state.scalars.items():
             group[name] = _like(group[name], array)
-        unmapped = {name: array for (side, name), array in state.unmapped.items() if side == "ours"}
+        unmapped = {
+            name: array
+            for (side, name), array in state.unmapped.items()
+            if side == "ours"
+        }
         tensors = self.module.state_dict()
-        self._load_weights({name: array for name, array in unmapped.items() if name in tensors})
+        self._load_weights(
+            {name: array for name, array in unmapped.items() if name in tensors}
+        )
         self._load_weights(state.weights)
 
     def _load_weights(self, arrays: Mapping[str, Array]) -> None:
-        self._copy({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+        self._copy(
+            {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        )
 
     def _copy(self, values: Mapping[str, Tensor]) -> None:
         """Copy values into the module's tensors of these names."""
@@ -140,13 +173,23 @@ class OwnState:
     def _load_slots(self, state: State) -> None:
         parameters, slots_of = self.parameters, self.optimizer.state
         tensors = self.module.state_dict()
-        unmapped = {name for side, name in state.unmapped if side == "ours" and name not in tensors}
-        missing = [place for place in state.slots if place[1] not in slots_of.get(parameters[place[0]], {})]
+        unmapped = {
+            name
+            for side, name in state.unmapped
+            if side == "ours" and name not in tensors
+        }
+        missing = [
+            place
+            for place in state.slots
+            if place[1] not in slots_of.get(parameters[place[0]], {})
+        ]
         if missing or unmapped - {name for name, _, _ in self._unmapped_slots()}:
             self._make_slots()
         for (weight, kind), array in state.slots.items():
             parameter = parameters[weight]
-            slot = torch.empty_like(parameter.detach(), memory_format=torch.preserve_format)
+            slot = torch.empty_like(
+                parameter.detach(), memory_format=torch.preserve_format
+            )
             slots_of[parameter][kind] = slot.copy_(torch.from_numpy(np.array(array)))
         for name, slots, key in list(self._unmapped_slots()):
             if name in unmapped:
@@ -159,17 +202,28 @@ class OwnState:
         stands at one after it.
         """
         group = self.optimizer.param_groups[0]
-        settings = {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
-        slots = {weight: copy.deepcopy(dict(state)) for weight, state in self.optimizer.state.items()}
-        tensors = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+        settings = {
+            key: copy.deepcopy(value) for key, value in group.items() if key != "params"
+        }
+        slots = {
+            weight: copy.deepcopy(dict(state))
+            for weight, state in self.optimizer.state.items()
+        }
+        tensors = {
+            name: tensor.clone() for name, tensor in self.module.state_dict().items()
+        }
         for parameter in self.module.parameters():
-            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+            parameter.grad = (
+                torch.zeros_like(parameter) if parameter.requires_grad else None
+            )
         self.optimizer.step()
         self.module.zero_grad()
         self._copy(tensors)
         group.update(settings)
         for weight, state in slots.items():
-            self.optimizer.state[weight].update({key: value for key, value in state.items() if value is not None})
+            self.optimizer.state[weight].update(
+                {key: value for key, value in state.items() if value is not None}
+            )
 
 
 def to_array(value: Tensor | float, layout: Layout | None = None) -> Array:

@@ -37,14 +37,24 @@ class Theirs:
             tf.set_random_seed(seed)
             self.endpoints = reference.build(tf, dtype)
             variables = self.endpoints.variables.items()
-            self.trainable = {name: variable for name, variable in variables if variable.trainable}
+            self.trainable = {
+                name: variable for name, variable in variables if variable.trainable
+            }
             gradients = tf.gradients(self.endpoints.loss, list(self.trainable.values()))
-            self.gradient_of = dict(zip(self.trainable, [_dense(tf, gradient) for gradient in gradients], strict=True))
+            self.gradient_of = dict(
+                zip(
+                    self.trainable,
+                    [_dense(tf, gradient) for gradient in gradients],
+                    strict=True,
+                )
+            )
             self.initializer = tf.global_variables_initializer()
             self.variables = self._named_variables()
             self._check(tf)
             named = self.variables.everything().items()
-            self.assignments = {name: Assignment(tf, variable) for name, variable in named}
+            self.assignments = {
+                name: Assignment(tf, variable) for name, variable in named
+            }
         self.seed_tensors = tf1.stateless_seeds(self.graph)
         self.session = tf1.session(self.graph)
 
@@ -52,21 +62,38 @@ class Theirs:
         """Nothing in the graph is left unnamed: variables, slots, draws, gradients, stages."""
         name, endpoints = self.reference.name, self.endpoints
         of_optimizer = {variable.name for variable in endpoints.optimizer.variables()}
-        unnamed = {v.name for v in self.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)} - of_optimizer
+        unnamed = {
+            v.name for v in self.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+        } - of_optimizer
         unnamed -= {variable.name for variable in endpoints.variables.values()}
         if unnamed:
-            raise UserError(f"{name}: the graph has variables its Endpoints do not name: {sorted(unnamed)}")
-        missing = [weight for weight, gradient in self.gradient_of.items() if gradient is None]
+            raise UserError(
+                f"{name}: the graph has variables its Endpoints do not name: {sorted(unnamed)}"
+            )
+        missing = [
+            weight for weight, gradient in self.gradient_of.items() if gradient is None
+        ]
         if missing:
-            raise UserError(f"{name}: the loss does not depend on {missing}; what nobody trains needs trainable=False")
+            raise UserError(
+                f"{name}: the loss does not depend on {missing}; what nobody trains needs trainable=False"
+            )
         draws = {tensor.name for tensor in endpoints.draws.values()}
         loose = tf1.random_ancestors(endpoints.loss, endpoints.train_op) - draws
         if loose:
-            raise UserError(f"{name}: a training step depends on random draws that are not fed: {sorted(loose)}")
+            raise UserError(
+                f"{name}: a training step depends on random draws that are not fed: {sorted(loose)}"
+            )
         if set(endpoints.draws) != {draw.theirs for draw in self.reference.draws}:
-            raise UserError(f"{name}: the graph draws {sorted(endpoints.draws)}; the reference names others")
-        if self.reference.output not in endpoints.stages or {LOSS, returned(self.reference)} & set(endpoints.stages):
-            raise UserError(f"{name}: stages must hold the output, {self.reference.output!r}, and none called {LOSS!r}")
+            raise UserError(
+                f"{name}: the graph draws {sorted(endpoints.draws)}; the reference names others"
+            )
+        if self.reference.output not in endpoints.stages or {
+            LOSS,
+            returned(self.reference),
+        } & set(endpoints.stages):
+            raise UserError(
+                f"{name}: stages must hold the output, {self.reference.output!r}, and none called {LOSS!r}"
+            )
 
     def _named_variables(self) -> Places[Any]:
         """Every variable by its place in a state.
@@ -83,18 +110,32 @@ class Theirs:
                 if slot is not None:
                     all_slots[weight, kind] = slot
         slot_names = {slot.name for slot in all_slots.values()}
-        scalars = {v.op.name: v for v in optimizer.variables() if v.name not in slot_names}
+        scalars = {
+            v.op.name: v for v in optimizer.variables() if v.name not in slot_names
+        }
         self._check_slots({*kinds, *scalars})
 
         rows = {row.theirs for row in self.reference.weights.weights}
         weights = dict(self.endpoints.variables)
         unmapped: dict[tuple[Side, str], Any] = {}
-        unmapped |= {("theirs", name): weights.pop(name) for name in list(weights) if name not in rows}
+        unmapped |= {
+            ("theirs", name): weights.pop(name)
+            for name in list(weights)
+            if name not in rows
+        }
         for weight, kind in list(all_slots):
             if weight not in rows or kind not in slots.per_weight:
-                unmapped["theirs", slot_name(weight, kind)] = all_slots.pop((weight, kind))
-        unmapped |= {("theirs", name): scalars.pop(name) for name in list(scalars) if name not in slots.shared}
-        return Places(weights=weights, slots=all_slots, scalars=scalars, unmapped=unmapped)
+                unmapped["theirs", slot_name(weight, kind)] = all_slots.pop(
+                    (weight, kind)
+                )
+        unmapped |= {
+            ("theirs", name): scalars.pop(name)
+            for name in list(scalars)
+            if name not in slots.shared
+        }
+        return Places(
+            weights=weights, slots=all_slots, scalars=scalars, unmapped=unmapped
+        )
 
     def _check_slots(self, names: set[str]) -> None:
         """TF's optimizer keeps what Slots declares, and nothing else."""
@@ -108,7 +149,10 @@ class Theirs:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every weight."""
-        return {name: tuple(variable.shape.as_list()) for name, variable in self.endpoints.variables.items()}
+        return {
+            name: tuple(variable.shape.as_list())
+            for name, variable in self.endpoints.variables.items()
+        }
 
     def _feed(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> dict[Any, Any]:
         endpoints = self.endpoints
@@ -118,7 +162,9 @@ class Theirs:
             )
         fed = {endpoints.feeds[name]: array for name, array in feeds.items()}
         fed.update(endpoints.evaluation if draws is None else endpoints.training)
-        fed.update({endpoints.draws[name]: array for name, array in (draws or {}).items()})
+        fed.update(
+            {endpoints.draws[name]: array for name, array in (draws or {}).items()}
+        )
         return fed
 
     @cached_property
@@ -140,8 +186,14 @@ class Theirs:
         random, session = np.random.default_rng(self.seed), tf1.session(self.graph)
         try:
             while True:
-                seeds = {tensor: random.integers(0, 2**31, tensor.shape.as_list()) for tensor in self.seed_tensors}
-                session.run(initializer, {t: seed.astype(t.dtype.as_numpy_dtype) for t, seed in seeds.items()})
+                seeds = {
+                    tensor: random.integers(0, 2**31, tensor.shape.as_list())
+                    for tensor in self.seed_tensors
+                }
+                session.run(
+                    initializer,
+                    {t: seed.astype(t.dtype.as_numpy_dtype) for t, seed in seeds.items()},
+                )
                 yield session.run(variables)
         finally:
             session.close()
@@ -152,10 +204,17 @@ class Theirs:
 
     def load(self, state: State) -> None:
         """Take a state. What it does not have stays as it is."""
-        unmapped = {key: array for key, array in state.unmapped.items() if key in self.variables.unmapped}
+        unmapped = {
+            key: array
+            for key, array in state.unmapped.items()
+            if key in self.variables.unmapped
+        }
         arrays = replace(state, unmapped=unmapped).everything()
         operations = [self.assignments[name].operation for name in arrays]
-        self.session.run(operations, {self.assignments[name].value: array for name, array in arrays.items()})
+        self.session.run(
+            operations,
+            {self.assignments[name].value: array for name, array in arrays.items()},
+        )
 
     def state(self) -> State:
         """The whole state as it is."""
@@ -168,12 +227,21 @@ class Theirs:
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
         """Every stage of `Endpoints`, the output once more as `returned`, the loss."""
         stages = self.endpoints.stages
-        fetch = {**stages, returned(self.reference): stages[self.reference.output], LOSS: self.endpoints.loss}
-        return {name: np.asarray(array) for name, array in self.session.run(fetch, self._feed(feeds, draws)).items()}
+        fetch = {
+            **stages,
+            returned(self.reference): stages[self.reference.output],
+            LOSS: self.endpoints.loss,
+        }
+        return {
+            name: np.asarray(array)
+            for name, array in self.session.run(fetch, self._feed(feeds, draws)).items()
+        }
 
     def output(self, feeds: Feeds) -> Array:
         """The output alone, in evaluation mode."""
-        array: Array = self.session.run(self.endpoints.stages[self.reference.output], self._feed(feeds, None))
+        array: Array = self.session.run(
+            self.endpoints.stages[self.reference.output], self._feed(feeds, None)
+        )
         return array
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
@@ -182,7 +250,9 @@ class Theirs:
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """Run the train op; the loss before it."""
-        loss, _ = self.session.run([self.endpoints.loss, self.endpoints.train_op], self._feed(feeds, draws))
+        loss, _ = self.session.run(
+            [self.endpoints.loss, self.endpoints.train_op], self._feed(feeds, draws)
+        )
         return np.asarray(loss)
 
 
@@ -203,4 +273,6 @@ def _dense(tf: Any, gradient: Any) -> Any:
     """A gradient as one array. That of rows that were looked up (tf.gather, embeddings) comes as indices and values."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, gradient.dense_shape[0])
+    return tf.math.unsorted_segment_sum(
+        gradient.values, gradient.indices, gradient.dense_shape[0]
+    )

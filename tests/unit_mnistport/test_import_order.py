@@ -13,7 +13,25 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "mnistport"
 
-ROOMS = ["errors", "arguments", "float32", "environment", "files", "data", "network", "layers", "draws", "optimizers", "networks", "step", "speed", "process", "training", "reproduce", "cli"]
+ROOMS = [
+    "errors",
+    "arguments",
+    "float32",
+    "environment",
+    "files",
+    "data",
+    "network",
+    "layers",
+    "draws",
+    "optimizers",
+    "networks",
+    "step",
+    "speed",
+    "process",
+    "training",
+    "reproduce",
+    "cli",
+]
 """From the ground up. A room may import the rooms before it, and nothing after it."""
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")

@@ -38,14 +38,21 @@ def small_case() -> Callable[[Reference], Case]:
 
     def make(reference: Reference, **changes: Any) -> Case:
         known = references.names()
-        data: Data = reference.data(0, source="digits") if reference.name in known else reference.data(0)
+        data: Data = (
+            reference.data(0, source="digits")
+            if reference.name in known
+            else reference.data(0)
+        )
         small = replace(
             data,
             batch=lambda step: first(data.batch(step), 8),
             evaluation=first(data.evaluation, 100),
             labels=None if data.labels is None else data.labels[:100],
         )
-        return Case(bench=Bench(reference=replace(reference, trained_steps=5), data=small), **changes)
+        return Case(
+            bench=Bench(reference=replace(reference, trained_steps=5), data=small),
+            **changes,
+        )
 
     return make
 
@@ -54,7 +61,9 @@ def small_case() -> Callable[[Reference], Case]:
 def breaks() -> Callable[..., tuple[str, Comparison] | None]:
     """The first check of the ladder that fails, and its first failing comparison; None if all hold."""
 
-    def first_failing(case: Case, names: Sequence[str] = LADDER) -> tuple[str, Comparison] | None:
+    def first_failing(
+        case: Case, names: Sequence[str] = LADDER
+    ) -> tuple[str, Comparison] | None:
         for name in names:
             comparisons = checks.get(name)(case)
             assert comparisons, f"{name} compared nothing"

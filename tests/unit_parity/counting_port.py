@@ -33,7 +33,11 @@ def build(tf: Any, dtype: str) -> Endpoints:
     endpoints = TINY.build(tf, dtype)
     global_step = tf.Variable(7, trainable=False, dtype=tf.int64, name="global_step")
     train_op = tf.group(endpoints.train_op, global_step.assign_add(1))
-    return replace(endpoints, variables={**endpoints.variables, "global_step": global_step}, train_op=train_op)
+    return replace(
+        endpoints,
+        variables={**endpoints.variables, "global_step": global_step},
+        train_op=train_op,
+    )
 
 
 REFERENCE = replace(

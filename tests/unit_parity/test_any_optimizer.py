@@ -21,13 +21,22 @@ from parity.weights import Unmapped
 
 pytestmark = pytest.mark.tf
 
-COUNTS = Unmapped("ours", "step", "counts steps; without a decay of the rate the update does not use it")
+COUNTS = Unmapped(
+    "ours", "step", "counts steps; without a decay of the rate the update does not use it"
+)
 
 
 class CenteredRMSProp(Optimizer):
     """ApplyCenteredRMSProp, with momentum. Makes its slots on the first step, as torch's optimizers do."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float, decay: float, momentum: float, epsilon: float) -> None:
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        decay: float,
+        momentum: float,
+        epsilon: float,
+    ) -> None:
         values = {"lr": lr, "decay": decay, "mu": momentum, "epsilon": epsilon}
         super().__init__(params, {name: float32(value) for name, value in values.items()})
         for weight in self.param_groups[0]["params"]:
@@ -52,9 +61,14 @@ class Ftrl(Optimizer):
     """ApplyFtrl with learning_rate_power -0.5."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, l1: float, l2: float) -> None:
-        super().__init__(params, {"lr": float32(lr), "l1": float32(l1), "l2": float32(l2)})
+        super().__init__(
+            params, {"lr": float32(lr), "l1": float32(l1), "l2": float32(l2)}
+        )
         for weight in self.param_groups[0]["params"]:
-            self.state[weight] = {"n": torch.full_like(weight, 0.1), "z": torch.zeros_like(weight)}
+            self.state[weight] = {
+                "n": torch.full_like(weight, 0.1),
+                "z": torch.zeros_like(weight),
+            }
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -77,26 +91,39 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Optimizer], Slots]]
     ),
     "nesterov": (
         lambda tf: tf.train.MomentumOptimizer(0.05, 0.9, use_nesterov=True),
-        lambda weights: torch.optim.SGD(weights, float32(0.05), float32(0.9), nesterov=True),
+        lambda weights: torch.optim.SGD(
+            weights, float32(0.05), float32(0.9), nesterov=True
+        ),
         MOMENTUM,
     ),
     "adagrad": (
         lambda tf: tf.train.AdagradOptimizer(0.05, initial_accumulator_value=0.1),
-        lambda weights: torch.optim.Adagrad(weights, float32(0.05), initial_accumulator_value=0.1, eps=0.0),
+        lambda weights: torch.optim.Adagrad(
+            weights, float32(0.05), initial_accumulator_value=0.1, eps=0.0
+        ),
         Slots(per_weight={"accumulator": "sum"}, unmapped=[COUNTS]),
     ),
     "adadelta": (
         lambda tf: tf.train.AdadeltaOptimizer(0.5, rho=0.95, epsilon=1e-6),
-        lambda weights: torch.optim.Adadelta(weights, float32(0.5), rho=float32(0.95), eps=float32(1e-6)),
-        Slots(per_weight={"accum": "square_avg", "accum_update": "acc_delta"}, unmapped=[COUNTS]),
+        lambda weights: torch.optim.Adadelta(
+            weights, float32(0.5), rho=float32(0.95), eps=float32(1e-6)
+        ),
+        Slots(
+            per_weight={"accum": "square_avg", "accum_update": "acc_delta"},
+            unmapped=[COUNTS],
+        ),
     ),
     "ftrl": (
-        lambda tf: tf.train.FtrlOptimizer(0.05, l1_regularization_strength=0.01, l2_regularization_strength=0.1),
+        lambda tf: tf.train.FtrlOptimizer(
+            0.05, l1_regularization_strength=0.01, l2_regularization_strength=0.1
+        ),
         lambda weights: Ftrl(weights, 0.05, 0.01, 0.1),
         Slots(per_weight={"accum": "n", "linear": "z"}),
     ),
     "centered rmsprop": (
-        lambda tf: tf.train.RMSPropOptimizer(0.005, 0.9, momentum=0.8, epsilon=1e-10, centered=True),
+        lambda tf: tf.train.RMSPropOptimizer(
+            0.005, 0.9, momentum=0.8, epsilon=1e-10, centered=True
+        ),
         lambda weights: CenteredRMSProp(weights, 0.005, 0.9, 0.8, 1e-10),
         Slots(per_weight={"rms": "ms", "mg": "mg", "momentum": "mom"}),
     ),
@@ -110,9 +137,13 @@ def case_of(tiny, small_case, with_reference) -> Callable[..., Case]:  # type: i
 
     def make(name: str, dtype: Dtype = "float64", ours: Any = None) -> Case:
         theirs, faithful, slots = PAIRS[name]
-        case: Case = small_case(tiny.trained_by(theirs, ours or faithful, slots), dtype=dtype)
+        case: Case = small_case(
+            tiny.trained_by(theirs, ours or faithful, slots), dtype=dtype
+        )
         shared = first.setdefault(name, case)
-        made: Case = with_reference(replace(shared, dtype=dtype), case.reference, same_graph=True)
+        made: Case = with_reference(
+            replace(shared, dtype=dtype), case.reference, same_graph=True
+        )
         return made
 
     return make
@@ -129,7 +160,9 @@ def test_a_faithful_optimizer_passes(name: str, case_of, breaks) -> None:  # typ
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(name: str, case_of) -> None:  # type: ignore[no-untyped-def]
+def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(
+    name: str, case_of
+) -> None:  # type: ignore[no-untyped-def]
     case = case_of(name)
     first, second = case.ours(), Ours.made(case.reference, "float64")
     first.reset(case.bench.weights)
@@ -144,16 +177,32 @@ def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(name: s
 
 UNFAITHFUL = {
     # torch and TF1 part in the rate's last bits, in the start of the slots, in the epsilon, in the order of the rate.
-    "momentum": (lambda weights: torch.optim.SGD(weights, 0.05, 0.9), "step", "after 1 step"),
-    "nesterov": (lambda weights: torch.optim.SGD(weights, float32(0.05), float32(0.9)), "step", "after 1 step"),
+    "momentum": (
+        lambda weights: torch.optim.SGD(weights, 0.05, 0.9),
+        "step",
+        "after 1 step",
+    ),
+    "nesterov": (
+        lambda weights: torch.optim.SGD(weights, float32(0.05), float32(0.9)),
+        "step",
+        "after 1 step",
+    ),
     "adagrad": (
         lambda weights: torch.optim.Adagrad(weights, float32(0.05), eps=0.0),
         "weights",
         "fresh W_conv/accumulator",
     ),
-    "adadelta": (lambda weights: torch.optim.Adadelta(weights, float32(0.5), rho=0.9), "step", "after 1 step"),
+    "adadelta": (
+        lambda weights: torch.optim.Adadelta(weights, float32(0.5), rho=0.9),
+        "step",
+        "after 1 step",
+    ),
     "ftrl": (lambda weights: Ftrl(weights, 0.05, 0.01, 0.0), "step", "after 1 step"),
-    "centered rmsprop": (lambda weights: CenteredRMSProp(weights, 0.005, 0.9, 0.8, 1e-7), "step", "after 1 step"),
+    "centered rmsprop": (
+        lambda weights: CenteredRMSProp(weights, 0.005, 0.9, 0.8, 1e-7),
+        "step",
+        "after 1 step",
+    ),
 }
 
 
@@ -166,20 +215,30 @@ def test_an_unfaithful_one_does_not(name: str, case_of, breaks) -> None:  # type
     assert where in found[1].name
 
 
-def test_a_key_torch_keeps_and_slots_does_not_declare_is_refused_by_name(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
+def test_a_key_torch_keeps_and_slots_does_not_declare_is_refused_by_name(
+    tiny, small_case
+) -> None:  # type: ignore[no-untyped-def]
     theirs, ours, _ = PAIRS["adagrad"]
-    case = small_case(tiny.trained_by(theirs, ours, Slots(per_weight={"accumulator": "sum"})))
+    case = small_case(
+        tiny.trained_by(theirs, ours, Slots(per_weight={"accumulator": "sum"}))
+    )
     with pytest.raises(
-        UserError, match=r"our optimizer keeps \['step', 'sum'\] for a weight, Slots declares \['sum'\]"
+        UserError,
+        match=r"our optimizer keeps \['step', 'sum'\] for a weight, Slots declares \['sum'\]",
     ):
         checks.get("step")(case)
 
 
-def test_a_key_slots_declares_and_torch_does_not_keep_is_refused_by_name(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
+def test_a_key_slots_declares_and_torch_does_not_keep_is_refused_by_name(
+    tiny, small_case
+) -> None:  # type: ignore[no-untyped-def]
     theirs, ours, _ = PAIRS["momentum"]
-    case = small_case(tiny.trained_by(theirs, ours, Slots(per_weight={"momentum": "momentum_bufer"})))
+    case = small_case(
+        tiny.trained_by(theirs, ours, Slots(per_weight={"momentum": "momentum_bufer"}))
+    )
     with pytest.raises(
-        UserError, match=r"keeps \['momentum_buffer'\] for a weight, Slots declares \['momentum_bufer'\]"
+        UserError,
+        match=r"keeps \['momentum_buffer'\] for a weight, Slots declares \['momentum_bufer'\]",
     ):
         checks.get("step")(case)
 
@@ -192,8 +251,13 @@ def test_a_slot_without_a_counterpart_needs_a_reason(tiny, small_case, breaks) -
         lambda weights: RMSProp(weights, 0.005, 0.9),
     )
     declared = Slots(per_weight={"rms": "rms"}, unmapped=left_out)
-    assert breaks(small_case(tiny.trained_by(*pair, declared)), ("weights", "step")) is None
-    with pytest.raises(UserError, match=r"TF's optimizer keeps \['momentum', 'rms'\], Slots declares \['rms'\]"):
+    assert (
+        breaks(small_case(tiny.trained_by(*pair, declared)), ("weights", "step")) is None
+    )
+    with pytest.raises(
+        UserError,
+        match=r"TF's optimizer keeps \['momentum', 'rms'\], Slots declares \['rms'\]",
+    ):
         small_case(tiny.trained_by(*pair, Slots(per_weight={"rms": "rms"}))).theirs()
     with pytest.raises(UserError, match="say why"):
         Unmapped("ours", "step", " ")

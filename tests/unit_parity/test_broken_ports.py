@@ -98,7 +98,9 @@ class NotScaled(Dropout):
 
 class AlwaysOn(Dropout):
     def forward(self, unit: Tensor) -> Tensor:
-        return torch.where(self.draw(unit) >= 1.0 - self.keep_prob, unit / self.keep_prob, 0.0)
+        return torch.where(
+            self.draw(unit) >= 1.0 - self.keep_prob, unit / self.keep_prob, 0.0
+        )
 
 
 class AlwaysOnByItself(Dropout):
@@ -132,7 +134,9 @@ class EpsilonInside(Adam):
 class Float64Adam(Adam):
     def __init__(self, params: Any, learning_rate: float) -> None:
         super().__init__(params, learning_rate)
-        self.param_groups[0].update(lr=learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8)
+        self.param_groups[0].update(
+            lr=learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8
+        )
 
 
 class FromZeros(RMSProp):
@@ -152,7 +156,9 @@ class EpsilonOutside(RMSProp):
                 state, grad = self.state[weight], weight.grad
                 state["rms"].lerp_(grad * grad, 1.0 - group["decay"])
                 state["momentum"].mul_(group["mu"])
-                state["momentum"].addcdiv_(grad, state["rms"].sqrt() + group["epsilon"], value=group["lr"])
+                state["momentum"].addcdiv_(
+                    grad, state["rms"].sqrt() + group["epsilon"], value=group["lr"]
+                )
                 weight -= state["momentum"]
 
 
@@ -165,7 +171,9 @@ class RateOutside(RMSProp):
             for weight in group["params"]:
                 state, grad = self.state[weight], weight.grad
                 state["rms"].lerp_(grad * grad, 1.0 - group["decay"])
-                state["momentum"].mul_(group["mu"]).addcdiv_(grad, (state["rms"] + group["epsilon"]).sqrt())
+                state["momentum"].mul_(group["mu"]).addcdiv_(
+                    grad, (state["rms"] + group["epsilon"]).sqrt()
+                )
                 weight.sub_(state["momentum"], alpha=group["lr"])
 
 
@@ -228,7 +236,11 @@ def square_as_it_is(reference: Reference) -> Reference:
 
 
 def replace_square(row: Weight | Unmapped) -> Weight | Unmapped:
-    return Weight("W_sq", "square.weight") if isinstance(row, Weight) and row.theirs == "W_sq" else row
+    return (
+        Weight("W_sq", "square.weight")
+        if isinstance(row, Weight) and row.theirs == "W_sq"
+        else row
+    )
 
 
 @dataclass(frozen=True)
@@ -245,7 +257,12 @@ class Mutant:
     shows: Mapping[str, str]
 
 
-HANDED_ON = {"loss": "loss", "gradients": "d loss", "step": "after 1 step", "accuracy": "output"}
+HANDED_ON = {
+    "loss": "loss",
+    "gradients": "d loss",
+    "step": "after 1 step",
+    "accuracy": "output",
+}
 TRAINING_ONLY = {"loss": "loss (training)", "gradients": "d loss", "step": "after 1 step"}
 
 
@@ -262,15 +279,28 @@ def stable(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
     return functional.cross_entropy(output, feeds["y_"].argmax(1))
 
 
-ADAM = partial(torch.optim.Adam, lr=float32(1e-4), betas=(float32(0.9), float32(0.999)), eps=float32(1e-8))
+ADAM = partial(
+    torch.optim.Adam,
+    lr=float32(1e-4),
+    betas=(float32(0.9), float32(0.999)),
+    eps=float32(1e-8),
+)
 RMS = {"learning_rate": 0.001, "decay": 0.9}
 
 MUTANTS = {
     # What is computed
-    "flatten channels first": Mutant("hvass", port(module=ChannelsFirst), from_stage("layer_fc1")),
-    "bias dropped": Mutant("hvass", layers(conv2=lambda: NoBias(16, 36, 5)), from_stage("conv2")),
-    "relu missing": Mutant("three_minute_adam", layers(relu=nn.Identity), from_stage("L3")),
-    "relu missing after pool": Mutant("three_minute_adam", layers(pool1=MaxPool), from_stage("L1")),
+    "flatten channels first": Mutant(
+        "hvass", port(module=ChannelsFirst), from_stage("layer_fc1")
+    ),
+    "bias dropped": Mutant(
+        "hvass", layers(conv2=lambda: NoBias(16, 36, 5)), from_stage("conv2")
+    ),
+    "relu missing": Mutant(
+        "three_minute_adam", layers(relu=nn.Identity), from_stage("L3")
+    ),
+    "relu missing after pool": Mutant(
+        "three_minute_adam", layers(pool1=MaxPool), from_stage("L1")
+    ),
     "625 columns not transposed": Mutant(
         "convnet", layers(fc1=lambda: Reshaped(2048, 625, bias=False)), from_stage("l4a")
     ),
@@ -278,26 +308,45 @@ MUTANTS = {
         "convnet", layers(fc2=lambda: Reshaped(625, 10, bias=False)), from_stage("logits")
     ),
     "square not transposed": Mutant("tiny", square_as_it_is, from_stage("square")),
-    "pool pads on both sides": Mutant("convnet", layers(pool3=Symmetric), from_stage("l3p")),
+    "pool pads on both sides": Mutant(
+        "convnet", layers(pool3=Symmetric), from_stage("l3p")
+    ),
     "pool pads before": Mutant("convnet", layers(pool3=OtherSide), from_stage("l3p")),
-    "pool leaves the odd row out": Mutant("convnet", layers(pool3=Floor), from_stage("l3p")),
+    "pool leaves the odd row out": Mutant(
+        "convnet", layers(pool3=Floor), from_stage("l3p")
+    ),
     "pool pads with zeros": Mutant("tiny", layers(pool=Zeros), from_stage("pool")),
-    "softmax twice": Mutant("softmax", port(module=SoftmaxTwice), from_stage("logits (returned)")),
-    "nan in one of our logits": Mutant("softmax", layers(fc=lambda: Poisoned(784, 10)), from_stage("logits")),
+    "softmax twice": Mutant(
+        "softmax", port(module=SoftmaxTwice), from_stage("logits (returned)")
+    ),
+    "nan in one of our logits": Mutant(
+        "softmax", layers(fc=lambda: Poisoned(784, 10)), from_stage("logits")
+    ),
     # Dropout
     "keep read as drop": Mutant(
-        "convnet", layers(dropout1=lambda: Dropout(0.2)), {"forward": "l1 (training)", **TRAINING_ONLY}
+        "convnet",
+        layers(dropout1=lambda: Dropout(0.2)),
+        {"forward": "l1 (training)", **TRAINING_ONLY},
     ),
     "dropout not scaled": Mutant(
-        "three_minute_adam", layers(dropout=lambda: NotScaled(0.7)), {"forward": "dropout (training)", **TRAINING_ONLY}
+        "three_minute_adam",
+        layers(dropout=lambda: NotScaled(0.7)),
+        {"forward": "dropout (training)", **TRAINING_ONLY},
     ),
     "dropout on in evaluation": Mutant(
         "three_minute_adam",
         layers(dropout=lambda: AlwaysOn(0.7)),
-        {"weights": "seen at dropout", "forward": "dropout", "loss": "loss", "accuracy": "output"},
+        {
+            "weights": "seen at dropout",
+            "forward": "dropout",
+            "loss": "loss",
+            "accuracy": "output",
+        },
     ),
     "dropout by its own numbers": Mutant(
-        "three_minute_adam", layers(dropout=lambda: AlwaysOnByItself(0.7)), from_stage("dropout")
+        "three_minute_adam",
+        layers(dropout=lambda: AlwaysOnByItself(0.7)),
+        from_stage("dropout"),
     ),
     "dropout as intended": Mutant(
         "three_minute_layers",
@@ -305,25 +354,44 @@ MUTANTS = {
         {"forward": "L1 (training)", **TRAINING_ONLY},
     ),
     # The loss
-    "sum for mean": Mutant("hvass", summed, {"loss": "loss", "gradients": "d loss", "step": "after 1 step"}),
-    "stable loss of probabilities": Mutant(
-        "softmax_beginners", port(loss=stable), {"loss": "loss", "gradients": "d loss", "step": "after 1 step"}
+    "sum for mean": Mutant(
+        "hvass", summed, {"loss": "loss", "gradients": "d loss", "step": "after 1 step"}
     ),
-    "loss by hand kept finite": Mutant("softmax_beginners", port(loss=hand_written), {"loss": "loss (saturated)"}),
+    "stable loss of probabilities": Mutant(
+        "softmax_beginners",
+        port(loss=stable),
+        {"loss": "loss", "gradients": "d loss", "step": "after 1 step"},
+    ),
+    "loss by hand kept finite": Mutant(
+        "softmax_beginners", port(loss=hand_written), {"loss": "loss (saturated)"}
+    ),
     # Optimizers
     "another rate": Mutant(
-        "softmax", optimizer(partial(GradientDescent, learning_rate=0.50001)), {"step": "W after 1 step"}
+        "softmax",
+        optimizer(partial(GradientDescent, learning_rate=0.50001)),
+        {"step": "W after 1 step"},
     ),
-    "torch's Adam": Mutant("hvass", optimizer(ADAM, TORCH_ADAM), {"step": "weights_conv1 after 1 step"}),
+    "torch's Adam": Mutant(
+        "hvass", optimizer(ADAM, TORCH_ADAM), {"step": "weights_conv1 after 1 step"}
+    ),
     "Adam's epsilon in torch's place": Mutant(
-        "tiny", optimizer(partial(EpsilonInside, learning_rate=0.01)), {"step": "W_conv after 1 step"}
+        "tiny",
+        optimizer(partial(EpsilonInside, learning_rate=0.01)),
+        {"step": "W_conv after 1 step"},
     ),
     "Adam in float64": Mutant(
-        "tiny", optimizer(partial(Float64Adam, learning_rate=0.01)), {"step": "W_conv after 1 step"}
+        "tiny",
+        optimizer(partial(Float64Adam, learning_rate=0.01)),
+        {"step": "W_conv after 1 step"},
     ),
     "torch's RMSprop": Mutant(
         "three_minute_rmsprop",
-        optimizer(partial(torch.optim.RMSprop, lr=float32(0.001), alpha=float32(0.9), eps=1e-10), TORCH_RMSPROP),
+        optimizer(
+            partial(
+                torch.optim.RMSprop, lr=float32(0.001), alpha=float32(0.9), eps=1e-10
+            ),
+            TORCH_RMSPROP,
+        ),
         {"weights": "fresh W1/rms", "step": "W1 after 1 step"},
     ),
     "rms from zeros": Mutant(
@@ -337,7 +405,9 @@ MUTANTS = {
         {"step": "W1 after a step from small slots"},
     ),
     "rate outside the momentum": Mutant(
-        "three_minute_rmsprop", optimizer(partial(RateOutside, **RMS)), {"step": "W1/momentum after 1 step"}
+        "three_minute_rmsprop",
+        optimizer(partial(RateOutside, **RMS)),
+        {"step": "W1/momentum after 1 step"},
     ),
 }
 
@@ -349,7 +419,9 @@ def sound(tiny, small_case) -> Callable[[str], Case]:  # type: ignore[no-untyped
 
     def case(name: str) -> Case:
         if name not in cases:
-            cases[name] = small_case(tiny.REFERENCE if name == "tiny" else references.get(name))
+            cases[name] = small_case(
+                tiny.REFERENCE if name == "tiny" else references.get(name)
+            )
         return cases[name]
 
     return case
@@ -361,25 +433,34 @@ def broken(with_reference) -> Callable[[Case, Change], Case]:  # type: ignore[no
 
     def changed(case: Case, change: Change) -> Case:
         reference = change(case.reference)
-        same_graph = reference.slots is case.reference.slots and reference.build is case.reference.build
+        same_graph = (
+            reference.slots is case.reference.slots
+            and reference.build is case.reference.build
+        )
         made: Case = with_reference(case, reference, same_graph=same_graph)
         return made
 
     return changed
 
 
-@pytest.mark.parametrize("network", sorted({mutant.network for mutant in MUTANTS.values()}))
+@pytest.mark.parametrize(
+    "network", sorted({mutant.network for mutant in MUTANTS.values()})
+)
 def test_no_sound_port_is_accused(network: str, sound, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
     assert breaks(sound(network), SHORT.get(network, ladder)) is None
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_broken_port_is_caught_where_it_is_broken(name: str, sound, broken, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_port_is_caught_where_it_is_broken(
+    name: str, sound, broken, breaks, ladder
+) -> None:  # type: ignore[no-untyped-def]
     mutant = MUTANTS[name]
     case = broken(sound(mutant.network), mutant.change)
     asked = SHORT.get(mutant.network, ladder)
     found = {check: breaks(case, (check,)) for check in asked}
-    names = {check: failure[1].name for check, failure in found.items() if failure is not None}
+    names = {
+        check: failure[1].name for check, failure in found.items() if failure is not None
+    }
     assert list(names) == [check for check in asked if check in mutant.shows]
     for check, name in names.items():
         assert mutant.shows[check] in name
@@ -388,7 +469,14 @@ def test_a_broken_port_is_caught_where_it_is_broken(name: str, sound, broken, br
 
 
 @pytest.mark.parametrize(
-    "name", ["flatten channels first", "keep read as drop", "sum for mean", "another rate", "torch's RMSprop"]
+    "name",
+    [
+        "flatten channels first",
+        "keep read as drop",
+        "sum for mean",
+        "another rate",
+        "torch's RMSprop",
+    ],
 )
 def test_float32_is_enough_to_catch_it(name: str, sound, broken, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
     mutant = MUTANTS[name]
@@ -407,7 +495,9 @@ def test_where_our_module_raises_the_error_is_told(sound, broken) -> None:  # ty
     assert found["l4a"] is not None
     assert found["l4a"].startswith("missing on our side, which raised RuntimeError: ")
     assert found["logits (returned)"] == found["l4a"]
-    assert list(found) == list(sound("convnet").bench.truths["forward"])  # nothing is left out
+    assert list(found) == list(
+        sound("convnet").bench.truths["forward"]
+    )  # nothing is left out
 
 
 # Their side, and what the reference leaves out
@@ -426,9 +516,13 @@ def poisoned(reference: Reference) -> Reference:
 
 
 @pytest.mark.parametrize("ours", [False, True])
-def test_a_nan_of_theirs_fails_even_if_we_have_it_too(ours: bool, sound, broken, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_nan_of_theirs_fails_even_if_we_have_it_too(
+    ours: bool, sound, broken, breaks
+) -> None:  # type: ignore[no-untyped-def]
     change = layers(out=lambda: Poisoned(6, 3)) if ours else lambda reference: reference
-    found = breaks(broken(sound("tiny"), lambda reference: poisoned(change(reference))), ("forward",))
+    found = breaks(
+        broken(sound("tiny"), lambda reference: poisoned(change(reference))), ("forward",)
+    )
     assert found is not None
     assert found[1].name == "logits"
     our_value = "ours nan" if ours else "ours "
@@ -437,22 +531,31 @@ def test_a_nan_of_theirs_fails_even_if_we_have_it_too(ours: bool, sound, broken,
 
 
 def without(name: str) -> Change:
-    return lambda reference: replace(reference, stages=[s for s in reference.stages if s.theirs != name])
+    return lambda reference: replace(
+        reference, stages=[s for s in reference.stages if s.theirs != name]
+    )
 
 
 def without_theirs(name: str) -> Change:
     def change(reference: Reference) -> Reference:
         def build(tf: Any, dtype: str) -> Endpoints:
             endpoints = reference.build(tf, dtype)
-            return replace(endpoints, stages={key: t for key, t in endpoints.stages.items() if key != name})
+            return replace(
+                endpoints,
+                stages={key: t for key, t in endpoints.stages.items() if key != name},
+            )
 
         return replace(reference, build=build)
 
     return change
 
 
-@pytest.mark.parametrize(("change", "side"), [(without("square"), "our"), (without_theirs("square"), "their")])
-def test_a_stage_that_one_side_lacks_fails(change: Change, side: str, sound, broken, breaks) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("change", "side"), [(without("square"), "our"), (without_theirs("square"), "their")]
+)
+def test_a_stage_that_one_side_lacks_fails(
+    change: Change, side: str, sound, broken, breaks
+) -> None:  # type: ignore[no-untyped-def]
     found = breaks(broken(sound("tiny"), change), ("forward",))
     assert found is not None
     assert (found[1].name, found[1].problem) == ("square", f"missing on {side} side")
@@ -465,7 +568,9 @@ def test_a_stage_whose_module_never_runs_fails(tiny, sound, broken, breaks) -> N
             self.idle = nn.Identity()
 
     def change(reference: Reference) -> Reference:
-        moved = [replace(s, ours="idle") if s.theirs == "fc" else s for s in reference.stages]
+        moved = [
+            replace(s, ours="idle") if s.theirs == "fc" else s for s in reference.stages
+        ]
         return replace(port(module=Idle)(reference), stages=moved)
 
     found = breaks(broken(sound("tiny"), change), ("forward",))
@@ -474,37 +579,58 @@ def test_a_stage_whose_module_never_runs_fails(tiny, sound, broken, breaks) -> N
 
 
 def rows(change: Callable[[list[Weight]], list[Weight]]) -> Change:
-    return lambda reference: replace(reference, weights=WeightMap(*change(list(reference.weights.weights))))
+    return lambda reference: replace(
+        reference, weights=WeightMap(*change(list(reference.weights.weights)))
+    )
 
 
-@pytest.mark.parametrize("check", [check.name for check in CHECKS if check.quick and not check.needs])
-def test_a_map_without_a_variable_is_refused_by_every_check(check: str, sound, broken) -> None:  # type: ignore[no-untyped-def]
-    case = broken(sound("tiny"), rows(lambda found: [row for row in found if row.theirs != "W_sq"]))
+@pytest.mark.parametrize(
+    "check", [check.name for check in CHECKS if check.quick and not check.needs]
+)
+def test_a_map_without_a_variable_is_refused_by_every_check(
+    check: str, sound, broken
+) -> None:  # type: ignore[no-untyped-def]
+    case = broken(
+        sound("tiny"), rows(lambda found: [row for row in found if row.theirs != "W_sq"])
+    )
     with pytest.raises(
-        UserError, match=r"TF1 variable without a row: 'W_sq'.*torch tensor without a row: 'square.weight'"
+        UserError,
+        match=r"TF1 variable without a row: 'W_sq'.*torch tensor without a row: 'square.weight'",
     ):
         checks.get(check)(case)
 
 
 def test_a_doubled_row_is_refused(sound, broken) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UserError, match="a TF1 variable may stand in one row only: 'W_sq'"):
+    with pytest.raises(
+        UserError, match="a TF1 variable may stand in one row only: 'W_sq'"
+    ):
         broken(sound("tiny"), rows(lambda found: [*found, Weight("W_sq", "again")]))
 
 
 def test_a_wrong_shape_is_refused(sound, broken) -> None:  # type: ignore[no-untyped-def]
-    turned = rows(lambda found: [Weight("W_fc", "fc.weight") if row.theirs == "W_fc" else row for row in found])
-    with pytest.raises(UserError, match=r"row 'W_fc' -> 'fc.weight': found \(6, 64\), expected \(64, 6\)"):
+    turned = rows(
+        lambda found: [
+            Weight("W_fc", "fc.weight") if row.theirs == "W_fc" else row for row in found
+        ]
+    )
+    with pytest.raises(
+        UserError, match=r"row 'W_fc' -> 'fc.weight': found \(6, 64\), expected \(64, 6\)"
+    ):
         checks.get("forward")(broken(sound("tiny"), turned))
 
 
-def test_a_variable_left_out_on_purpose_stays_as_tf1_made_it(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_variable_left_out_on_purpose_stays_as_tf1_made_it(
+    tiny, small_case, breaks
+) -> None:  # type: ignore[no-untyped-def]
     def build(tf: Any, dtype: str) -> Endpoints:
         endpoints = tiny.build(tf, dtype)
         extra = tf.Variable(3, trainable=False, dtype=tf.int64)
         return replace(endpoints, variables={**endpoints.variables, "global_step": extra})
 
     mapped = tiny.REFERENCE.weights.rows
-    unmapped = WeightMap(*mapped, Unmapped("theirs", "global_step", "counts, and nothing reads it"))
+    unmapped = WeightMap(
+        *mapped, Unmapped("theirs", "global_step", "counts, and nothing reads it")
+    )
     reference = replace(tiny.REFERENCE, build=build, weights=unmapped)
     case = small_case(reference)
     assert breaks(case) is None

@@ -56,7 +56,9 @@ def test_a_mistake_in_the_reference_is_raised_from_either_side(case: Case) -> No
         case.both("a mistake", question)
 
 
-def test_their_truth_is_asked_once_for_both_precisions(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_their_truth_is_asked_once_for_both_precisions(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = Bench(reference=case.reference, data=case.data)
     asked = []
 
@@ -65,15 +67,29 @@ def test_their_truth_is_asked_once_for_both_precisions(case: Case, monkeypatch: 
         return {"x": np.ones(1, side.dtype)}
 
     for dtype in ("float64", "float32"):
-        assert all(found.passed for found in Case(bench=bench, dtype=dtype).ask("a question", question))
+        assert all(
+            found.passed
+            for found in Case(bench=bench, dtype=dtype).ask("a question", question)
+        )
     assert sorted(asked) == [
-        *(("Ours", "float32"), ("Ours", "float64"), ("Theirs", "float32"), ("Theirs", "float64")),
+        *(
+            ("Ours", "float32"),
+            ("Ours", "float64"),
+            ("Theirs", "float32"),
+            ("Theirs", "float64"),
+        ),
     ]
 
 
 def test_weights_and_draws_come_from_the_seed_and_are_float32_values(case: Case) -> None:
-    benches = [Bench(reference=case.reference, data=case.data, seed=seed) for seed in (0, 0, 1)]
-    for make in (lambda bench: bench.weights, lambda bench: bench.draws(3, 8), lambda bench: bench.small_slots):
+    benches = [
+        Bench(reference=case.reference, data=case.data, seed=seed) for seed in (0, 0, 1)
+    ]
+    for make in (
+        lambda bench: bench.weights,
+        lambda bench: bench.draws(3, 8),
+        lambda bench: bench.small_slots,
+    ):
         first, again, other = (make(bench) for bench in benches)
         for name, array in first.items():
             assert array.dtype == np.float32
@@ -87,7 +103,9 @@ def test_a_variable_that_must_be_positive_is(tiny, case: Case, with_reference) -
     positive = with_reference(case, replace(tiny.REFERENCE, positive={"b_out"}))
     assert (positive.bench.weights["b_out"] > 0).all()
     assert (case.bench.weights["b_fc"] < 0).any()
-    np.testing.assert_array_equal(positive.bench.weights["b_fc"], case.bench.weights["b_fc"])
+    np.testing.assert_array_equal(
+        positive.bench.weights["b_fc"], case.bench.weights["b_fc"]
+    )
 
 
 ASKED_BEFORE: dict[str, Callable[[Case], object]] = {
@@ -102,9 +120,13 @@ ASKED_BEFORE: dict[str, Callable[[Case], object]] = {
 
 
 @pytest.mark.parametrize("before", ASKED_BEFORE)
-def test_what_was_asked_before_changes_no_answer(before: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_asked_before_changes_no_answer(
+    before: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise the printed "Again: parity verify ..." would ask another question than the one that failed."""
-    monkeypatch.setattr("parity.checks.initialisation.SAMPLES", 200)  # fewer initialisations than the check takes
+    monkeypatch.setattr(
+        "parity.checks.initialisation.SAMPLES", 200
+    )  # fewer initialisations than the check takes
 
     def answers(first: Callable[[Case], object], dtype: Dtype) -> list[Answer]:
         made = Case(bench=Bench(reference=case.reference, data=case.data), dtype=dtype)
@@ -115,7 +137,11 @@ def test_what_was_asked_before_changes_no_answer(before: str, case: Case, monkey
     for dtype in ("float64", "float32"):
         if dtype == "float32" and before == "lockstep":
             continue
-        for alone, after in zip(answers(lambda _: None, dtype), answers(ASKED_BEFORE[before], dtype), strict=True):
+        for alone, after in zip(
+            answers(lambda _: None, dtype),
+            answers(ASKED_BEFORE[before], dtype),
+            strict=True,
+        ):
             assert list(alone) == list(after)
             for name, array in alone.items():
                 np.testing.assert_array_equal(array, after[name], name)
@@ -132,13 +158,17 @@ def test_float32_is_held_against_float64_and_says_so(case: Case) -> None:
         assert comparison.reason.startswith("4 x TF1's own float32 error ")
 
 
-def test_float64_computed_in_float32_does_not_pass_for_float64(tiny, case: Case, with_reference) -> None:  # type: ignore[no-untyped-def]
+def test_float64_computed_in_float32_does_not_pass_for_float64(
+    tiny, case: Case, with_reference
+) -> None:  # type: ignore[no-untyped-def]
     class Rounded(tiny.Tiny):  # type: ignore[name-defined, misc]
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return super().forward(image.float().double() * (1 + 2.0**-24))
 
     port = replace(tiny.REFERENCE.port, module=Rounded)
-    found = forward(with_reference(case, replace(tiny.REFERENCE, port=port), same_graph=True))
+    found = forward(
+        with_reference(case, replace(tiny.REFERENCE, port=port), same_graph=True)
+    )
     assert found[0].name == "conv"
     assert not found[0].passed
 
@@ -150,14 +180,24 @@ SCORES = np.array([[3.0, 1.0, 0.0], [1.0, 1.0 + 1e-6, 0.0], [0.0, 0.0, 2.0]])
 LABELS = np.array([0, 1, 1])
 
 
-def test_a_class_that_rounding_can_decide_is_left_out_in_float32_and_counted(case: Case) -> None:
+def test_a_class_that_rounding_can_decide_is_left_out_in_float32_and_counted(
+    case: Case,
+) -> None:
     near = SCORES.astype(np.float32)
     near[1] = 1.0, 0.9999995, 0.0
-    found = _classes(replace(case, dtype="float32"), LABELS, near, SCORES.astype(np.float32), SCORES)
-    assert [one.name for one in found] == ["class, 2 of 3 images", "number right, 2 of 3 images (TF1: 1)"]
+    found = _classes(
+        replace(case, dtype="float32"), LABELS, near, SCORES.astype(np.float32), SCORES
+    )
+    assert [one.name for one in found] == [
+        "class, 2 of 3 images",
+        "number right, 2 of 3 images (TF1: 1)",
+    ]
     assert all(one.passed for one in found)
     found = _classes(case, LABELS, near.astype(np.float64), SCORES, SCORES)
-    assert [one.name for one in found] == ["class, 3 of 3 images", "number right, 3 of 3 images (TF1: 2)"]
+    assert [one.name for one in found] == [
+        "class, 3 of 3 images",
+        "number right, 3 of 3 images (TF1: 2)",
+    ]
     assert [one.passed for one in found] == [False, False]
     assert found[0].worst_index == (1,)
 
@@ -171,27 +211,42 @@ def test_two_wrong_classes_that_keep_the_number_right_are_found(case: Case) -> N
 
 def test_where_nothing_is_certain_nothing_is_claimed(case: Case) -> None:
     far = np.roll(SCORES, 1, axis=1).astype(np.float32)
-    found = _classes(replace(case, dtype="float32"), LABELS, far, SCORES.astype(np.float32), SCORES)
+    found = _classes(
+        replace(case, dtype="float32"), LABELS, far, SCORES.astype(np.float32), SCORES
+    )
     assert found[0].name == "class, 0 of 3 images"
     assert not found[0].passed
 
 
 @pytest.mark.parametrize("shape", [(60, 1), (60,), (60, 7, 7, 3)])
-def test_labels_for_outputs_that_score_no_classes_are_refused(shape: tuple[int, ...], case: Case) -> None:
+def test_labels_for_outputs_that_score_no_classes_are_refused(
+    shape: tuple[int, ...], case: Case
+) -> None:
     outputs = np.zeros(shape)
-    with pytest.raises(UserError, match=r"labels of shape \(60,\) for outputs of shape .* takes Data\(labels=None\)"):
+    with pytest.raises(
+        UserError,
+        match=r"labels of shape \(60,\) for outputs of shape .* takes Data\(labels=None\)",
+    ):
         _classes(case, np.zeros(60, np.int64), outputs, outputs, outputs)
 
 
 def test_without_labels_the_outputs_are_compared_and_nothing_else(case: Case) -> None:
-    unlabelled = Case(bench=Bench(reference=case.reference, data=replace(case.data, labels=None)))
+    unlabelled = Case(
+        bench=Bench(reference=case.reference, data=replace(case.data, labels=None))
+    )
     assert [one.name for one in checks.get("accuracy")(unlabelled)] == ["output"]
-    assert [one.name.partition(",")[0] for one in checks.get("accuracy")(case)] == ["output", "class", "number right"]
+    assert [one.name.partition(",")[0] for one in checks.get("accuracy")(case)] == [
+        "output",
+        "class",
+        "number right",
+    ]
 
 
 def test_the_number_right_shows_that_tf1_has_trained(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
     few = small_case(tiny.REFERENCE)
-    trained = Case(bench=Bench(reference=replace(few.reference, trained_steps=60), data=few.data))
+    trained = Case(
+        bench=Bench(reference=replace(few.reference, trained_steps=60), data=few.data)
+    )
     name = checks.get("accuracy")(trained)[2].name
     right = int(name.partition("TF1: ")[2].rstrip(")"))
     assert right > 40  # of 60; a third by chance

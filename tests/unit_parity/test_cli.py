@@ -45,9 +45,15 @@ REFERENCE = replace(SOUND, port=replace(SOUND.port, name="broken", module=Broken
 """
 
 
-def python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def python(
+    code: str, *arguments: str, **options: Any
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
     )
 
 
@@ -67,7 +73,10 @@ def refused(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> str:
 # Without torch or TensorFlow
 
 
-@pytest.mark.parametrize("words", [["--help"], ["verify", "--help"], ["--version"], ["list"], ["verify", "--nope"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["verify", "--help"], ["--version"], ["list"], ["verify", "--nope"]],
+)
 def test_what_needs_no_framework_imports_none(words: list[str]) -> None:
     code = (
         "import sys\nfrom parity.cli import main\n"
@@ -106,7 +115,16 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
         main(["verify", "--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for option in ("--checks", "--dtype", "--device", "--seed", "--json", "--out", "--data.source", "--data.dir"):
+    for option in (
+        "--checks",
+        "--dtype",
+        "--device",
+        "--seed",
+        "--json",
+        "--out",
+        "--data.source",
+        "--data.dir",
+    ):
         assert option in out
 
 
@@ -116,12 +134,18 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["verify", "depp"], "parity: no reference is called 'depp'; did you mean 'deep'? Known: softmax_beginners"),
+        (
+            ["verify", "depp"],
+            "parity: no reference is called 'depp'; did you mean 'deep'? Known: softmax_beginners",
+        ),
         (
             ["verify", "deep", "--checks", "forwad"],
             "parity: --checks forwad: no check is called 'forwad'; there are ",
         ),
-        (["verify", "deep", "--checks", ","], "parity: --checks ,: it names no check; there are "),
+        (
+            ["verify", "deep", "--checks", ","],
+            "parity: --checks ,: it names no check; there are ",
+        ),
         (
             ["verify", "deep", "--device", "tpu"],
             "parity: --device tpu: there is no such device; use cpu, cuda or cuda:N",
@@ -130,30 +154,63 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
             ["verify", "deep", "--device", "cuda:x"],
             "parity: --device cuda:x: there is no such device; use cpu, cuda or cuda:N",
         ),
-        (["verify", "not_there.py"], "parity: not_there.py: no such file; give a Python file that defines REFERENCE"),
-        (["verify", "--dtype", "float16"], "parity verify: argument --dtype: invalid choice: 'float16'"),
-        (["verify", "--seed", "-1"], "parity verify: argument --seed: -1 is not a whole number from 0 to 4294967295"),
-        (["verify", TINY, "--data.source", "digits"], "parity: tiny brings its own data; leave out --data.source"),
-        (["verify", TINY, "--data.dir", "x"], "parity: tiny brings its own data; leave out --data.dir"),
-        (["verify", TINY, TINY.replace("unit_parity/", "unit_parity/./")], "are both called 'tiny'; rename one"),
-        (["verify", "softmax", "--data.source", "mnist", "--data.dir", "/not/there"], "/not/there"),
+        (
+            ["verify", "not_there.py"],
+            "parity: not_there.py: no such file; give a Python file that defines REFERENCE",
+        ),
+        (
+            ["verify", "--dtype", "float16"],
+            "parity verify: argument --dtype: invalid choice: 'float16'",
+        ),
+        (
+            ["verify", "--seed", "-1"],
+            "parity verify: argument --seed: -1 is not a whole number from 0 to 4294967295",
+        ),
+        (
+            ["verify", TINY, "--data.source", "digits"],
+            "parity: tiny brings its own data; leave out --data.source",
+        ),
+        (
+            ["verify", TINY, "--data.dir", "x"],
+            "parity: tiny brings its own data; leave out --data.dir",
+        ),
+        (
+            ["verify", TINY, TINY.replace("unit_parity/", "unit_parity/./")],
+            "are both called 'tiny'; rename one",
+        ),
+        (
+            ["verify", "softmax", "--data.source", "mnist", "--data.dir", "/not/there"],
+            "/not/there",
+        ),
         (["nope"], "parity: argument COMMAND: invalid choice: 'nope'"),
         ([], "parity: the following arguments are required: COMMAND; see parity --help"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
-    words: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tf1, "load", lambda: None)  # it is found out before TensorFlow is used
+    monkeypatch.setattr(
+        tf1, "load", lambda: None
+    )  # it is found out before TensorFlow is used
     assert line in refused(capsys, words)
 
 
-def test_cuda_without_a_device_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_device_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     line = refused(capsys, ["verify", TINY, "--device", "cuda"])
-    assert line == "parity: --device cuda: torch sees 0 CUDA devices here; use --device cpu\n"
+    assert (
+        line
+        == "parity: --device cuda: torch sees 0 CUDA devices here; use --device cpu\n"
+    )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert "torch sees 1 CUDA devices here" in refused(capsys, ["verify", TINY, "--device", "cuda:1"])
+    assert "torch sees 1 CUDA devices here" in refused(
+        capsys, ["verify", TINY, "--device", "cuda:1"]
+    )
 
 
 WITHOUT_TENSORFLOW = """
@@ -171,7 +228,9 @@ sys.exit(main(sys.argv[1:]))
 def test_without_tensorflow_the_question_cannot_be_asked(tmp_path: Path) -> None:
     done = python(WITHOUT_TENSORFLOW, "verify", TINY, "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("parity: TensorFlow, the original's side, cannot be imported (")
+    assert done.stderr.startswith(
+        "parity: TensorFlow, the original's side, cannot be imported ("
+    )
     assert done.stderr.endswith("pip install 'mnistport[parity]'\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -206,20 +265,30 @@ def test_a_result_that_cannot_be_written_is_refused_before_any_work(
 
 @pytest.mark.parametrize("option", ["--json", "--out"])
 def test_a_folder_that_takes_no_file_is_refused_before_any_work(
-    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    option: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_file(dir: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files.tempfile, "TemporaryFile", no_file)  # root may write anywhere, so it is pretended
+    monkeypatch.setattr(
+        files.tempfile, "TemporaryFile", no_file
+    )  # root may write anywhere, so it is pretended
     line = refused(capsys, ["verify", TINY, option, str(tmp_path / "new")])
-    assert line == f"parity: {option} {tmp_path / 'new'}: cannot be written there (Permission denied)\n"
+    assert (
+        line
+        == f"parity: {option} {tmp_path / 'new'}: cannot be written there (Permission denied)\n"
+    )
 
 
 def test_a_plug_in_that_fails_shows_its_own_traceback_and_is_no_failed_claim(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "port.py").write_text("def make():\n    return 1 / 0\nREFERENCE = make()\n")
+    (tmp_path / "port.py").write_text(
+        "def make():\n    return 1 / 0\nREFERENCE = make()\n"
+    )
     assert main(["verify", str(tmp_path / "port.py")]) == 2
     error = capsys.readouterr().err
     assert "ZeroDivisionError: division by zero" in error
@@ -235,7 +304,16 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
     folder = tmp_path_factory.mktemp("verified")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        status = main(["verify", str(EXAMPLE), "--json", f"{folder}/example.json", "--out", f"{folder}/deep/er"])
+        status = main(
+            [
+                "verify",
+                str(EXAMPLE),
+                "--json",
+                f"{folder}/example.json",
+                "--out",
+                f"{folder}/deep/er",
+            ]
+        )
     return status, printed.getvalue(), folder
 
 
@@ -245,14 +323,20 @@ def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -
     assert status == 0
     lines = out.splitlines()
     assert lines[0] == "regression on 1,000 made-up measurements"
-    assert lines[1] == "  trainer: not asked, as the reference gives no Reference(trainer=...)"
+    assert (
+        lines[1]
+        == "  trainer: not asked, as the reference gives no Reference(trainer=...)"
+    )
     asked = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
     for check in ("weights", "forward", "loss", "gradients", "step", "accuracy"):
         for dtype in ("float64", "float32"):
             assert (dtype, check, "ok") in asked
     assert lines[-1].startswith(f"all {len(asked)} claims hold: 1 network, ")
     assert any(
-        line.startswith("float32: as exact as TF1? ") and "4 times" in line and "32 ulp" in line for line in lines
+        line.startswith("float32: as exact as TF1? ")
+        and "4 times" in line
+        and "32 ulp" in line
+        for line in lines
     )
 
 
@@ -261,20 +345,38 @@ def test_the_json_is_what_the_contract_says(verified: tuple[int, str, Path]) -> 
     def no_constant(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
 
-    document = json.loads((verified[2] / "example.json").read_text(), parse_constant=no_constant)
+    document = json.loads(
+        (verified[2] / "example.json").read_text(), parse_constant=no_constant
+    )
     assert set(document) == {"schema", "environment", "results"}
     assert document["schema"] == 1
     environment = document["environment"]
     assert environment["data"] == {"regression": "1,000 made-up measurements"}
     assert environment["command"].startswith("parity verify ")
-    assert {"python", "torch", "tensorflow", "numpy", "processor", "cores"} <= set(environment)
+    assert {"python", "torch", "tensorflow", "numpy", "processor", "cores"} <= set(
+        environment
+    )
     assert len(document["results"]) >= 12
     for result in document["results"]:
-        assert {"network", "check", "dtype", "device", "passed", "comparisons", "command"} <= set(result)
-        assert (result["network"], result["device"], result["passed"]) == ("regression", "cpu", True)
+        assert {
+            "network",
+            "check",
+            "dtype",
+            "device",
+            "passed",
+            "comparisons",
+            "command",
+        } <= set(result)
+        assert (result["network"], result["device"], result["passed"]) == (
+            "regression",
+            "cpu",
+            True,
+        )
         assert result["check"] in {check.name for check in CHECKS}
         assert result["dtype"] in ("float64", "float32")
-        assert result["command"] == (f"parity verify {EXAMPLE} --checks {result['check']} --dtype {result['dtype']}")
+        assert result["command"] == (
+            f"parity verify {EXAMPLE} --checks {result['check']} --dtype {result['dtype']}"
+        )
         assert result["comparisons"]
         for comparison in result["comparisons"]:
             assert set(comparison) >= COMPARISON
@@ -289,7 +391,9 @@ def test_the_json_is_what_the_contract_says(verified: tuple[int, str, Path]) -> 
 def test_out_holds_the_same_json_and_a_page(verified: tuple[int, str, Path]) -> None:
     folder = verified[2] / "deep" / "er"
     assert sorted(path.name for path in folder.iterdir()) == ["verify.json", "verify.md"]
-    assert (folder / "verify.json").read_text() == (verified[2] / "example.json").read_text()
+    assert (folder / "verify.json").read_text() == (
+        verified[2] / "example.json"
+    ).read_text()
     page = (folder / "verify.md").read_text()
     assert "on 1,000 made-up measurements." in page
     assert "| regression | float64 |" in page
@@ -303,23 +407,49 @@ def test_a_broken_copy_of_the_example_exits_1_and_names_the_stage(
     text = EXAMPLE.read_text()
     assert text.count("nn.Tanh()") == 1
     (tmp_path / "port.py").write_text(text.replace("nn.Tanh()", "nn.Sigmoid()"))
-    words = ["verify", str(tmp_path / "port.py"), "--dtype", "float64", "--json", str(tmp_path / "broken.json")]
+    words = [
+        "verify",
+        str(tmp_path / "port.py"),
+        "--dtype",
+        "float64",
+        "--json",
+        str(tmp_path / "broken.json"),
+    ]
     assert main([*words, "--checks", "forward,loss"]) == 1
     out, error = capsys.readouterr()
     assert error == ""
     assert "float64  forward        FAIL" in out
     assert "regression · forward: 'hidden' differs.\n" in out
-    assert f"Again: parity verify {tmp_path / 'port.py'} --checks forward --dtype float64\n" in out
-    assert "2 of 2 claims FAIL: regression forward float64, regression loss float64" in out
+    assert (
+        f"Again: parity verify {tmp_path / 'port.py'} --checks forward --dtype float64\n"
+        in out
+    )
+    assert (
+        "2 of 2 claims FAIL: regression forward float64, regression loss float64" in out
+    )
     results = json.loads((tmp_path / "broken.json").read_text())["results"]
     assert [result["passed"] for result in results] == [False, False]
     assert results[0]["comparisons"][0]["max_abs"] > 0.1
 
 
 @pytest.mark.tf
-def test_what_agreed_before_the_fault_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_agreed_before_the_fault_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "port.py").write_text(BROKEN.format(sound=TINY, layer="relu"))
-    assert main(["verify", str(tmp_path / "port.py"), "--dtype", "float32", "--checks", "forward"]) == 1
+    assert (
+        main(
+            [
+                "verify",
+                str(tmp_path / "port.py"),
+                "--dtype",
+                "float32",
+                "--checks",
+                "forward",
+            ]
+        )
+        == 1
+    )
     out = capsys.readouterr().out
     assert "broken · forward: 'fc' differs." in out
     assert "'pool' before it agrees." in out
@@ -343,28 +473,58 @@ REFERENCE = replace(SOUND, port=replace(SOUND.port, name="later"), data=data)
 
 
 @pytest.mark.tf
-def test_what_was_done_before_a_failure_is_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_done_before_a_failure_is_on_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     later, folder = tmp_path / "port.py", tmp_path / "out"
     later.write_text(FAILS_LATER.format(sound=TINY))
-    words = ["verify", TINY, str(later), "--dtype", "float64", "--checks", "weights,forward", "--out", str(folder)]
+    words = [
+        "verify",
+        TINY,
+        str(later),
+        "--dtype",
+        "float64",
+        "--checks",
+        "weights,forward",
+        "--out",
+        str(folder),
+    ]
     assert main(words) == 2
     assert "the disk is gone" in capsys.readouterr().err
     results = json.loads((folder / "verify.json").read_text())["results"]
-    assert [(result["network"], result["check"]) for result in results] == [("tiny", "weights"), ("tiny", "forward")]
+    assert [(result["network"], result["check"]) for result in results] == [
+        ("tiny", "weights"),
+        ("tiny", "forward"),
+    ]
     assert "| tiny | float64 |" in (folder / "verify.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        ([TINY, "--checks", "weights,data"], "parity: tiny: the check data needs Data(original=...), which it does"),
-        ([TINY, "--checks", "trainer"], "parity: tiny: the check trainer needs Reference(trainer=...), which it does"),
-        ([TINY, "--data.source", "digits"], "parity: tiny brings its own data; leave out --data.source"),
-        (["--checks", "lockstep", "--dtype", "float32"], "parity: lockstep: asked in float64 only, as rounding parts"),
+        (
+            [TINY, "--checks", "weights,data"],
+            "parity: tiny: the check data needs Data(original=...), which it does",
+        ),
+        (
+            [TINY, "--checks", "trainer"],
+            "parity: tiny: the check trainer needs Reference(trainer=...), which it does",
+        ),
+        (
+            [TINY, "--data.source", "digits"],
+            "parity: tiny brings its own data; leave out --data.source",
+        ),
+        (
+            ["--checks", "lockstep", "--dtype", "float32"],
+            "parity: lockstep: asked in float64 only, as rounding parts",
+        ),
     ],
 )
 def test_no_target_is_verified_before_all_questions_can_be_asked(
-    more: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    more: list[str],
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tf1, "load", lambda: None)
     assert line in refused(capsys, ["verify", "softmax", *more])
@@ -373,19 +533,48 @@ def test_no_target_is_verified_before_all_questions_can_be_asked(
 def test_known_departures_are_printed_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks.Check, "__call__", lambda *_: [compare("x", np.ones(1), np.ones(1), exact())])
-    words = ["verify", "deep", "--data.source", "digits", "--checks", "forward", "--out", str(tmp_path)]
+    monkeypatch.setattr(
+        checks.Check,
+        "__call__",
+        lambda *_: [compare("x", np.ones(1), np.ones(1), exact())],
+    )
+    words = [
+        "verify",
+        "deep",
+        "--data.source",
+        "digits",
+        "--checks",
+        "forward",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(words) == 0
-    assert "  known departure: the uniform draws inside tf.nn.dropout are fed; both" in capsys.readouterr().out
-    assert "- deep: the uniform draws inside tf.nn.dropout are fed; both" in (tmp_path / "verify.md").read_text()
+    assert (
+        "  known departure: the uniform draws inside tf.nn.dropout are fed; both"
+        in capsys.readouterr().out
+    )
+    assert (
+        "- deep: the uniform draws inside tf.nn.dropout are fed; both"
+        in (tmp_path / "verify.md").read_text()
+    )
 
 
 @pytest.mark.tf
-def test_the_command_to_run_again_carries_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_to_run_again_carries_the_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target, file = str(HERE / "tiny_port.py"), tmp_path / "seeded.json"
-    assert main(["verify", target, "--seed", "3", "--checks", "forward", "--json", str(file)]) == 0
+    assert (
+        main(
+            ["verify", target, "--seed", "3", "--checks", "forward", "--json", str(file)]
+        )
+        == 0
+    )
     commands = [result["command"] for result in json.loads(file.read_text())["results"]]
-    assert commands == [f"parity verify {target} --checks forward --dtype {d} --seed 3" for d in ("float64", "float32")]
+    assert commands == [
+        f"parity verify {target} --checks forward --dtype {d} --seed 3"
+        for d in ("float64", "float32")
+    ]
     assert main([*commands[0].split()[1:]]) == 0
     capsys.readouterr()
 
@@ -402,14 +591,19 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         partial.write_text("first")
         assert not file.exists()
     assert file.read_text() == "first"
-    for raised, shown in ((ZeroDivisionError(), ZeroDivisionError), (OSError(28, "No space left"), UserError)):
+    for raised, shown in (
+        (ZeroDivisionError(), ZeroDivisionError),
+        (OSError(28, "No space left"), UserError),
+    ):
         with pytest.raises(shown), files.written_whole(file) as partial:
             half_written(partial, raised)
     assert file.read_text() == "first"
     assert [path.name for path in file.parent.iterdir()] == ["state.npz"]
 
 
-def test_a_stop_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_while_writing_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "verify.json"
     file.write_text("before")
 

@@ -33,7 +33,12 @@ def test_equal_arrays_pass_under_the_exact_bound(dtype: type) -> None:
     theirs = random(3, 4).astype(dtype)
     result = found(theirs.copy(), theirs, EXACT)
     assert result.passed
-    assert (result.count, result.max_abs, result.max_rel, result.max_ulp) == (12, 0.0, 0.0, 0)
+    assert (result.count, result.max_abs, result.max_rel, result.max_ulp) == (
+        12,
+        0.0,
+        0.0,
+        0,
+    )
     assert (result.num_over, result.num_different, result.worst_index) == (0, 0, None)
     assert result.scale == np.abs(theirs).max()
 
@@ -68,7 +73,12 @@ def test_one_ulp_is_seen(dtype: Any) -> None:
     ours[1, 2] = np.nextafter(dtype(1), dtype(2))
     result = found(ours, theirs, EXACT)
     assert not result.passed
-    assert (result.max_ulp, result.num_over, result.num_different, result.worst_index) == (1, 1, 1, (1, 2))
+    assert (
+        result.max_ulp,
+        result.num_over,
+        result.num_different,
+        result.worst_index,
+    ) == (1, 1, 1, (1, 2))
     assert result.max_abs == np.finfo(dtype).eps
 
 
@@ -85,9 +95,14 @@ def test_a_tensor_is_measured_in_blocks_and_the_figures_are_the_whole_tensors(
     monkeypatch: pytest.MonkeyPatch, dtype: str, limit: float
 ) -> None:
     whole = 9 * random(7, 11)
-    theirs, ours = whole.astype(dtype), (whole + 1e-3 * random(7, 11, seed=1)).astype(dtype)
+    theirs, ours = (
+        whole.astype(dtype),
+        (whole + 1e-3 * random(7, 11, seed=1)).astype(dtype),
+    )
     ours[5:7, 3] = theirs[5:7, 3] = theirs[0, 0]
-    ours[5:7, 3] = ~ours[5:7, 3] if dtype == "bool" else ours[5:7, 3] + 4  # the largest gap, twice: told is the first
+    ours[5:7, 3] = (
+        ~ours[5:7, 3] if dtype == "bool" else ours[5:7, 3] + 4
+    )  # the largest gap, twice: told is the first
     options: dict[str, Any] = {}
     if dtype.startswith("float"):
         ours[2, 4] = theirs[2, 4] = np.nan
@@ -100,7 +115,9 @@ def test_a_tensor_is_measured_in_blocks_and_the_figures_are_the_whole_tensors(
     assert all(result == results[-1] for result in results)
     gaps = np.abs(ours.astype(float) - (whole if options else theirs))
     assert results[0].max_abs == np.nanmax(gaps)
-    assert results[0].num_over == np.nansum(gaps > (limit if dtype.startswith("float") else 0))
+    assert results[0].num_over == np.nansum(
+        gaps > (limit if dtype.startswith("float") else 0)
+    )
     assert results[0].worst_index == np.unravel_index(np.nanargmax(gaps), gaps.shape)
 
 
@@ -162,7 +179,9 @@ def test_ulp_across_zero_and_sign(dtype: Any) -> None:
 
 @FLOATS
 def test_ulp_agrees_with_counting_steps(dtype: Any) -> None:
-    start = np.array([-3 * TINY[dtype], -1, 0, 0.1, 1 - np.finfo(dtype).epsneg, 1e30], dtype)
+    start = np.array(
+        [-3 * TINY[dtype], -1, 0, 0.1, 1 - np.finfo(dtype).epsneg, 1e30], dtype
+    )
     end = start
     for steps in range(1, 8):
         end = np.nextafter(end, dtype(np.inf))
@@ -176,7 +195,9 @@ def test_huge_values_neither_warn_nor_pass(dtype: Any) -> None:
     assert found([most], [most], EXACT).passed
     result = found([-most], [most], Bound(1e300, "huge"))
     assert result.max_rel == (2.0 if dtype is np.float32 else math.inf)
-    assert result.max_ulp == min(2 * int(np.array(most).view(f"i{most.itemsize}")), np.iinfo(np.int64).max)
+    assert result.max_ulp == min(
+        2 * int(np.array(most).view(f"i{most.itemsize}")), np.iinfo(np.int64).max
+    )
     assert result.passed is (dtype is np.float32)
     assert found([most], [TINY[dtype]]).num_over == 1
 
@@ -199,7 +220,13 @@ def test_whole_numbers_are_exact_under_any_bound(dtype: type) -> None:
     assert found(theirs, theirs, allow_nonfinite=True).passed
     result = found(ours, theirs, Bound(100.0, "loose"))
     assert not result.passed
-    assert (result.max_abs, result.max_ulp, result.num_over, result.bound, result.worst_index) == (1.0, 1, 1, 0.0, (1,))
+    assert (
+        result.max_abs,
+        result.max_ulp,
+        result.num_over,
+        result.bound,
+        result.worst_index,
+    ) == (1.0, 1, 1, 0.0, (1,))
     assert not result.judge(Bound(100.0, "loose")).passed
 
 
@@ -237,7 +264,9 @@ def test_whole_numbers_have_no_arbiter() -> None:
         (np.zeros((0, 3)), np.zeros((0, 3)), "empty: shape (0, 3) holds no value"),
     ],
 )
-def test_what_cannot_be_judged_fails_and_says_why(ours: Array, theirs: Array, problem: str) -> None:
+def test_what_cannot_be_judged_fails_and_says_why(
+    ours: Array, theirs: Array, problem: str
+) -> None:
     result = compare("x", ours, theirs, LOOSE)
     assert not result.passed
     assert result.problem is not None
@@ -258,7 +287,9 @@ def test_what_cannot_be_judged_fails_and_says_why(ours: Array, theirs: Array, pr
     ],
 )
 @FLOATS
-def test_nothing_that_is_not_finite_passes(ours: float, theirs: float, values: str, dtype: type) -> None:
+def test_nothing_that_is_not_finite_passes(
+    ours: float, theirs: float, values: str, dtype: type
+) -> None:
     left, right = np.ones((2, 4), dtype), np.ones((2, 4), dtype)
     left[0, 3], right[0, 3] = ours, theirs
     result = compare("x", left, right, Bound(1e300, "huge"))
@@ -294,7 +325,10 @@ def test_allowed_nonfinite_values_must_agree_in_place() -> None:
 
 def test_the_finite_rest_is_still_judged_at_its_true_place() -> None:
     result = found(
-        [[math.nan, 1.0], [2.0, -math.inf]], [[math.nan, 1.0], [2.5, -math.inf]], TIGHT, allow_nonfinite=True
+        [[math.nan, 1.0], [2.0, -math.inf]],
+        [[math.nan, 1.0], [2.5, -math.inf]],
+        TIGHT,
+        allow_nonfinite=True,
     )
     assert not result.passed
     assert (result.worst_index, result.max_abs, result.num_nonfinite) == ((1, 0), 0.5, 2)
@@ -323,7 +357,11 @@ def test_ours_is_judged_against_the_arbiter_and_not_against_theirs() -> None:
     assert not far.passed
     assert far.max_abs == 0.5
     assert far.worst_index == (0,)
-    assert (far.ours_at_worst, far.theirs_at_worst, far.arbiter_at_worst) == (1.5, 1.5, 1.0)
+    assert (far.ours_at_worst, far.theirs_at_worst, far.arbiter_at_worst) == (
+        1.5,
+        1.5,
+        1.0,
+    )
     assert far.scale == 2.0
     assert far.max_ulp == 2**22
 
@@ -333,7 +371,10 @@ def test_ours_is_judged_against_the_arbiter_and_not_against_theirs() -> None:
     [
         (np.zeros((2, 1)), "the arbiter's shape (2, 1) against (2,)"),
         (np.zeros(2, np.float32), "the arbiter's dtype float32 is not float64"),
-        (np.array([0.0, math.nan]), "1 value not finite: ours 0, theirs 0, arbiter nan at (1,)"),
+        (
+            np.array([0.0, math.nan]),
+            "1 value not finite: ours 0, theirs 0, arbiter nan at (1,)",
+        ),
     ],
 )
 def test_an_unfit_arbiter_fails(arbiter: Array, problem: str) -> None:
@@ -346,12 +387,20 @@ def test_theirs_must_be_finite_although_the_arbiter_judges() -> None:
     assert not compare("x", ours, theirs, LOOSE, arbiter=np.zeros(1)).passed
 
 
-def test_float32_may_overflow_by_design_where_the_arbiter_does_not_but_not_the_reverse() -> None:
+def test_float32_may_overflow_by_design_where_the_arbiter_does_not_but_not_the_reverse() -> (
+    None
+):
     infinite = np.full(1, -np.inf, np.float32)
-    assert compare("x", infinite, infinite, TIGHT, arbiter=np.array([-800.0]), allow_nonfinite=True).passed
-    assert compare("x", infinite, infinite, TIGHT, arbiter=np.array([-np.inf]), allow_nonfinite=True).passed
+    assert compare(
+        "x", infinite, infinite, TIGHT, arbiter=np.array([-800.0]), allow_nonfinite=True
+    ).passed
+    assert compare(
+        "x", infinite, infinite, TIGHT, arbiter=np.array([-np.inf]), allow_nonfinite=True
+    ).passed
     finite = np.zeros(1, np.float32)
-    result = compare("x", finite, finite, TIGHT, arbiter=np.array([math.inf]), allow_nonfinite=True)
+    result = compare(
+        "x", finite, finite, TIGHT, arbiter=np.array([math.inf]), allow_nonfinite=True
+    )
     assert result.problem == "1 value not finite: ours 0, theirs 0, arbiter inf at (0,)"
 
 
@@ -389,10 +438,15 @@ def test_a_rule_is_asked_only_for_what_can_be_judged() -> None:
 
 def test_every_name_of_theirs_in_their_order_then_names_of_ours_alone() -> None:
     one = np.ones(1)
-    results = compare_all({"d": one, "a": one, "b": one + 9}, {"b": one, "a": one, "c": one}, LOOSE)
+    results = compare_all(
+        {"d": one, "a": one, "b": one + 9}, {"b": one, "a": one, "c": one}, LOOSE
+    )
     assert [result.name for result in results] == ["b", "a", "c", "d"]
     assert [result.passed for result in results] == [False, True, False, False]
-    assert [result.problem for result in results[2:]] == ["missing on our side", "missing on their side"]
+    assert [result.problem for result in results[2:]] == [
+        "missing on our side",
+        "missing on their side",
+    ]
 
 
 def test_an_array_that_is_none_is_missing() -> None:
@@ -414,7 +468,9 @@ def test_one_empty_side_fails_for_each_name() -> None:
 
 def test_the_arbiter_must_have_every_name_and_may_bring_to_light_a_lost_one() -> None:
     one = np.ones(1)
-    results = compare_all({"a": one, "b": one}, {"a": one, "b": one}, LOOSE, {"a": one, "loss": one})
+    results = compare_all(
+        {"a": one, "b": one}, {"a": one, "b": one}, LOOSE, {"a": one, "loss": one}
+    )
     problems = {result.name: result.problem for result in results}
     assert problems == {
         "a": None,
@@ -440,7 +496,9 @@ def test_a_rule_sees_each_name_and_theirs() -> None:
     bounds = {"a": 0.5, "b": 2.0}
     theirs = {"a": np.ones(1), "b": np.ones(1)}
     ours = {name: array + 1 for name, array in theirs.items()}
-    results = compare_all(ours, theirs, lambda name, array: Bound(bounds[name] * array[0], name))
+    results = compare_all(
+        ours, theirs, lambda name, array: Bound(bounds[name] * array[0], name)
+    )
     assert [result.passed for result in results] == [False, True]
 
 
@@ -467,7 +525,9 @@ def test_the_explanation_tells_neighbours_apart() -> None:
 
 
 def arbited() -> Comparison:
-    return compare("x", np.float32([1, 2]), np.float32([1, 3]), TIGHT, arbiter=np.array([1.0, 2.5]))
+    return compare(
+        "x", np.float32([1, 2]), np.float32([1, 3]), TIGHT, arbiter=np.array([1.0, 2.5])
+    )
 
 
 SAVED: dict[str, Callable[[], Comparison]] = {
@@ -497,7 +557,12 @@ def test_reading_back_does_not_believe_a_verdict() -> None:
     data = SAVED["fails"]().to_json()
     assert not Comparison.from_json(data | {"passed": True}).passed
     assert not Comparison.from_json(data | {"num_over": 0}).passed
-    for wrong in ({"count": 0}, {"num_over": None}, {"problem": "x"}, {"bound": math.nan}):
+    for wrong in (
+        {"count": 0},
+        {"num_over": None},
+        {"problem": "x"},
+        {"bound": math.nan},
+    ):
         assert not Comparison.from_json(SAVED["passes"]().to_json() | wrong).passed
     assert not Comparison.from_json(data | {"num_over": 0, "bound": math.nan}).passed
 

@@ -27,32 +27,60 @@ def saved_program(
     tf: Any, path: Path, *, scope: bool = False, adam: bool = True, hidden: int = 128
 ) -> dict[str, np.ndarray]:
     """A program with hvass' variables, none of them named, that trains a little and saves; what it saved, by name."""
-    shapes = [[5, 5, 1, 16], [16], [5, 5, 16, 36], [36], [1764, hidden], [hidden], [hidden, 10], [10]]
+    shapes = [
+        [5, 5, 1, 16],
+        [16],
+        [5, 5, 16, 36],
+        [36],
+        [1764, hidden],
+        [hidden],
+        [hidden, 10],
+        [10],
+    ]
     graph = tf.Graph()
     with graph.as_default():
         variables = []
         for number, shape in enumerate(shapes):
             with tf.name_scope(f"layer{number // 2}" if scope else None):
-                variables.append(tf.Variable(tf.random_normal(shape, stddev=0.1, seed=number)))
+                variables.append(
+                    tf.Variable(tf.random_normal(shape, stddev=0.1, seed=number))
+                )
         loss = sum(tf.reduce_sum(variable**2) for variable in variables)
-        optimizer = tf.train.AdamOptimizer(1e-4) if adam else tf.train.GradientDescentOptimizer(0.1)
+        optimizer = (
+            tf.train.AdamOptimizer(1e-4)
+            if adam
+            else tf.train.GradientDescentOptimizer(0.1)
+        )
         train = optimizer.minimize(loss)
         saver = tf.train.Saver()
         with tf.Session(graph=graph) as session:
             session.run(tf.global_variables_initializer())
             for _ in range(3):
                 session.run(train)
-            saver.save(session, str(path), global_step=3, write_meta_graph=False, write_state=False)
-            return {variable.op.name: session.run(variable) for variable in tf.global_variables()}
+            saver.save(
+                session,
+                str(path),
+                global_step=3,
+                write_meta_graph=False,
+                write_state=False,
+            )
+            return {
+                variable.op.name: session.run(variable)
+                for variable in tf.global_variables()
+            }
 
 
 @pytest.mark.parametrize("scope", [False, True], ids=["unnamed", "in scopes of its own"])
-def test_a_program_s_checkpoint_comes_over_without_naming_anything(tf: Any, tmp_path: Path, scope: bool) -> None:
+def test_a_program_s_checkpoint_comes_over_without_naming_anything(
+    tf: Any, tmp_path: Path, scope: bool
+) -> None:
     saved = saved_program(tf, tmp_path / "model", scope=scope)
     state, step = read_tf1(tmp_path / "model-3", references.get("hvass"), None)
     assert step == 3
     arrays = state.everything()
-    first, last = ("layer0/Variable", "layer3_1/Variable") if scope else ("Variable", "Variable_7")
+    first, last = (
+        ("layer0/Variable", "layer3_1/Variable") if scope else ("Variable", "Variable_7")
+    )
     for ours, theirs in {
         "weights_conv1": first,
         "biases_fc2": last,
@@ -65,7 +93,9 @@ def test_a_program_s_checkpoint_comes_over_without_naming_anything(tf: Any, tmp_
 
 
 @pytest.mark.parametrize("middle", ["state.safetensors", "state.ckpt"])
-def test_there_and_back_every_bit_is_the_same(tf: Any, tmp_path: Path, middle: str) -> None:
+def test_there_and_back_every_bit_is_the_same(
+    tf: Any, tmp_path: Path, middle: str
+) -> None:
     saved = saved_program(tf, tmp_path / "model")
     hvass = references.get("hvass")
     convert(tmp_path / "model-3", tmp_path / middle, reference=hvass)
@@ -84,9 +114,13 @@ def test_the_step_is_read_off_adam_s_powers_or_asked_for(tf: Any, tmp_path: Path
     assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 40)[1] == 40
 
 
-def test_the_step_is_read_off_whatever_beta2_the_graph_has(tiny, small_case, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_step_is_read_off_whatever_beta2_the_graph_has(
+    tiny, small_case, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     adam = tiny.trained_by(
-        lambda tf: tf.train.AdamOptimizer(0.01, beta2=0.99), tiny.REFERENCE.port.optimizer, tiny.REFERENCE.slots
+        lambda tf: tf.train.AdamOptimizer(0.01, beta2=0.99),
+        tiny.REFERENCE.port.optimizer,
+        tiny.REFERENCE.slots,
     )
     case = small_case(adam)
     case.theirs().reset(case.bench.weights)
@@ -96,11 +130,22 @@ def test_the_step_is_read_off_whatever_beta2_the_graph_has(tiny, small_case, tmp
     assert read_tf1(tmp_path / "model.ckpt", case.reference, None)[1] == 30
 
 
-@pytest.mark.parametrize("wrong", [{"hidden": 64}, {"adam": False}], ids=["another shape", "without slots"])
-def test_what_does_not_match_is_refused_with_both_lists(tf: Any, tmp_path: Path, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"hidden": 64}, {"adam": False}], ids=["another shape", "without slots"]
+)
+def test_what_does_not_match_is_refused_with_both_lists(
+    tf: Any, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
     saved_program(tf, tmp_path / "model", **wrong)
-    with pytest.raises(UserError, match=r"Expected: Variable \[5, 5, 1, 16\].* Stored: .*Variable_7 \[10\]"):
-        convert(tmp_path / "model-3", tmp_path / "out.safetensors", reference=references.get("hvass"))
+    with pytest.raises(
+        UserError,
+        match=r"Expected: Variable \[5, 5, 1, 16\].* Stored: .*Variable_7 \[10\]",
+    ):
+        convert(
+            tmp_path / "model-3",
+            tmp_path / "out.safetensors",
+            reference=references.get("hvass"),
+        )
     assert not (tmp_path / "out.safetensors").exists()
 
 
@@ -114,27 +159,49 @@ def test_nothing_is_overwritten(tf: Any, tmp_path: Path) -> None:
     shard = tmp_path / "new.data-00000-of-00001"
     shard.write_text("mine")
     with pytest.raises(UserError, match="exists already"):
-        convert(tmp_path / "model-3", tmp_path / "new", reference=references.get("hvass"), to="tf1")
+        convert(
+            tmp_path / "model-3",
+            tmp_path / "new",
+            reference=references.get("hvass"),
+            to="tf1",
+        )
     assert shard.read_text() == "mine"
     shard.rename(tmp_path / "new.index")
     with pytest.raises(UserError, match="exists already"):
-        convert(tmp_path / "model-3", tmp_path / "new", reference=references.get("hvass"), to="lightning")
+        convert(
+            tmp_path / "model-3",
+            tmp_path / "new",
+            reference=references.get("hvass"),
+            to="lightning",
+        )
     assert not (tmp_path / "new").exists()
 
 
-def test_the_command_line(tf: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(
+    tf: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     saved_program(tf, tmp_path / "model")
     source, target = str(tmp_path / "model-3"), str(tmp_path / "state.safetensors")
     assert cli.main(["convert", source, target]) == 2
     assert "add --network NAME" in capsys.readouterr().err
     assert cli.main(["convert", source, target, "--network", "hvass"]) == 0
     assert "26 tensors after 3 steps" in capsys.readouterr().out
-    assert cli.main(["convert", target, str(tmp_path / "x"), "--network", "deep", "--to", "tf1"]) == 2
+    assert (
+        cli.main(
+            ["convert", target, str(tmp_path / "x"), "--network", "deep", "--to", "tf1"]
+        )
+        == 2
+    )
     assert "holds 'hvass', not 'deep'" in capsys.readouterr().err
-    assert cli.main(["convert", target, str(tmp_path / "x"), "--to", "tf1", "--step", "9"]) == 2
+    assert (
+        cli.main(["convert", target, str(tmp_path / "x"), "--to", "tf1", "--step", "9"])
+        == 2
+    )
     assert "says its own" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["convert", source, str(tmp_path / "x"), "--network", "hvass", "--step", "-5"])
+        cli.main(
+            ["convert", source, str(tmp_path / "x"), "--network", "hvass", "--step", "-5"]
+        )
     assert "-5 is not a whole number of at least 0" in capsys.readouterr().err
     assert cli.main(["convert", str(tmp_path / "nothing"), target]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
@@ -173,7 +240,9 @@ def test_safetensors_that_are_not_the_whole_state_are_refused(
     tensors = load_file(sound / "state.safetensors")
     change(tensors)
     save_file(tensors, tmp_path / "in.safetensors", {"network": "hvass", "step": "3"})
-    with pytest.raises(UserError, match=r"Expected: conv1.bias \[16\], .* Stored: conv1.bias \[16\], "):
+    with pytest.raises(
+        UserError, match=r"Expected: conv1.bias \[16\], .* Stored: conv1.bias \[16\], "
+    ):
         convert(tmp_path / "in.safetensors", tmp_path / "out", to=to)
     assert [file.name for file in tmp_path.iterdir()] == ["in.safetensors"]
 
@@ -182,14 +251,18 @@ LOST = ["optimizer_states", "a weight", "a shape", "a parameter's place", "a pow
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_a_lightning_checkpoint_that_is_not_the_whole_state_is_refused(sound: Path, tmp_path: Path, lost: str) -> None:
+def test_a_lightning_checkpoint_that_is_not_the_whole_state_is_refused(
+    sound: Path, tmp_path: Path, lost: str
+) -> None:
     checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
     if lost == "optimizer_states":
         del checkpoint["optimizer_states"]
     elif lost == "a weight":
         del checkpoint["state_dict"]["net.fc1.weight"]
     elif lost == "a parameter's place":
-        checkpoint["optimizer_states"][0]["state"][8] = checkpoint["optimizer_states"][0]["state"][7]
+        checkpoint["optimizer_states"][0]["state"][8] = checkpoint["optimizer_states"][0][
+            "state"
+        ][7]
     elif lost == "a power":
         del checkpoint["optimizer_states"][0]["param_groups"][0]["beta1_power"]
     else:
@@ -205,7 +278,9 @@ def test_a_precision_that_would_not_go_over_bit_for_bit_is_refused(
     sound: Path, tmp_path: Path, dtype: torch.dtype
 ) -> None:
     checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
-    checkpoint["state_dict"]["net.fc1.bias"] = checkpoint["state_dict"]["net.fc1.bias"].to(dtype)
+    checkpoint["state_dict"]["net.fc1.bias"] = checkpoint["state_dict"][
+        "net.fc1.bias"
+    ].to(dtype)
     torch.save(checkpoint, tmp_path / "in.ckpt")
     with pytest.raises(UserError, match=r"'fc1\.bias' is (torch\.bfloat16|float16)"):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
@@ -220,14 +295,31 @@ def test_a_precision_that_would_not_go_over_bit_for_bit_is_refused(
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("in.ckpt", b"PK nothing more"), ("in.safetensors", b"garbage"), ("in.index", b"garbage")],
+    [
+        ("in.ckpt", b"PK nothing more"),
+        ("in.safetensors", b"garbage"),
+        ("in.index", b"garbage"),
+    ],
 )
 def test_what_cannot_be_read_is_told_in_a_line(
     tmp_path: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_bytes(content)
     source = tmp_path / name.removesuffix(".index")
-    assert cli.main(["convert", str(source), str(tmp_path / "out"), "--to", "lightning", "--network", "hvass"]) == 2
+    assert (
+        cli.main(
+            [
+                "convert",
+                str(source),
+                str(tmp_path / "out"),
+                "--to",
+                "lightning",
+                "--network",
+                "hvass",
+            ]
+        )
+        == 2
+    )
     err = capsys.readouterr().err
     assert "that can be read" in err and err.count("\n") == 1
 

@@ -10,13 +10,25 @@ import pytest
 import parity
 
 ORDER = (
-    *("compare", "tolerances", "weights", "state", "reference", "tf1", "sides", "references", "convert"),
+    *(
+        "compare",
+        "tolerances",
+        "weights",
+        "state",
+        "reference",
+        "tf1",
+        "sides",
+        "references",
+        "convert",
+    ),
     *("bench", "case", "checks", "lockstep", "report", "commands", "cli"),
 )
 """From low to high: files and folders of `parity`."""
 
 FOLDER = Path(parity.__file__).parent
-FILES = sorted(path for path in FOLDER.rglob("*.py") if path.parent != FOLDER or path.stem in ORDER)
+FILES = sorted(
+    path for path in FOLDER.rglob("*.py") if path.parent != FOLDER or path.stem in ORDER
+)
 
 
 def imported(path: Path) -> set[str]:
@@ -24,10 +36,18 @@ def imported(path: Path) -> set[str]:
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("parity.")}
+            rooms |= {
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("parity.")
+            }
         elif isinstance(node, ast.ImportFrom) and node.module == "parity":
             rooms |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("parity."):
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.startswith("parity.")
+        ):
             rooms.add(node.module.split(".")[1])
     return rooms
 
@@ -36,9 +56,14 @@ def imported(path: Path) -> set[str]:
 def test_a_file_imports_only_what_is_lower(path: Path) -> None:
     room = path.relative_to(FOLDER).parts[0].removesuffix(".py")
     for other in imported(path) - {room}:
-        assert ORDER.index(other) < ORDER.index(room), f"{room} imports {other}, which is higher"
+        assert ORDER.index(other) < ORDER.index(room), (
+            f"{room} imports {other}, which is higher"
+        )
 
 
 def test_every_room_has_its_place() -> None:
-    rooms = {path.relative_to(FOLDER).parts[0].removesuffix(".py") for path in FOLDER.rglob("*.py")}
+    rooms = {
+        path.relative_to(FOLDER).parts[0].removesuffix(".py")
+        for path in FOLDER.rglob("*.py")
+    }
     assert rooms - {"__init__", "__main__"} == set(ORDER)

@@ -18,12 +18,21 @@ Fill = Callable[[Tensor], object]
 NORMAL: Fill = lambda w: torch.nn.init.normal_(w, std=0.1)  # noqa: E731
 TRUNCATED: Fill = lambda w: truncated_normal_(w, std=0.1)  # noqa: E731
 WRONG: dict[str, tuple[Fill, Fill]] = {
-    "bounds taken as absolute": (lambda w: torch.nn.init.trunc_normal_(w, std=0.1), TRUNCATED),
+    "bounds taken as absolute": (
+        lambda w: torch.nn.init.trunc_normal_(w, std=0.1),
+        TRUNCATED,
+    ),
     "not truncated": (NORMAL, TRUNCATED),
     "truncated where it should not be": (TRUNCATED, NORMAL),
-    "truncated, deviation made up for": (lambda w: truncated_normal_(w, std=0.1 / 0.87962566), TRUNCATED),
+    "truncated, deviation made up for": (
+        lambda w: truncated_normal_(w, std=0.1 / 0.87962566),
+        TRUNCATED,
+    ),
     "Glorot normal": (torch.nn.init.xavier_normal_, glorot_uniform_),
-    "torch's default": (lambda w: torch.nn.init.kaiming_uniform_(w, a=5**0.5), glorot_uniform_),
+    "torch's default": (
+        lambda w: torch.nn.init.kaiming_uniform_(w, a=5**0.5),
+        glorot_uniform_,
+    ),
     "another mean": (lambda w: torch.nn.init.normal_(w, mean=0.01, std=0.1), NORMAL),
     "another deviation": (lambda w: torch.nn.init.normal_(w, std=0.09), NORMAL),
 }
@@ -45,7 +54,10 @@ def rejected(ours: np.ndarray, theirs: np.ndarray) -> bool:
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_wrong_distribution_is_rejected_every_time(mistake: str) -> None:
     wrong, right = WRONG[mistake]
-    missed = sum(not rejected(sample(wrong, seed), sample(right, 10_000 + seed)) for seed in range(REPEATS))
+    missed = sum(
+        not rejected(sample(wrong, seed), sample(right, 10_000 + seed))
+        for seed in range(REPEATS)
+    )
     assert missed == 0, f"{mistake}: accepted {missed} of {REPEATS} times"
 
 
@@ -57,12 +69,19 @@ def test_the_power_is_above_999_in_1000(mistake: str) -> None:
     for seed in range(30):
         comparisons = judge("W", sample(wrong, seed), sample(right, 20_000 + seed))
         margins.append(max((c.max_abs or 0.0) / c.bound for c in comparisons))
-    assert np.mean(margins) - 4 * np.std(margins) > 1.0, f"{mistake}: {np.mean(margins):.2f} +- {np.std(margins):.2f}"
+    assert np.mean(margins) - 4 * np.std(margins) > 1.0, (
+        f"{mistake}: {np.mean(margins):.2f} +- {np.std(margins):.2f}"
+    )
 
 
-@pytest.mark.parametrize("fill", [NORMAL, TRUNCATED, glorot_uniform_], ids=["normal", "truncated", "glorot"])
+@pytest.mark.parametrize(
+    "fill", [NORMAL, TRUNCATED, glorot_uniform_], ids=["normal", "truncated", "glorot"]
+)
 def test_the_right_distribution_is_never_accused(fill: Fill) -> None:
-    assert not any(rejected(sample(fill, seed), sample(fill, 30_000 + seed)) for seed in range(REPEATS))
+    assert not any(
+        rejected(sample(fill, seed), sample(fill, 30_000 + seed))
+        for seed in range(REPEATS)
+    )
 
 
 def test_a_constant_must_be_the_same_constant() -> None:
@@ -91,7 +110,9 @@ def test_tf_s_own_draws_differ_from_call_to_call_and_follow_the_seed(name: str) 
     kernel, *_ = Theirs(references.get(name), "float32", 0).shapes
     runs = [Theirs(references.get(name), "float32", seed) for seed in (0, 0, 1)]
     draws = [run.initial_weights() for run in runs]
-    first, again, other = ([next(weights)[kernel], next(weights)[kernel]] for weights in draws)
+    first, again, other = (
+        [next(weights)[kernel], next(weights)[kernel]] for weights in draws
+    )
     assert (first[0] != first[1]).any()
     assert (first[0] != other[0]).any()
     np.testing.assert_array_equal(first, again)

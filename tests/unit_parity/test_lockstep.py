@@ -47,7 +47,9 @@ def test_a_sound_port_stays_together_in_every_figure(case: Case) -> None:
         assert record.loss_error < 1e-12
 
 
-def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(case: Case) -> None:
+def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(
+    case: Case,
+) -> None:
     """A hundred times the learning rate carries it much further; the port, which computes the same, goes as far."""
     floors, accumulated = [], []
     for rate in (0.5, 50.0):
@@ -61,8 +63,12 @@ def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(case:
             finally:
                 tf.train.GradientDescentOptimizer = descent
 
-        port = replace(case.reference.port, optimizer=partial(GradientDescent, learning_rate=rate))
-        bench = Bench(reference=replace(case.reference, port=port, build=rated), data=case.data)
+        port = replace(
+            case.reference.port, optimizer=partial(GradientDescent, learning_rate=rate)
+        )
+        bench = Bench(
+            reference=replace(case.reference, port=port, build=rated), data=case.data
+        )
         made = Lockstep(Case(bench=bench), 5, 40, nudge=True)
         made.run(40, lambda _: None)
         floors.append(made.records[-1].floor)
@@ -87,7 +93,10 @@ def test_tf1_is_nudged_once_after_the_first_step(case: Case) -> None:
     made = Lockstep(case, every=5, floor_steps=20, nudge=True)
     assert made.again is not None
     loaded, load = [], made.again.load
-    made.again.load = lambda state: (loaded.append((made.step, sorted(state.everything()))), load(state))  # type: ignore[method-assign,assignment,func-returns-value]
+    made.again.load = lambda state: (
+        loaded.append((made.step, sorted(state.everything()))),
+        load(state),
+    )  # type: ignore[method-assign,assignment,func-returns-value]
     made.run(1, lambda _: None)
     first, second = made.theirs.state().weights, made.again.state().weights
     for name in ("W", "b"):
@@ -99,8 +108,12 @@ def test_tf1_is_nudged_once_after_the_first_step(case: Case) -> None:
 
 def test_the_local_error_tells_what_a_step_adds(case: Case) -> None:
     """A rate that is off by a millionth: the accumulated error grows, the local one does not."""
-    port = replace(case.reference.port, optimizer=partial(torch.optim.SGD, lr=0.5 * (1 + 1e-6)))
-    broken = Case(bench=Bench(reference=replace(case.reference, port=port), data=case.data))
+    port = replace(
+        case.reference.port, optimizer=partial(torch.optim.SGD, lr=0.5 * (1 + 1e-6))
+    )
+    broken = Case(
+        bench=Bench(reference=replace(case.reference, port=port), data=case.data)
+    )
     records = run(broken, 40).records
     assert records[-1].accumulated > 5 * records[0].accumulated
     assert records[-1].local < 2 * records[0].local
@@ -138,7 +151,9 @@ REFERENCE = replace(softmax, port=replace(softmax.port, optimizer=partial(Gradie
 """
 
 
-def test_of_a_run_that_parted_it_is_told_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_run_that_parted_it_is_told_where_to_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     port = tmp_path / "broken.py"
     port.write_text(BROKEN)
     words = ["lockstep", str(port), "--data.source", "digits", "--steps", "3", "--out"]
@@ -160,29 +175,47 @@ def test_in_float32_a_nan_on_one_side_fails_and_rounding_does_not(
     port.write_text(BROKEN.replace("0.51", "float('inf')"))
     assert cli.main(["lockstep", str(port), *words, str(tmp_path / "broken")]) == 1
     assert "is finite' differs" in capsys.readouterr().out
-    assert json.loads((tmp_path / "broken" / "lockstep.json").read_text())["passed"] is False
+    assert (
+        json.loads((tmp_path / "broken" / "lockstep.json").read_text())["passed"] is False
+    )
 
 
 ARGUMENTS = ["lockstep", "softmax", "--data.source", "digits", "--every", "5"]
 
 
-def test_the_command_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_what_it_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert cli.main([*ARGUMENTS, "--steps", "10", "--out", str(out)]) == 0
     assert "comparisons hold" in capsys.readouterr().out
     document = json.loads((out / "lockstep.json").read_text())
     assert document["passed"]
     assert [record["step"] for record in document["records"]] == [1, 5, 10]
-    assert {comparison["name"] for comparison in document["comparisons"]} >= {"W", "b", "final output"}
+    assert {comparison["name"] for comparison in document["comparisons"]} >= {
+        "W",
+        "b",
+        "final output",
+    }
     assert (out / "lockstep.png").stat().st_size > 10_000
     assert cli.main([*ARGUMENTS, "--steps", "15", "--out", str(out)]) == 0
     assert "going on after step 10" in capsys.readouterr().out
     assert json.loads((out / "lockstep.json").read_text())["records"][-1]["step"] == 15
 
 
-def test_a_run_made_longer_keeps_its_cadence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_made_longer_keeps_its_cadence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By default the cadence follows from the length; asked for twice it must not be another run."""
-    words = ["lockstep", "softmax", "--data.source", "digits", "--out", str(tmp_path), "--steps"]
+    words = [
+        "lockstep",
+        "softmax",
+        "--data.source",
+        "digits",
+        "--out",
+        str(tmp_path),
+        "--steps",
+    ]
     assert cli.main([*words, "3"]) == 0
     assert cli.main([*words, "401"]) == 0
     out = capsys.readouterr().out
@@ -196,7 +229,10 @@ def test_a_run_made_longer_keeps_its_cadence(tmp_path: Path, capsys: pytest.Capt
     [
         (["--steps", "10", "--seed", "1"], "holds a run with seed 0 (now 1)"),
         (["--steps", "10", "--nudge"], "holds a run with nudge False (now True)"),
-        (["--steps", "10", "--nudge", "--floor-steps", "0"], "--floor-steps 0 leaves that run out"),
+        (
+            ["--steps", "10", "--nudge", "--floor-steps", "0"],
+            "--floor-steps 0 leaves that run out",
+        ),
         (["--steps", "3"], "is at step 5 already"),
         (["--steps", "none"], "give a number of optimizer steps"),
     ],
@@ -210,7 +246,9 @@ def test_another_run_is_not_mixed_in(
     assert message in capsys.readouterr().err
 
 
-def test_an_interruption_waits_for_the_step_to_be_whole(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_waits_for_the_step_to_be_whole(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C lands when TF1 has taken the step and ours has not: what is saved then would take TF1's step twice."""
     whole, handler = run(case, 8), signal.getsignal(signal.SIGINT)
     made, take = Lockstep(case, every=5, floor_steps=8), Ours.step
@@ -230,9 +268,20 @@ def test_an_interruption_waits_for_the_step_to_be_whole(case: Case, monkeypatch:
     assert made.records[-1].accumulated == whole.records[-1].accumulated < 1e-12
 
 
-def test_a_fresh_run_leaves_nothing_of_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fresh_run_leaves_nothing_of_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Begun anew with another seed and killed at once: the old state must not be taken for the new run's."""
-    words = ["lockstep", "softmax", "--data.source", "digits", "--out", str(tmp_path), "--steps", "3"]
+    words = [
+        "lockstep",
+        "softmax",
+        "--data.source",
+        "digits",
+        "--out",
+        str(tmp_path),
+        "--steps",
+        "3",
+    ]
     assert cli.main(words) == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lockstep, "run", lambda *_: (_ for _ in ()).throw(SystemExit(137)))
@@ -254,19 +303,45 @@ def test_a_fresh_run_leaves_nothing_of_the_one_before(tmp_path: Path, capsys: py
 def test_mistakes_are_told_in_a_line_before_any_work(
     wrong: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["lockstep", "softmax", "--steps", "3", "--out", str(tmp_path / "out"), *wrong]) == 2
+    assert (
+        cli.main(
+            [
+                "lockstep",
+                "softmax",
+                "--steps",
+                "3",
+                "--out",
+                str(tmp_path / "out"),
+                *wrong,
+            ]
+        )
+        == 2
+    )
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_state_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["lockstep", "softmax", "--data.source", "digits", "--out", str(tmp_path), "--steps"]
+def test_a_damaged_state_is_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "lockstep",
+        "softmax",
+        "--data.source",
+        "digits",
+        "--out",
+        str(tmp_path),
+        "--steps",
+    ]
     assert cli.main([*words, "2", "--every", "1"]) == 0
     told = capsys.readouterr().out
     accuracy = json.loads((tmp_path / "lockstep.json").read_text())["accuracy"]
     assert accuracy["ours"] == accuracy["theirs"] > 0.3
-    assert f"evaluation accuracy: ours {accuracy['ours']:.4f}, theirs {accuracy['theirs']:.4f}" in told
+    assert (
+        f"evaluation accuracy: ours {accuracy['ours']:.4f}, theirs {accuracy['theirs']:.4f}"
+        in told
+    )
     state = tmp_path / "state.npz"
     state.write_bytes(state.read_bytes()[:100])
     assert cli.main([*words, "3", "--every", "1"]) == 2
@@ -276,4 +351,6 @@ def test_a_damaged_state_is_told_in_a_line(tmp_path: Path, capsys: pytest.Captur
         settings.unlink() if damaged is None else settings.write_text(damaged)
         assert cli.main([*words, "3"]) == 2
         err = capsys.readouterr().err
-        assert "settings.json: cannot be read; add --fresh" in err and err.count("\n") == 1
+        assert (
+            "settings.json: cannot be read; add --fresh" in err and err.count("\n") == 1
+        )

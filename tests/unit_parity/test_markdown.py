@@ -10,18 +10,36 @@ from parity.report.result import nearest
 
 
 def comparison(**figures: Any) -> dict[str, Any]:
-    known = {"name": "logits", "max_abs": 0.0, "bound": 1e-12, "reason": "so much is allowed", "count": 3}
+    known = {
+        "name": "logits",
+        "max_abs": 0.0,
+        "bound": 1e-12,
+        "reason": "so much is allowed",
+        "count": 3,
+    }
     over = int((figures.get("max_abs") or 0.0) > figures.get("bound", 1e-12))
     return Comparison(**{**known, "num_over": over, **figures}).to_json()
 
 
-def result(network: str = "deep", check: str = "forward", dtype: str = "float64", **given: Any) -> dict[str, Any]:
+def result(
+    network: str = "deep", check: str = "forward", dtype: str = "float64", **given: Any
+) -> dict[str, Any]:
     comparisons = given.pop("comparisons", [comparison()])
-    return {"network": network, "check": check, "dtype": dtype, "passed": True, "comparisons": comparisons, **given}
+    return {
+        "network": network,
+        "check": check,
+        "dtype": dtype,
+        "passed": True,
+        "comparisons": comparisons,
+        **given,
+    }
 
 
 def cells(*results: dict[str, Any]) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table(list(results))]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table(list(results))
+    ]
 
 
 def test_a_row_is_a_network_in_a_precision_and_a_column_a_check() -> None:
@@ -33,13 +51,20 @@ def test_a_row_is_a_network_in_a_precision_and_a_column_a_check() -> None:
     )
     assert header == ["network", "precision", "forward", "step"]
     assert rule == ["---"] * 4
-    assert [row[:2] for row in rows] == [["deep", "float64"], ["deep", "float32"], ["hvass", "float64"]]
+    assert [row[:2] for row in rows] == [
+        ["deep", "float64"],
+        ["deep", "float32"],
+        ["hvass", "float64"],
+    ]
     assert rows[1][3] == ""  # never asked
     assert rows[2][2] == ""
 
 
 def test_a_cell_shows_the_comparison_nearest_its_bound() -> None:
-    near, far = comparison(max_abs=2e-13, bound=1e-12), comparison(max_abs=5e-12, bound=1e-9)
+    near, far = (
+        comparison(max_abs=2e-13, bound=1e-12),
+        comparison(max_abs=5e-12, bound=1e-9),
+    )
     assert cells(result(comparisons=[far, near]))[2][2] == "2e-13 ≤ 1e-12"
 
 
@@ -49,7 +74,12 @@ def test_what_is_equal_bit_for_bit_is_exact() -> None:
 
 def test_a_failure_says_so_whatever_its_figures_are() -> None:
     unjudged = comparison(max_abs=None, bound=0.0, problem="missing on our side")
-    for comparisons in ([unjudged], [], [comparison(max_abs=None, problem="not finite")], [comparison(max_abs=1.0)]):
+    for comparisons in (
+        [unjudged],
+        [],
+        [comparison(max_abs=None, problem="not finite")],
+        [comparison(max_abs=1.0)],
+    ):
         assert cells(result(passed=False, comparisons=comparisons))[2][2] == "**fails**"
 
 
@@ -85,7 +115,10 @@ def test_the_nearest_is_a_failing_one_and_else_the_one_with_the_least_room() -> 
         return Comparison.from_json(comparison(**figures))
 
     exact, near, far = made(bound=0.0), made(max_abs=9e-13), made(max_abs=1e-13)
-    failing, unjudged = made(max_abs=2e-12), made(max_abs=None, bound=0.0, problem="missing on our side")
+    failing, unjudged = (
+        made(max_abs=2e-12),
+        made(max_abs=None, bound=0.0, problem="missing on our side"),
+    )
     assert nearest([exact, far, near]) is near
     assert nearest([near, failing]) is failing
     assert nearest([near, unjudged]) is unjudged

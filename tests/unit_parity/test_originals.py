@@ -19,10 +19,15 @@ DIGITS = load("digits")
 BATCH = 40  # 1,375 training images: epochs are straddled
 
 
-def batches(train: ImageSet, stream: NextBatch | Sequential, how: str = "multiply") -> Callable[[int], Feeds]:
+def batches(
+    train: ImageSet, stream: NextBatch | Sequential, how: str = "multiply"
+) -> Callable[[int], Feeds]:
     def batch(step: int) -> Feeds:
         index = stream.indices(step, step + 1)[0]
-        return {"x": scale(train.images[index], how), "y_": np.eye(10, dtype=np.float32)[train.labels[index]]}
+        return {
+            "x": scale(train.images[index], how),
+            "y_": np.eye(10, dtype=np.float32)[train.labels[index]],
+        }
 
     return batch
 
@@ -35,7 +40,9 @@ def asked(batch: Callable[[int], Feeds]) -> bool:
         feeds = next_batches(DIGITS.train.images, DIGITS.train.labels, BATCH, 7)
         return ({"x": f["x"], "y_": f["y_"].astype(np.float32)} for f in feeds)
 
-    given = Data(name="digits", batch=batch, evaluation={}, original=original, steps_per_epoch=34)
+    given = Data(
+        name="digits", batch=batch, evaluation={}, original=original, steps_per_epoch=34
+    )
     case = Case(bench=Bench(reference=references.get("softmax"), data=given))
     return all(comparison.passed for comparison in data(case))
 
@@ -66,7 +73,9 @@ class OtherGenerator(NextBatch):
     """NumPy's new generator."""
 
     def indices(self, start: int, stop: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, start)).integers(0, self.num_images, (stop - start, self.batch_size))
+        return np.random.default_rng((self.seed, start)).integers(
+            0, self.num_images, (stop - start, self.batch_size)
+        )
 
 
 @pytest.mark.parametrize(
@@ -79,10 +88,19 @@ class OtherGenerator(NextBatch):
         batches(TRAIN, NoCarryOver(len(TRAIN), BATCH, 7)),
         batches(TRAIN, OtherGenerator(len(TRAIN), BATCH, 7)),
         batches(TRAIN, NextBatch(len(TRAIN), BATCH, 7), "divide"),
-        batches(ImageSet(TRAIN.images, np.roll(TRAIN.labels, 1)), NextBatch(len(TRAIN), BATCH, 7)),
+        batches(
+            ImageSet(TRAIN.images, np.roll(TRAIN.labels, 1)),
+            NextBatch(len(TRAIN), BATCH, 7),
+        ),
     ],
     ids=[
-        *("the last for the first", "all for the training part", "another seed", "file order", "no carry-over"),
+        *(
+            "the last for the first",
+            "all for the training part",
+            "another seed",
+            "file order",
+            "no carry-over",
+        ),
         *("another generator", "pixels divided", "labels off by one"),
     ],
 )
@@ -102,4 +120,7 @@ def test_the_step_into_the_fourth_epoch_is_compared_too() -> None:
 def test_every_reference_says_what_the_original_fed(name: str) -> None:
     reference = references.get(name)
     given = reference.data(3, source="digits")
-    assert all(comparison.passed for comparison in data(Case(bench=Bench(reference=reference, data=given))))
+    assert all(
+        comparison.passed
+        for comparison in data(Case(bench=Bench(reference=reference, data=given)))
+    )

@@ -34,7 +34,11 @@ def _untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def offer(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
     """Pretend that installed packages offer these (name, place)."""
     made = [EntryPoint(name, place, references.GROUP) for name, place in entries]
-    monkeypatch.setattr(references, "entry_points", lambda group: made if group == references.GROUP else [])
+    monkeypatch.setattr(
+        references,
+        "entry_points",
+        lambda group: made if group == references.GROUP else [],
+    )
     references.plug_ins.cache_clear()
 
 
@@ -54,7 +58,9 @@ def test_every_network_has_a_reference_of_its_name_and_of_its_module(name: str) 
     assert reference.port.module == networks.get(name).module
 
 
-def test_names_are_the_tutorials_and_then_the_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_the_tutorials_and_then_the_plug_ins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     offer(monkeypatch, ("another", "a_plug_in:REFERENCE"))
     assert references.names() == (*networks.BUILT_IN, "another")
     assert "a_plug_in" not in sys.modules  # listing imports nothing
@@ -67,13 +73,18 @@ def test_a_file_is_a_reference() -> None:
 
 def test_a_file_may_import_what_lies_beside_it_also_later(tmp_path: Path) -> None:
     plug_in(tmp_path, "WORD = 'beside'\n", "a_plug_in_beside.py")
-    text = COPY + "def later():\n    import a_plug_in_beside\n    return a_plug_in_beside.WORD\n"
+    text = (
+        COPY
+        + "def later():\n    import a_plug_in_beside\n    return a_plug_in_beside.WORD\n"
+    )
     reference = references.get(plug_in(tmp_path, text))
     assert reference.name == "tiny"
     assert sys.modules[f"port at {tmp_path / 'a_plug_in.py'}"].later() == "beside"
 
 
-def test_a_file_hides_no_module_of_its_name_and_may_hold_dataclasses(tmp_path: Path) -> None:
+def test_a_file_hides_no_module_of_its_name_and_may_hold_dataclasses(
+    tmp_path: Path,
+) -> None:
     import json
 
     text = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Box:\n    a: int\n"
@@ -89,7 +100,9 @@ def test_a_module_and_attribute_are_a_reference_where_the_user_stands(
     assert references.get("a_plug_in:OTHER").name == "tiny"
 
 
-def test_an_entry_point_is_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_point_is_a_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plug_in(tmp_path, COPY)
     monkeypatch.syspath_prepend(str(tmp_path))
     offer(monkeypatch, ("another", "a_plug_in:REFERENCE"), ("short", "a_plug_in"))
@@ -101,18 +114,28 @@ def test_an_entry_point_is_a_reference(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(
-        UserError, match=r"no reference is called 'depp'; did you mean 'deep'\? Known: softmax_beginners, "
+        UserError,
+        match=r"no reference is called 'depp'; did you mean 'deep'\? Known: softmax_beginners, ",
     ):
         references.get("depp")
-    with pytest.raises(UserError, match=r"no reference is called 'xyz'\. Known: .*convnet\. A port of your own: give"):
+    with pytest.raises(
+        UserError,
+        match=r"no reference is called 'xyz'\. Known: .*convnet\. A port of your own: give",
+    ):
         references.get("xyz")
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([("deep", "mine:REFERENCE")], "two references are called 'deep': parity.references.deep and mine:REFERENCE"),
-        ([("a", "one:R"), ("a", "two:R")], "two references are called 'a': one:R and two:R"),
+        (
+            [("deep", "mine:REFERENCE")],
+            "two references are called 'deep': parity.references.deep and mine:REFERENCE",
+        ),
+        (
+            [("a", "one:R"), ("a", "two:R")],
+            "two references are called 'a': one:R and two:R",
+        ),
     ],
 )
 def test_a_doubled_name_names_both_places(
@@ -131,11 +154,26 @@ def test_the_same_place_twice_is_no_doubled_name(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("not/there.py", r"not/there.py: no such file; give a Python file that defines REFERENCE"),
-        ("a_plug_in_missing:REFERENCE", "there is no module 'a_plug_in_missing' on the Python path"),
-        ("mnistport.nothing:REFERENCE", "there is no module 'mnistport.nothing' on the Python path"),
-        ("mnistport.errors:REFERENCE", "REFERENCE is nothing; define REFERENCE = parity.reference.Reference"),
-        ("mnistport.errors:UserError", "UserError is a type; define UserError = parity.reference.Reference"),
+        (
+            "not/there.py",
+            r"not/there.py: no such file; give a Python file that defines REFERENCE",
+        ),
+        (
+            "a_plug_in_missing:REFERENCE",
+            "there is no module 'a_plug_in_missing' on the Python path",
+        ),
+        (
+            "mnistport.nothing:REFERENCE",
+            "there is no module 'mnistport.nothing' on the Python path",
+        ),
+        (
+            "mnistport.errors:REFERENCE",
+            "REFERENCE is nothing; define REFERENCE = parity.reference.Reference",
+        ),
+        (
+            "mnistport.errors:UserError",
+            "UserError is a type; define UserError = parity.reference.Reference",
+        ),
         (":REFERENCE", "no reference is called ':REFERENCE'"),
         ("mnistport.errors:", "no reference is called 'mnistport.errors:'"),
     ],
@@ -147,13 +185,20 @@ def test_a_place_without_a_reference_is_refused(target: str, message: str) -> No
 
 def test_a_file_without_a_reference_is_refused(tmp_path: Path) -> None:
     for text, what in (("", "nothing"), ("REFERENCE = 3", "a int")):
-        with pytest.raises(UserError, match=f"REFERENCE is {what}; define REFERENCE = parity.reference.Reference"):
+        with pytest.raises(
+            UserError,
+            match=f"REFERENCE is {what}; define REFERENCE = parity.reference.Reference",
+        ):
             references.get(plug_in(tmp_path, text))
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("1 / 0", ZeroDivisionError), ("import a_plug_in_needs_this", ModuleNotFoundError), ("def", SyntaxError)],
+    [
+        ("1 / 0", ZeroDivisionError),
+        ("import a_plug_in_needs_this", ModuleNotFoundError),
+        ("def", SyntaxError),
+    ],
 )
 def test_a_plug_in_that_fails_to_import_raises_its_own_error(
     text: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -49,9 +49,18 @@ def test_a_slot_has_its_weight_s_layout_and_its_kind_s_name() -> None:
     theirs = state()
     ours = to_ours(Tables(), theirs)
     assert list(ours.names().everything()) == [
-        *("fc.weight", "fc.bias", "fc.weight/exp_avg", "fc.bias/exp_avg", "power", "theirs/global_step"),
+        *(
+            "fc.weight",
+            "fc.bias",
+            "fc.weight/exp_avg",
+            "fc.bias/exp_avg",
+            "power",
+            "theirs/global_step",
+        ),
     ]
-    np.testing.assert_array_equal(ours.slots["fc.weight", "exp_avg"], theirs.slots["W", "m"].T)
+    np.testing.assert_array_equal(
+        ours.slots["fc.weight", "exp_avg"], theirs.slots["W", "m"].T
+    )
     back = to_theirs(Tables(), ours)
     for name, array in theirs.everything().items():
         assert back.everything()[name].tobytes() == array.tobytes(), name
@@ -77,7 +86,14 @@ def test_a_state_is_found_among_arrays_by_its_names() -> None:
 
 def test_every_name_a_part_of_theirs_without_a_counterpart_may_have() -> None:
     found = unmapped_of_theirs(Tables())
-    assert set(found) == {"global_step", "global_step/m", "global_step/v", "W/v", "b/v", "v"}
+    assert set(found) == {
+        "global_step",
+        "global_step/m",
+        "global_step/v",
+        "W/v",
+        "b/v",
+        "v",
+    }
 
 
 def test_a_file_of_ours_must_hold_all_that_is_mapped_and_may_hold_the_rest() -> None:
@@ -86,15 +102,21 @@ def test_a_file_of_ours_must_hold_all_that_is_mapped_and_may_hold_the_rest() -> 
     assert "optimizer.exp_avg/fc.weight" in tensors and "optimizer.power" in tensors
     found = from_tensors("file", ours, tensors)
     assert found.everything().keys() == ours.everything().keys()
-    without = {name: array for name, array in tensors.items() if name != "theirs/global_step"}
+    without = {
+        name: array for name, array in tensors.items() if name != "theirs/global_step"
+    }
     assert from_tensors("file", ours, without).unmapped == {}
     for name in ("fc.bias", "optimizer.exp_avg/fc.weight", "optimizer.power"):
         lacking = {other: array for other, array in tensors.items() if other != name}
-        with pytest.raises(UserError, match=r"file: what is stored does not match.*Expected: .*Stored: "):
+        with pytest.raises(
+            UserError, match=r"file: what is stored does not match.*Expected: .*Stored: "
+        ):
             from_tensors("file", ours, lacking)
     with pytest.raises(UserError, match="does not match"):
         from_tensors("file", ours, {**tensors, "spare": np.zeros(1)})
-    with pytest.raises(UserError, match=r"'fc\.bias' is float16; only float32 and float64"):
+    with pytest.raises(
+        UserError, match=r"'fc\.bias' is float16; only float32 and float64"
+    ):
         from_tensors("file", ours, {**tensors, "fc.bias": np.zeros(3, np.float16)})
 
 

@@ -40,7 +40,10 @@ def test_limits_never_fall_as_the_scale_grows_and_never_jump(rule) -> None:  # t
     assert limits == sorted(limits)
     assert limits[0] > 0
     for edge in (tolerances.BAND_BOTTOM, tolerances.BAND_TOP):
-        below, above = rule(np.nextafter(edge, 0)).limit, rule(np.nextafter(edge, np.inf)).limit
+        below, above = (
+            rule(np.nextafter(edge, 0)).limit,
+            rule(np.nextafter(edge, np.inf)).limit,
+        )
         assert below == pytest.approx(above, rel=1e-9)
 
 
@@ -99,7 +102,9 @@ def test_a_saved_comparison_holds_what_its_bound_was_computed_from() -> None:
     rng = np.random.default_rng(0)
     arbiter = rng.standard_normal(100)
     ours, theirs = arbiter.astype(np.float32), (arbiter * (1 + 1e-6)).astype(np.float32)
-    (result,) = compare_all({"x": ours}, {"x": theirs}, by_arbiter({"x": arbiter}), {"x": arbiter})
+    (result,) = compare_all(
+        {"x": ours}, {"x": theirs}, by_arbiter({"x": arbiter}), {"x": arbiter}
+    )
     assert result.passed
     assert result.theirs_error is not None
     assert result.scale is not None
@@ -109,7 +114,9 @@ def test_a_saved_comparison_holds_what_its_bound_was_computed_from() -> None:
 def test_values_that_are_not_finite_take_no_part_in_a_bound() -> None:
     theirs = np.array([math.nan, 1.0, -math.inf], np.float32)
     assert float32_bound(theirs, np.array([1.0, 1.0, -800.0])) == rounding(0.0, 1.0)
-    assert float32_bound(np.ones(2, np.float32), np.array([math.nan, 1.0])) == rounding(0.0, 1.0)
+    assert float32_bound(np.ones(2, np.float32), np.array([math.nan, 1.0])) == rounding(
+        0.0, 1.0
+    )
     assert scale_of(theirs) == 1.0
     assert scale_of(np.full(2, np.nan)) == scale_of(np.zeros((0, 2))) == 0.0
 
@@ -120,9 +127,17 @@ def test_the_float32_bound_does_not_broadcast() -> None:
 
 
 def test_rules_give_each_tensor_its_own_bound_and_never_crash() -> None:
-    theirs = {"v": np.full(2, 1e-10), "w": np.ones(2), "bad": np.full(2, np.nan), "empty": np.zeros(0)}
+    theirs = {
+        "v": np.full(2, 1e-10),
+        "w": np.ones(2),
+        "bad": np.full(2, np.nan),
+        "empty": np.zeros(0),
+    }
     ours = theirs | {"v": theirs["v"] * 1.5}
-    results = {result.name: result for result in compare_all(ours, theirs, by_scale(same_function))}
+    results = {
+        result.name: result
+        for result in compare_all(ours, theirs, by_scale(same_function))
+    }
     assert [result.passed for result in results.values()] == [False, True, False, False]
     assert results["v"].num_over == 2
     assert results["w"].bound == 1e-12
@@ -139,9 +154,16 @@ def small_literals(source: str) -> list[str]:
         match node:
             case ast.Constant(value=float() as value):
                 number = value
-            case ast.BinOp(op=ast.Pow(), right=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as power))):
+            case ast.BinOp(
+                op=ast.Pow(),
+                right=ast.UnaryOp(
+                    op=ast.USub(), operand=ast.Constant(value=int() as power)
+                ),
+            ):
                 number = 10.0**-power
-            case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]):
+            case ast.Call(
+                func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]
+            ):
                 number = float(text)
         if isinstance(number, float) and 0 < abs(number) < 1e-2:
             hits.append(f"line {node.lineno}: {ast.unparse(node)}")
@@ -161,8 +183,15 @@ def test_the_scan_sees_what_it_must() -> None:
 def test_no_tolerance_stands_outside_the_table() -> None:
     """Hyper-parameters are facts about the tutorials; they live in parity/references/, which is left out."""
     root = Path(parity.compare.__file__).parent
-    sources = {path.relative_to(root): path.read_text("utf-8") for path in sorted(root.rglob("*.py"))}
+    sources = {
+        path.relative_to(root): path.read_text("utf-8")
+        for path in sorted(root.rglob("*.py"))
+    }
     assert small_literals(sources.pop(Path("tolerances.py")))
-    hits = {str(path): small_literals(text) for path, text in sources.items() if path.parts[0] != "references"}
+    hits = {
+        str(path): small_literals(text)
+        for path, text in sources.items()
+        if path.parts[0] != "references"
+    }
     assert len(hits) >= 3
     assert {path: found for path, found in hits.items() if found} == {}

@@ -55,12 +55,22 @@ def saved(case: Case, tmp_path: Path) -> Path:
 def test_every_claim_that_needs_no_trainer_holds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("parity.checks.initialisation.SAMPLES", 2000)  # a bias has three values only
+    monkeypatch.setattr(
+        "parity.checks.initialisation.SAMPLES", 2000
+    )  # a bias has three values only
     file = tmp_path / "all.json"
     assert main(["verify", PORT, "--checks", "all", "--json", str(file)]) == 0
     out = capsys.readouterr().out
-    asked = {(result["check"], result["dtype"]) for result in json.loads(file.read_text())["results"]}
-    assert asked == {(check.name, dtype) for check in CHECKS if not check.needs for dtype in check.precisions}
+    asked = {
+        (result["check"], result["dtype"])
+        for result in json.loads(file.read_text())["results"]
+    }
+    assert asked == {
+        (check.name, dtype)
+        for check in CHECKS
+        if not check.needs
+        for dtype in check.precisions
+    }
     for check in CHECKS:
         if check.needs:
             assert f"  {check.name}: not asked, as the reference gives no " in out
@@ -69,7 +79,16 @@ def test_every_claim_that_needs_no_trainer_holds(
 def test_lockstep_goes_on_with_the_counters_where_they_stood(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["lockstep", PORT, "--every", "1", "--out", str(tmp_path / "run"), "--nudge", "--steps"]
+    words = [
+        "lockstep",
+        PORT,
+        "--every",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+        "--nudge",
+        "--steps",
+    ]
     assert main([*words, "2"]) == 0
     assert main([*words, "4"]) == 0
     assert "going on after step 2" in capsys.readouterr().out
@@ -85,7 +104,10 @@ def test_lockstep_goes_on_with_the_counters_where_they_stood(
 def test_the_local_step_begins_with_our_own_counters(case: Case) -> None:
     run = Lockstep(case, every=1, floor_steps=0)
     run.run(3, lambda _: None)
-    assert run.local.state().unmapped["ours", "seen"] == run.ours.state().unmapped["ours", "seen"]
+    assert (
+        run.local.state().unmapped["ours", "seen"]
+        == run.ours.state().unmapped["ours", "seen"]
+    )
 
 
 def test_what_tf1_keeps_alone_survives_the_way_to_safetensors_and_back(
@@ -95,7 +117,9 @@ def test_what_tf1_keeps_alone_survives_the_way_to_safetensors_and_back(
 
     convert(saved, tmp_path / "state.safetensors", reference=reference, step=3)
     assert load_file(tmp_path / "state.safetensors")["theirs/global_step"] == 7 + 3
-    convert(tmp_path / "state.safetensors", tmp_path / "back-3", reference=reference, to="tf1")
+    convert(
+        tmp_path / "state.safetensors", tmp_path / "back-3", reference=reference, to="tf1"
+    )
     before, after = stored(saved), stored(tmp_path / "back-3")
     assert set(before) == set(after)
     for name, array in before.items():
@@ -108,12 +132,21 @@ def test_initial_values_stand_in_for_what_the_source_has_not_and_that_is_told(
     from safetensors.numpy import load_file, save_file
 
     done = convert(saved, tmp_path / "state.safetensors", reference=reference, step=3)
-    assert done.notes == ["ours/seen is not in the source: the port's own initial value stands in."]
+    assert done.notes == [
+        "ours/seen is not in the source: the port's own initial value stands in."
+    ]
     tensors = load_file(tmp_path / "state.safetensors")
     assert tensors["ours/seen"] == 5
     del tensors["theirs/global_step"]
-    save_file(tensors, tmp_path / "without.safetensors", {"network": "counting", "step": "3"})
-    done = convert(tmp_path / "without.safetensors", tmp_path / "back-3", reference=reference, to="tf1")
+    save_file(
+        tensors, tmp_path / "without.safetensors", {"network": "counting", "step": "3"}
+    )
+    done = convert(
+        tmp_path / "without.safetensors",
+        tmp_path / "back-3",
+        reference=reference,
+        to="tf1",
+    )
     assert done.notes == [
         "theirs/global_step is not in the source: TF1's own initial value stands in.",
         "ours/seen has no place in a TF1 checkpoint, and was left out.",
@@ -121,16 +154,37 @@ def test_initial_values_stand_in_for_what_the_source_has_not_and_that_is_told(
     assert stored(tmp_path / "back-3")["global_step"] == 7
 
 
-def test_the_command_says_so(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["convert", str(saved), str(tmp_path / "state.safetensors"), "--network", PORT, "--step", "3"]
+def test_the_command_says_so(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "convert",
+        str(saved),
+        str(tmp_path / "state.safetensors"),
+        "--network",
+        PORT,
+        "--step",
+        "3",
+    ]
     assert main(words) == 0
-    assert "ours/seen is not in the source: the port's own initial value stands in.\n" in capsys.readouterr().out
+    assert (
+        "ours/seen is not in the source: the port's own initial value stands in.\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_port_without_a_trainer_has_no_lightning_checkpoints(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["convert", str(saved), str(tmp_path / "state.ckpt"), "--network", PORT, "--to", "lightning"]
+    words = [
+        "convert",
+        str(saved),
+        str(tmp_path / "state.ckpt"),
+        "--network",
+        PORT,
+        "--to",
+        "lightning",
+    ]
     assert main([*words, "--step", "3"]) == 2
     error = capsys.readouterr().err
     assert "counting has no trainer, and so no Lightning checkpoints" in error
@@ -144,13 +198,24 @@ def test_nothing_unmapped_is_compared(case: Case) -> None:
             assert check == "checkpoint" or "global_step" not in comparison.name
 
 
-def test_a_slot_without_a_counterpart_goes_on_where_it_stood(tiny, small_case, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_slot_without_a_counterpart_goes_on_where_it_stood(
+    tiny, small_case, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     """torch's Adadelta makes its `step` on the first step: a fresh one has no place for it yet."""
-    why = Unmapped("ours", "step", "counts steps; without a decay of the rate the update does not use it")
+    why = Unmapped(
+        "ours",
+        "step",
+        "counts steps; without a decay of the rate the update does not use it",
+    )
     reference = tiny.trained_by(
         lambda tf: tf.train.AdadeltaOptimizer(0.5, rho=0.95, epsilon=1e-6),
-        lambda weights: torch.optim.Adadelta(weights, float32(0.5), rho=float32(0.95), eps=float32(1e-6)),
-        Slots(per_weight={"accum": "square_avg", "accum_update": "acc_delta"}, unmapped=[why]),
+        lambda weights: torch.optim.Adadelta(
+            weights, float32(0.5), rho=float32(0.95), eps=float32(1e-6)
+        ),
+        Slots(
+            per_weight={"accum": "square_avg", "accum_update": "acc_delta"},
+            unmapped=[why],
+        ),
     )
     case = small_case(reference)
     run = Lockstep(case, every=1, floor_steps=0)

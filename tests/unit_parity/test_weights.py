@@ -19,7 +19,13 @@ MAP = WeightMap(
     Unmapped("theirs", "global_step", "counts steps"),
     Unmapped("ours", "scratch", "a buffer"),
 )
-THEIRS = {"W_conv1": (5, 5, 1, 4), "b_conv1": (4,), "W_fc1": (24, 7), "W_square": (6, 6), "global_step": ()}
+THEIRS = {
+    "W_conv1": (5, 5, 1, 4),
+    "b_conv1": (4,),
+    "W_fc1": (24, 7),
+    "W_square": (6, 6),
+    "global_step": (),
+}
 OURS = {
     "conv1.weight": (4, 1, 5, 5),
     "conv1.bias": (4,),
@@ -57,7 +63,9 @@ def coded(*shape: int) -> Array:
 
 
 @pytest.mark.parametrize(("pattern", "axes", "shape", "by_hand"), MOVES)
-def test_a_layout_is_the_move_written_out_by_hand_and_back(pattern, axes, shape, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_a_layout_is_the_move_written_out_by_hand_and_back(
+    pattern, axes, shape, by_hand
+) -> None:  # type: ignore[no-untyped-def]
     layout, theirs = Layout(pattern, **axes), coded(*shape)
     ours = layout.forward(theirs)
     np.testing.assert_array_equal(ours, by_hand(theirs), strict=True)
@@ -67,7 +75,9 @@ def test_a_layout_is_the_move_written_out_by_hand_and_back(pattern, axes, shape,
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_, ">f4"])
 @pytest.mark.parametrize("pattern", ["same", "i o -> o i", "i o -> i o"])
-def test_a_move_is_a_contiguous_copy_of_the_same_dtype(pattern: str, dtype: object) -> None:
+def test_a_move_is_a_contiguous_copy_of_the_same_dtype(
+    pattern: str, dtype: object
+) -> None:
     theirs = np.ones((3, 4), dtype)  # type: ignore[call-overload]
     theirs.flags.writeable = False
     for source in (theirs, np.asfortranarray(theirs), theirs[::-1]):
@@ -110,7 +120,11 @@ def test_a_layout_is_a_value() -> None:
         ("i -> o -> i", {}, "needs one '->'"),
         ("-> i", {}, "a side or a group of it is empty"),
         ("i () -> i", {}, "a side or a group of it is empty"),
-        ("(h w c o -> o c h w", {}, "the brackets in '(h w c o' are unbalanced or nested"),
+        (
+            "(h w c o -> o c h w",
+            {},
+            "the brackets in '(h w c o' are unbalanced or nested",
+        ),
         ("h w) c -> c h w", {}, "the brackets in 'h w) c' are unbalanced or nested"),
         ("((h w) c) -> h w c", {}, "are unbalanced or nested"),
         (")h w( -> h w", {}, "are unbalanced or nested"),
@@ -121,17 +135,31 @@ def test_a_layout_is_a_value() -> None:
         ("i o -> o o", {}, "'o' is repeated in 'o o'"),
         ("i o -> o", {}, "'i' must stand on both sides"),
         ("i -> i o", {}, "'o' must stand on both sides"),
-        ("(h w c) o -> o (c h w)", {}, "the group (h w c) does not tell the sizes of 'h', 'w', 'c': give all but one"),
+        (
+            "(h w c) o -> o (c h w)",
+            {},
+            "the group (h w c) does not tell the sizes of 'h', 'w', 'c': give all but one",
+        ),
         ("(h w c) o -> o (c h w)", {"h": 7}, "does not tell the sizes of 'w', 'c'"),
-        ("h w c -> (h w c)", {"h": 7}, "the group (h w c) does not tell the sizes of 'w', 'c'"),
+        (
+            "h w c -> (h w c)",
+            {"h": 7},
+            "the group (h w c) does not tell the sizes of 'w', 'c'",
+        ),
         ("i o -> o i", {"h": 7}, "a size is given for 'h', which it does not name"),
-        ("i o -> o i", {"i": 0}, "the size of axis 'i' must be a whole number of at least 1, found 0"),
+        (
+            "i o -> o i",
+            {"i": 0},
+            "the size of axis 'i' must be a whole number of at least 1, found 0",
+        ),
         ("i o -> o i", {"i": 2.0}, "found 2.0"),
         ("i o -> o i", {"i": True}, "found True"),
         ("same", {"h": 7}, "'same' has no axes"),
     ],
 )
-def test_a_bad_pattern_teaches_what_is_wrong(pattern: str, axes: dict[str, int], why: str) -> None:
+def test_a_bad_pattern_teaches_what_is_wrong(
+    pattern: str, axes: dict[str, int], why: str
+) -> None:
     with pytest.raises(UserError, match=re.escape(why)) as error:
         Weight("W", "weight", pattern, **axes)
     assert f"the pattern '{pattern}' cannot be read" in str(error.value)
@@ -147,7 +175,9 @@ def test_a_bad_pattern_teaches_what_is_wrong(pattern: str, axes: dict[str, int],
 def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...], why: str) -> None:
     layout = Layout("(h w c) o -> o (c h w)", h=2, w=3)
     for move in (layout.shape_forward, lambda shape: layout.forward(np.zeros(shape))):
-        with pytest.raises(UserError, match=re.escape(f"'(h w c) o -> o (c h w)', h=2, w=3: {why}")):
+        with pytest.raises(
+            UserError, match=re.escape(f"'(h w c) o -> o (c h w)', h=2, w=3: {why}")
+        ):
             move(shape)
     with pytest.raises(UserError, match=r"24 is 'a b' and must be 6$"):
         Layout("(a b) -> a b", a=2, b=3).shape_forward((24,))
@@ -158,7 +188,12 @@ def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...], why: str) 
 
 def test_a_complete_map_passes() -> None:
     MAP.check(THEIRS, OURS)
-    assert [row.theirs for row in MAP.weights] == ["W_conv1", "b_conv1", "W_fc1", "W_square"]
+    assert [row.theirs for row in MAP.weights] == [
+        "W_conv1",
+        "b_conv1",
+        "W_fc1",
+        "W_square",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -175,9 +210,13 @@ def test_a_complete_map_passes() -> None:
         ({"zzz": ()}, {"qqq": ()}, "TF1 variable without a row: 'zzz'; torch tensor without a row: 'qqq'"),
     ],
 )  # fmt: skip
-def test_an_incomplete_map_names_what_is_unmatched(theirs: dict, ours: dict, why: str) -> None:  # type: ignore[type-arg]
+def test_an_incomplete_map_names_what_is_unmatched(
+    theirs: dict, ours: dict, why: str
+) -> None:  # type: ignore[type-arg]
     def changed(shapes: dict, changes: dict) -> dict:  # type: ignore[type-arg]
-        return {name: shape for name, shape in (shapes | changes).items() if shape is not None}
+        return {
+            name: shape for name, shape in (shapes | changes).items() if shape is not None
+        }
 
     with pytest.raises(UserError, match=re.escape(why)) as error:
         MAP.check(changed(THEIRS, theirs), changed(OURS, ours))
@@ -195,7 +234,10 @@ def test_a_wrong_shape_names_the_row_and_what_the_pattern_expects() -> None:
     with pytest.raises(UserError, match=re.escape(why)):
         MAP.check(THEIRS, ours)
     with pytest.raises(
-        UserError, match=re.escape("row 'W_fc1' -> 'fc1.weight': '(h w c) o -> o (c h w)', h=2, w=3: in shape")
+        UserError,
+        match=re.escape(
+            "row 'W_fc1' -> 'fc1.weight': '(h w c) o -> o (c h w)', h=2, w=3: in shape"
+        ),
     ):
         MAP.check(THEIRS | {"W_fc1": (25, 7)}, OURS)
 
@@ -211,13 +253,17 @@ def test_a_wrong_shape_names_the_row_and_what_the_pattern_expects() -> None:
         ([Unmapped("ours", "x", "why")], "at least one Weight row"),
     ],
 )  # fmt: skip
-def test_a_bad_table_is_refused_when_it_is_made(rows: list[Weight | Unmapped], why: str) -> None:
+def test_a_bad_table_is_refused_when_it_is_made(
+    rows: list[Weight | Unmapped], why: str
+) -> None:
     with pytest.raises(UserError, match=re.escape(why)):
         WeightMap(*rows)
 
 
 def test_one_name_may_stand_on_both_sides() -> None:
-    WeightMap(Weight("a", "a"), Unmapped("ours", "b", "why"), Unmapped("theirs", "b", "why"))
+    WeightMap(
+        Weight("a", "a"), Unmapped("ours", "b", "why"), Unmapped("theirs", "b", "why")
+    )
 
 
 def test_what_is_left_out_needs_a_side_and_a_reason() -> None:
@@ -250,10 +296,14 @@ def test_an_array_of_wrong_shape_names_its_row() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint16])
-def test_every_element_of_the_set_is_another_whole_number_and_none_is_zero(dtype: type) -> None:
+def test_every_element_of_the_set_is_another_whole_number_and_none_is_zero(
+    dtype: type,
+) -> None:
     shapes = {"a": (3, 4), "scalar": (), "empty": (0, 5), "b": [7]}
     arrays = index_coded(shapes, dtype)
-    assert {name: array.shape for name, array in arrays.items()} == {n: tuple(s) for n, s in shapes.items()}
+    assert {name: array.shape for name, array in arrays.items()} == {
+        n: tuple(s) for n, s in shapes.items()
+    }
     values = np.concatenate([array.ravel() for array in arrays.values()])
     assert values.dtype == dtype
     assert values.tolist() == list(range(1, 21))
@@ -263,7 +313,9 @@ def test_more_elements_than_the_dtype_can_tell_apart_are_refused() -> None:
     most = {np.float16: 2**11, np.float32: 2**24, np.uint8: 255}
     for dtype, number in most.items():
         assert len(np.unique(index_coded({"a": (number,)}, dtype)["a"])) == number
-        with pytest.raises(UserError, match=f"{number + 1:,} elements cannot be told apart"):
+        with pytest.raises(
+            UserError, match=f"{number + 1:,} elements cannot be told apart"
+        ):
             index_coded({"a": (number,), "b": (1,)}, dtype)
     with pytest.raises(UserError, match="found dtype bool"):
         index_coded({"a": (1,)}, bool)
@@ -273,9 +325,18 @@ def test_index_coded_arrays_betray_a_transposed_square_and_a_wrong_flatten() -> 
     theirs = index_coded(THEIRS)
     right = MAP.to_ours(theirs)
     wrong = WeightMap(
-        *MAP.rows[:2], Weight("W_fc1", "fc1.weight", "i o -> o i"), Weight("W_square", "square.weight"), *MAP.rows[4:]
+        *MAP.rows[:2],
+        Weight("W_fc1", "fc1.weight", "i o -> o i"),
+        Weight("W_square", "square.weight"),
+        *MAP.rows[4:],
     )
     wrong.check(THEIRS, OURS)  # shapes see nothing
-    differ = [name for name, array in wrong.to_ours(theirs).items() if not np.array_equal(array, right[name])]
+    differ = [
+        name
+        for name, array in wrong.to_ours(theirs).items()
+        if not np.array_equal(array, right[name])
+    ]
     assert differ == ["fc1.weight", "square.weight"]
-    assert sum(array.size for array in right.values()) == sum(math.prod(THEIRS[row.theirs]) for row in MAP.weights)
+    assert sum(array.size for array in right.values()) == sum(
+        math.prod(THEIRS[row.theirs]) for row in MAP.weights
+    )

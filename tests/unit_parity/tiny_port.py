@@ -45,23 +45,51 @@ class Tiny(nn.Module):
         return self.out(self.square(self.dropout(self.relu(self.fc(flatten(pool))))))
 
 
-def build(tf: Any, dtype: str, optimizer: Callable[[Any], Any] = lambda tf: tf.train.AdamOptimizer(0.01)) -> Endpoints:
-    x, y_, keep_prob = tf.placeholder(dtype, [None, 7, 7, 2]), tf.placeholder(dtype, [None, 3]), tf.placeholder(dtype)
-    shapes = {"W_conv": [3, 3, 2, 4], "b_conv": [4], "W_fc": [64, 6], "b_fc": [6], "W_sq": [6, 6]}
+def build(
+    tf: Any,
+    dtype: str,
+    optimizer: Callable[[Any], Any] = lambda tf: tf.train.AdamOptimizer(0.01),
+) -> Endpoints:
+    x, y_, keep_prob = (
+        tf.placeholder(dtype, [None, 7, 7, 2]),
+        tf.placeholder(dtype, [None, 3]),
+        tf.placeholder(dtype),
+    )
+    shapes = {
+        "W_conv": [3, 3, 2, 4],
+        "b_conv": [4],
+        "W_fc": [64, 6],
+        "b_fc": [6],
+        "W_sq": [6, 6],
+    }
     shapes |= {"W_out": [6, 3], "b_out": [3]}
-    v = {name: tf.Variable(tf.random_normal(shape, stddev=0.3, dtype=dtype)) for name, shape in shapes.items()}
-    conv = tf.nn.conv2d(x, v["W_conv"], strides=[1, 1, 1, 1], padding="SAME") + v["b_conv"]
+    v = {
+        name: tf.Variable(tf.random_normal(shape, stddev=0.3, dtype=dtype))
+        for name, shape in shapes.items()
+    }
+    conv = (
+        tf.nn.conv2d(x, v["W_conv"], strides=[1, 1, 1, 1], padding="SAME") + v["b_conv"]
+    )
     pool = tf.nn.max_pool(conv, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
     fc = tf.nn.relu(tf.matmul(tf.reshape(pool, [-1, 64]), v["W_fc"]) + v["b_fc"])
     dropped = tf.nn.dropout(fc, keep_prob)
     square = tf.matmul(dropped, v["W_sq"])
     logits = tf.matmul(square, v["W_out"]) + v["b_out"]
-    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=logits))
+    loss = tf.reduce_mean(
+        tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=logits)
+    )
     trainer = optimizer(tf)
     return Endpoints(
         feeds={"x": x, "y_": y_},
         variables=v,
-        stages={"conv": conv, "pool": pool, "fc": fc, "dropout": dropped, "square": square, "logits": logits},
+        stages={
+            "conv": conv,
+            "pool": pool,
+            "fc": fc,
+            "dropout": dropped,
+            "square": square,
+            "logits": logits,
+        },
         loss=loss,
         optimizer=trainer,
         train_op=trainer.minimize(loss),
@@ -80,7 +108,12 @@ def data(seed: int) -> Data:
         return {"x": x, "y_": np.eye(3, dtype=np.float32)[labels]}, labels
 
     held_back, labels = examples(1_000_000, 60)
-    return Data(name="noise", batch=lambda step: examples(step, 8)[0], evaluation=held_back, labels=labels)
+    return Data(
+        name="noise",
+        batch=lambda step: examples(step, 8)[0],
+        evaluation=held_back,
+        labels=labels,
+    )
 
 
 def loss(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
@@ -123,7 +156,9 @@ REFERENCE = Reference(
 )
 
 
-def trained_by(theirs: Callable[[Any], Any], ours: Callable[..., Any], slots: Slots) -> Reference:
+def trained_by(
+    theirs: Callable[[Any], Any], ours: Callable[..., Any], slots: Slots
+) -> Reference:
     """The same network under another optimizer: tensorflow -> TF1's, weights -> ours."""
     return replace(
         REFERENCE,

@@ -31,7 +31,11 @@ def test_without_a_gpu_it_says_so(script, monkeypatch, capsys):
 
 def test_its_parts_and_a_graph_that_was_none(script, tmp_path, monkeypatch):
     """The CPU's engine takes no bf16 steps by graph, so that part must fail, and the others be written all the same."""
-    monkeypatch.setattr(sys, "argv", ["bench_cuda.py", "softmax", "--steps", "1000", "--out", str(tmp_path)])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["bench_cuda.py", "softmax", "--steps", "1000", "--out", str(tmp_path)],
+    )
     assert script.main() == 1
     found = json.loads((tmp_path / "bench_cuda.json").read_text())
     assert [row["holds"] for row in found["parted"]] == [True, True]
@@ -43,7 +47,13 @@ def test_its_parts_and_a_graph_that_was_none(script, tmp_path, monkeypatch):
     assert recipe["steps"] == 1000
     assert recipe["test_accuracy"] > 0.8
     stages = recipe["seconds_by_stage"]
-    assert recipe["seconds_with_start_up"] > recipe["seconds"] == stages["train"] + stages["test"] > stages["train"] > 0
+    assert (
+        recipe["seconds_with_start_up"]
+        > recipe["seconds"]
+        == stages["train"] + stages["test"]
+        > stages["train"]
+        > 0
+    )
     page = (tmp_path / "bench_cuda.md").read_text()
     assert "| softmax | 1,000 |" in page
     assert "FAILED" in page

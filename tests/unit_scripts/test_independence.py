@@ -37,9 +37,19 @@ def test_ranks_chunks_and_resuming_change_nothing(script, network, tmp_path, mon
 
 def test_what_differs_is_told(script):
     """A weight, a name, a predicted class, a NaN."""
-    run = {"bias": torch.zeros(1), "weight": torch.zeros(2), "classes": torch.tensor([1, 2])}
+    run = {
+        "bias": torch.zeros(1),
+        "weight": torch.zeros(2),
+        "classes": torch.tensor([1, 2]),
+    }
     assert script.furthest(run, run) == 0.0
-    assert script.furthest({**run, "weight": torch.tensor([0.0, 1e-9])}, run) == pytest.approx(1e-9)
+    assert script.furthest(
+        {**run, "weight": torch.tensor([0.0, 1e-9])}, run
+    ) == pytest.approx(1e-9)
     assert script.furthest({**run, "classes": torch.tensor([1, 3])}, run) == float("inf")
-    assert script.furthest({"bias": run["bias"], "classes": run["classes"]}, run) == float("inf")
-    assert not script.row("n", 1, "how", {**run, "weight": torch.full((2,), torch.nan)}, run, 1e-12)["holds"]
+    assert script.furthest(
+        {"bias": run["bias"], "classes": run["classes"]}, run
+    ) == float("inf")
+    assert not script.row(
+        "n", 1, "how", {**run, "weight": torch.full((2,), torch.nan)}, run, 1e-12
+    )["holds"]
