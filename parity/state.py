@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from mnistport.errors import UserError
 from parity.weights import Array, Shape, Side, Unmapped, WeightMap
@@ -178,6 +179,22 @@ class State(Places[Array]):
                 for key, name in names.unmapped.items()
                 if name in arrays
             },
+        )
+
+    def rounded(self, dtype: DTypeLike) -> State:
+        """The state with its numbers in this precision; whole numbers stay as they are."""
+
+        def of(arrays: Mapping[Any, Array]) -> dict[Any, Array]:
+            return {
+                key: array.astype(dtype) if array.dtype.kind == "f" else array
+                for key, array in arrays.items()
+            }
+
+        return State(
+            weights=of(self.weights),
+            slots=of(self.slots),
+            scalars=of(self.scalars),
+            unmapped=of(self.unmapped),
         )
 
     @property

@@ -1,13 +1,19 @@
-"""Claims: what the port's real Trainer, data module and step engine compute is what TF1 computes."""
+"""Claims: what the port's real Trainer, data module and step engine compute is TF1's."""
 
 from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.reference import Start, Trained
+from parity.reference import Feeds, Start, Trained, Trainer
 from parity.sides import Answer, Ours, Side
+from parity.state import State, to_ours
 
 QUICK_STEPS, STEPS = 10, 50
 
@@ -15,19 +21,27 @@ QUICK_STEPS, STEPS = 10, 50
 def trainer(case: Case) -> list[Comparison]:
     """Ten steps as the user gets them, against TF1 fed by the original's own input program.
 
-    Nothing of ours is fed: our data module picks the images, our engine cuts the chunks and takes the steps. TF1 is
-    given what the engine drew for its dropouts, since nobody can make two frameworks' generators agree.
+    Nothing of ours is fed: our data module picks the images, our engine cuts the chunks and
+    takes the steps. TF1 is given the numbers that the engine drew for its dropouts, because
+    nobody can make the generators of two frameworks agree.
 
-    In float32, where rounding parts free runs, it is the first step from TF1's initial weights.
+    In float64 the ten steps run freely. In float32 rounding parts free runs, so single steps
+    are taken: the first, and the eleventh from where TF1 in float64 stands after ten.
     """
     if case.dtype == "float64":
-        return _free(case, QUICK_STEPS)
-    return _single(case)
+        return _free_steps(case, QUICK_STEPS)
+    first = trained_by_us(case, 1)
+    return [*_compare_run(case, first, 1), *_late_step(case, first)]
 
 
 def long_trainer(case: Case) -> list[Comparison]:
-    """Fifty steps of the same, running free."""
-    return _free(case, STEPS)
+    """Fifty steps of the same, running freely."""
+    return _free_steps(case, STEPS)
+
+
+def _trainer_of(case: Case) -> Trainer:
+    assert case.reference.trainer is not None
+    return case.reference.trainer
 
 
 def start_of(case: Case) -> Start:
@@ -44,47 +58,74 @@ def start_of(case: Case) -> Start:
 
 def trained_by_us(case: Case, steps: int) -> Trained:
     """The port's trainer after some steps from TF1's initial weights."""
-    assert case.reference.trainer is not None
-    return case.reference.trainer.train(start_of(case), steps, None)
+    return _trainer_of(case).train(start_of(case), steps, None)
 
 
-def _free(case: Case, steps: int) -> list[Comparison]:
-    """Losses of each step, and the state after the last."""
+def _free_steps(case: Case, steps: int) -> list[Comparison]:
     return _compare_run(case, trained_by_us(case, steps), steps)
-
-
-def _single(case: Case) -> list[Comparison]:
-    """One step at a time, each from a state both sides share, held against TF1 in float64.
-
-    There is one such step, the first. A later one would begin in TF1's state after some steps, which the trainer can
-    only be given as a checkpoint: `Trainer.write` it, and `Trainer.train` from it. Its comparisons belong here.
-    """
-    return _compare_run(case, trained_by_us(case, 1), 1)
 
 
 def _compare_run(case: Case, run: Trained, steps: int) -> list[Comparison]:
     """A run of ours against TF1 on the original's feeds and the run's own draws."""
     after = f" after {steps} steps" if steps > 1 else " after 1 step"
-    port = Ours(case.reference, run.module, run.optimizer, case.dtype)
-    ours = _answer(port, run.losses.astype(case.dtype), after)
+    ours = _answer(_side_of(case, run), run.losses.astype(case.dtype), after)
 
-    def theirs(side: Side) -> Answer:
-        return _answer(side, _losses(case, side, run, steps), after)
+    def question(side: Side) -> Answer:
+        return _answer(side, _take_steps(case, side, run, steps), after)
 
-    # The truth has a name of its own for each length and precision: the engine's draws are those of this run.
-    truth = case.bench.truth(f"trainer, {steps} steps, {case.dtype}", theirs)
-    same_precision = truth if case.dtype == "float64" else theirs(case.theirs())
-    return case.judge(ours, same_precision, truth)
+    # A run's draws depend on its length and precision, and so does TF1's answer to them.
+    truth = case.bench.truth(f"trainer, {steps} steps, {case.dtype}", question)
+    theirs = truth if case.dtype == "float64" else question(case.theirs())
+    return case.judge(ours, theirs, truth)
 
 
-def _losses(case: Case, side: Side, run: Trained, steps: int) -> np.ndarray:
+def _late_step(case: Case, first: Trained) -> list[Comparison]:
+    """One step of ours and of TF1, both from TF1's state after ten.
+
+    Our trainer is given that state as a checkpoint.
+    """
+    late = _state_of_theirs(case, first, QUICK_STEPS)
+    after = f" after step {QUICK_STEPS + 1}, taken from TF1's state"
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "late.ckpt"
+        state = to_ours(case.reference, late)
+        _trainer_of(case).write(checkpoint, case.reference, state, QUICK_STEPS)
+        run = _trainer_of(case).train(start_of(case), QUICK_STEPS + 1, checkpoint)
+    ours = _answer(_side_of(case, run), run.losses.astype(case.dtype), after)
+
+    def question(side: Side) -> Answer:
+        side.reset(case.bench.initial)
+        side.load(late)
+        feeds = next(islice(_original(case), QUICK_STEPS, None))
+        loss = side.step(feeds, first.draws(QUICK_STEPS))
+        return _answer(side, np.stack([loss]), after)
+
+    truth = case.bench.truth("trainer, the eleventh step", question)
+    return case.judge(ours, question(case.theirs()), truth)
+
+
+def _state_of_theirs(case: Case, run: Trained, steps: int) -> State:
+    """Where TF1 in float64 stands after some steps, rounded to float32."""
+    side = case.bench.theirs("float64")
+    _take_steps(case, side, run, steps)
+    return side.state().rounded(np.float32)
+
+
+def _take_steps(case: Case, side: Side, run: Trained, steps: int) -> np.ndarray:
     """The loss of each step that a side takes from TF1's initial weights."""
-    assert case.data.original is not None
     side.reset(case.bench.initial)
-    feeds = case.data.original()
-    return np.stack(
-        [side.step(next(feeds), run.draws(number)) for number in range(steps)]
-    )
+    feeds = _original(case)
+    losses = [side.step(next(feeds), run.draws(number)) for number in range(steps)]
+    return np.stack(losses)
+
+
+def _original(case: Case) -> Iterator[Feeds]:
+    assert case.data.original is not None
+    return case.data.original()
+
+
+def _side_of(case: Case, run: Trained) -> Ours:
+    return Ours(case.reference, run.module, run.optimizer, case.dtype)
 
 
 def _answer(side: Side, losses: np.ndarray, after: str) -> Answer:

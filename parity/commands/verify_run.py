@@ -14,6 +14,7 @@ from typing import Any, cast
 from mnistport.environment import environment
 from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
+from mnistport.process import whose_kernels
 from parity import checks, references, tf1
 from parity.bench import Bench
 from parity.case import Case
@@ -240,7 +241,7 @@ class _Document:
             return
         document = {
             "schema": 1,
-            "environment": self.environment,
+            "environment": {**self.environment, "kernels": whose_kernels()},
             "results": [result.to_json() for result in self.results],
         }
         text = json.dumps(document, indent=1, allow_nan=False) + "\n"
