@@ -82,13 +82,10 @@ class Lockstep:
             side.reset(case.bench.initial)
 
     def _use_the_trainers_engine(self) -> str:
-        """Let our sides compute as the port's trainer does, where it has an engine of its own. Who computes, in words."""
-        trainer = self.case.reference.trainer
-        if trainer is None or trainer.backward is None or self.case.device != "cpu":
-            return "the module and autograd"
-        for side in (self.ours, self.local):
-            side.backward = trainer.backward(side.module, side.optimizer)
-        return "the trainer's engine"
+        """Let our sides compute as the port's trainer does. Returns who computes, in words."""
+        if all(side.use_the_trainers_engine() for side in (self.ours, self.local)):
+            return "the trainer's engine"
+        return "the module and autograd"
 
     def run(self, steps: int, after: Callable[[Lockstep], None]) -> None:
         """Go on to `steps` steps, calling `after` behind each. A difference that is not finite stays in the record."""

@@ -201,14 +201,14 @@ class Trainer:
             from, by the time it has taken that many steps.
         read: (checkpoint, reference) -> the state in our names, and its step.
         write: Writes a checkpoint that the trainer goes on from: (file, reference, state in our names, step).
-        backward: (module, optimizer) -> forward and backward as the trainer's engine computes them on a CPU;
+        backward: (port, module, optimizer) -> forward and backward as the trainer's engine computes them on a CPU;
             None where the trainer runs the module itself.
     """
 
     train: Callable[[Start, int, Path | None], Trained]
     read: Callable[[Path, Reference], tuple[State, int]]
     write: Callable[[Path, Reference, State, int], None]
-    backward: Callable[[nn.Module, Optimizer], Backward] | None = None
+    backward: Callable[[Port, nn.Module, Optimizer], Backward] | None = None
 
 
 @dataclass(frozen=True, slots=True)

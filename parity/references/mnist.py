@@ -118,11 +118,13 @@ def train(
     return mnist_trainer.train(network, start, steps, checkpoint)
 
 
-def backward(network: Network, module: nn.Module, optimizer: Optimizer) -> Backward:
+def backward(
+    network: Network, port: Port, module: nn.Module, optimizer: Optimizer
+) -> Backward:
     """Forward and backward as `mnistport fit` computes them on a CPU."""
     from parity.references.mnist_engine import EngineBackward
 
-    return EngineBackward(network, module, optimizer)
+    return EngineBackward(network, port, module, optimizer)
 
 
 @cache

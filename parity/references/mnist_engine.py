@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from mnistport.network import Network
 from mnistport.speed.listing import listed
 from mnistport.step import Backward, Step
+from parity.reference import Port
 
 Tensors = Mapping[str, Tensor]
 
@@ -20,19 +21,23 @@ Tensors = Mapping[str, Tensor]
 class EngineBackward:
     """Forward and backward by the list of kernel calls that `mnistport fit` repeats on a CPU.
 
-    The list is written down at the first call, for that batch's size.
+    A list is written down for each size of batch, when the first such batch comes.
 
     Args:
-        network: Whose loss it is.
-        module: Its module, in training mode.
+        network: Says whether the module is pure.
+        port: Its loss is used.
+        module: The port's module, in training mode.
         optimizer: The module's optimizer.
     """
 
-    def __init__(self, network: Network, module: nn.Module, optimizer: Optimizer) -> None:
+    def __init__(
+        self, network: Network, port: Port, module: nn.Module, optimizer: Optimizer
+    ) -> None:
         self.network = network
+        self.port = port
         self.module = module
         self.optimizer = optimizer
-        self._backward: Backward | None = None
+        self._lists: dict[int, tuple[FedDraws, Backward]] = {}
 
     def __call__(self, feeds: Tensors, draws: Tensors) -> Tensor:
         """Leave the gradients at the weights; returns the batch's mean loss.
@@ -41,23 +46,24 @@ class EngineBackward:
             feeds: "x", pixels of the batch, and "y_", its one-hot labels.
             draws: Uniform numbers by the dropout's path, in its input's shape.
         """
-        pixels, labels = feeds["x"].flatten(1), feeds["y_"].argmax(1)
-        if self._backward is None:
-            self._fed = FedDraws(draws)
-            with self._fed.in_place_of_others(self.module):
-                self._backward = self._written_down(pixels, labels)
-        self._fed.give(draws)
-        return self._backward(pixels, labels)
+        pixels, labels = feeds["x"].flatten(1), feeds["y_"]
+        if len(labels) not in self._lists:
+            fed = FedDraws(draws)
+            with fed.in_place_of_others(self.module):
+                self._lists[len(labels)] = fed, self._write_down(fed, pixels, labels)
+        fed, backward = self._lists[len(labels)]
+        fed.give(draws)
+        return backward(pixels, labels)
 
-    def _written_down(self, pixels: Tensor, labels: Tensor) -> Backward:
-        def mean_loss(output: Tensor, labels: Tensor) -> Tensor:
-            return self.network.loss(output, labels).sum() / len(labels)
+    def _write_down(self, fed: FedDraws, pixels: Tensor, labels: Tensor) -> Backward:
+        def loss(output: Tensor, labels: Tensor) -> Tensor:
+            return self.port.loss(output, {"y_": labels})
 
         step = Step(
             module=self.module,
-            loss=mean_loss,
+            loss=loss,
             optimizer=self.optimizer,
-            draws=self._fed,
+            draws=fed,
             pixels=pixels,
             labels=labels,
             num_images=len(labels),

@@ -33,7 +33,8 @@ class Ours(OwnState):
 
     Attributes:
         raised: What the module raised when it was last asked for its stages; they then end where it did.
-        backward: Takes the place of the module and autograd in `step`: the trainer's own engine, for one.
+        backward: Takes the place of the module and autograd in `gradients` and `step`; see
+            `use_the_trainers_engine`.
 
     Raises:
         UserError: A row of the reference names nothing of ours, or something of another kind.
@@ -203,14 +204,24 @@ class Ours(OwnState):
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
         """The loss's gradient for every parameter that has one, in training mode."""
         self.module.zero_grad()
-        _, loss = self._forward(feeds, draws)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._backward(feeds, draws)
         parameters, answer = self.parameters, {}
         for name, row in self.rows.items():
             gradient = parameters[row.ours].grad if row.ours in parameters else None
             if gradient is not None:
                 answer[name] = to_array(gradient, row.layout)
         return answer
+
+    def use_the_trainers_engine(self) -> bool:
+        """Let gradients and steps be computed as the port's trainer does, if it has an engine.
+
+        Returns whether it has one for this device.
+        """
+        trainer = self.reference.trainer
+        if trainer is None or trainer.backward is None or self.device.type != "cpu":
+            return False
+        self.backward = trainer.backward(self.reference.port, self.module, self.optimizer)
+        return True
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """One update; the loss before it."""
