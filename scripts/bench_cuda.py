@@ -54,7 +54,8 @@ ACCELERATOR = "gpu"
 class Clock(Callback):
     """Times the steps after the first chunk, in which a graph is recorded.
 
-    Raises RuntimeError during the run if another engine than the one asked for takes them.
+    Raises RuntimeError during the run if another engine than the one asked for takes
+    them.
     """
 
     def __init__(self, engine: str) -> None:

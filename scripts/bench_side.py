@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 SKIPPED = 0.2
-"""The first part of the steps is not timed: memory grows, threads start, kernels are chosen."""
+"""This first part of the steps is not timed: memory grows, threads start."""
 
 Loop = Callable[[int], float]
 """Takes so many steps; the seconds that one of those that are timed takes."""
@@ -32,8 +32,8 @@ def peak_mib() -> float:
 def tf1(name: str) -> tuple[Loop, float]:
     """The tutorial's loop: its input program, its train op, and the lines it prints.
 
-    What `fit` scores on the way is scored here, too. Returns the loop, and the memory that
-    torch takes in this process. The tutorial did not import torch.
+    What `fit` scores on the way is scored here, too. Returns the loop, and the memory
+    that torch takes in this process. The tutorial did not import torch.
     """
     import numpy as np
 
@@ -51,7 +51,8 @@ def tf1(name: str) -> tuple[Loop, float]:
     from parity.references import originals
     from parity.sides import Theirs
 
-    # The tutorials draw from NumPy's global generator and never save or restore its state.
+    # The tutorials draw from NumPy's global generator and never save or restore its
+    # state.
     originals._GlobalSeed = lambda seed: contextlib.nullcontext()  # type: ignore[assignment,misc]
     np.random.seed(0)
     reference = references.get(name)
@@ -93,7 +94,7 @@ def tf1(name: str) -> tuple[Loop, float]:
 
 
 def bare(name: str) -> tuple[Loop, float]:
-    """The step that `fit` takes, by the same engine, without Lightning and without reports.
+    """The step that `fit` takes, by the same engine, but without Lightning and reports.
 
     The engine is called once for each step.
     """

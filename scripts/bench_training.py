@@ -85,8 +85,8 @@ def measure(name: str, rounds: int, seconds: float, peak: float) -> dict[str, An
 def flops_of(name: str) -> float:
     """Floating-point operations of a step's convolutions and products, as TF1 does them.
 
-    Forward and backward. `fit` needs fewer: in the gradients through max-pooling it leaves
-    out products with 0.
+    Forward and backward. `fit` needs fewer: in the gradients through max-pooling it
+    leaves out products with 0.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode

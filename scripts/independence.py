@@ -2,9 +2,9 @@
 
 python scripts/independence.py [NAME ...] [--steps 60] [--ranks 1,2,3,4] [--json FILE]
 
-The same run is made by `mnistport fit` in chunks of other lengths, stopped and resumed, and
-on several ranks. Its weights, optimizer slots and predictions are compared with those of a
-plain run, in float64. Exit status 1 if they differ.
+The same run is made by `mnistport fit` in chunks of other lengths, stopped and resumed,
+and on several ranks. Its weights, optimizer slots and predictions are compared with those
+of a plain run, in float64. Exit status 1 if they differ.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def fit(
 ) -> dict[str, torch.Tensor]:
     """Make a float64 run of `mnistport fit`.
 
-    Returns its last weights and optimizer slots by name, and the predicted "classes" of the
-    test images.
+    Returns its last weights and optimizer slots by name, and the predicted "classes" of
+    the test images.
     """
     words = [sys.executable, "-m", "mnistport"]
     common = [
@@ -120,7 +120,7 @@ def furthest(
 def compared(
     network: str, steps: int, ranks: Sequence[int], flags: Sequence[object]
 ) -> Iterator[dict[str, Any]]:
-    """Compare each way of making the run with a plain one: one rank, chunks of 20 steps."""
+    """Compare each way of making a run with a plain run: one rank, chunks of 20 steps."""
     with tempfile.TemporaryDirectory() as folder:
 
         def made(name: str, *more: object, upto: int = steps) -> dict[str, torch.Tensor]:
@@ -154,7 +154,7 @@ def row(
     theirs: Mapping[str, torch.Tensor],
     bound: float,
 ) -> dict[str, Any]:
-    """A row of the result: how far this run is from the plain one, and what is allowed."""
+    """A row of the result: how far a run is from the plain one, and what is allowed."""
     far = furthest(ours, theirs)
     finite = far if math.isfinite(far) else None
     return {

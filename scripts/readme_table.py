@@ -23,7 +23,7 @@ def with_table(readme: str, results: list[dict[str, object]]) -> str:
 
 
 def main() -> None:
-    """Write the checks that `parity verify` asks by default; the README shows no others."""
+    """Write the table. It has the checks that `parity verify` asks by default."""
     shown = {check.name for check in CHECKS if check.quick}
     results = json.loads(Path(sys.argv[1]).read_text())["results"]
     page = Path("README.md")

@@ -28,7 +28,7 @@ RUNS = {"softmax": 1_000, "hvass": 1_000}
 
 
 def train(name: str, steps: int) -> tuple[Score, str]:
-    """Train and test a network; its score on the test set, and the name of the data set."""
+    """Train and test a network; its score on the test set, and the data set's name."""
     print(f"\n{name}: {steps:,} steps", flush=True)
     pl.seed_everything(0, verbose=False)
     data = MnistData(network=name)
@@ -57,7 +57,7 @@ def prove() -> tuple[int, list[dict[str, Any]]]:
 
 
 def verdict(results: list[dict[str, Any]], name: str, dtype: str) -> str:
-    """Whether a network's claims hold, and the comparison that came nearest to its bound."""
+    """Whether a network's claims hold, and the comparison nearest to its bound."""
     asked = (name, dtype)
     mine = [one for one in results if (one["network"], one["dtype"]) == asked]
     worst = nearest(Comparison.from_json(c) for one in mine for c in one["comparisons"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -17,8 +18,8 @@ class StepTimes(Callback):
     """Notes the time whenever a chunk of steps has been taken.
 
     Attributes:
-        marks: Of the newest run in this process: optimizer steps taken so far, and the time
-            in seconds.
+        marks: Of the newest run in this process: optimizer steps taken so far, and the
+            time in seconds.
     """
 
     marks: ClassVar[list[tuple[int, float]]] = []
@@ -28,7 +29,7 @@ class StepTimes(Callback):
         self.marks.clear()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Note the time. Callbacks of the model, such as its printed lines, come later."""
+        """Note the time, before the model's own callbacks print their lines."""
         self.marks.append((trainer.global_step, time.perf_counter()))
 
 
@@ -40,11 +41,11 @@ def seconds_per_step(
     Args:
         marks: See `StepTimes`.
         first: The steps before it are not counted.
-        left_out: The time from a mark at one of these steps to the next mark is not counted,
-            and neither are the steps between the two.
+        left_out: The time from a mark at one of these steps to the next mark is not
+            counted, and neither are the steps between the two.
     """
     steps, seconds = 0, 0.0
-    for (begin, start), (end, stop) in zip(marks, marks[1:], strict=False):
+    for (begin, start), (end, stop) in pairwise(marks):
         if begin >= first and begin not in left_out:
             steps, seconds = steps + end - begin, seconds + stop - start
     return seconds / steps

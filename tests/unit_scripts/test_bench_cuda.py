@@ -1,4 +1,4 @@
-"""`scripts/bench_cuda.py` on a CPU: its parts run, and eager steps never count as a graph's."""
+"""`scripts/bench_cuda.py` on a CPU: no eager step counts as a graph's."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""`scripts/independence.py`: what it shows holds on the digits; differences are reported."""
+"""`scripts/independence.py`: it holds on the digits; it reports differences."""
 
 import importlib.util
 import json
