@@ -170,7 +170,7 @@ _made = functools.cache(seeded)
 
 
 def ready(name: str) -> nn.Module:
-    """The network as seed 0 makes it, in evaluation mode. Its weights must not be changed."""
+    """The network as seed 0 makes it, for evaluation. Its weights must not be changed."""
     return _made(name).eval()
 
 
@@ -279,7 +279,7 @@ def test_training_is_random_exactly_if_the_network_drops_units(name):
 
 
 def python_state(module: nn.Module) -> list[str]:
-    """What the layers keep in Python: all attributes but weights, buffers and sublayers."""
+    """What the layers keep in Python: all but weights, buffers and sublayers."""
     return [
         f"{name}.{key}={value!r}"
         for name, layer in module.named_modules()

@@ -1,4 +1,4 @@
-"""The modules are plain torch: whoever uses them elsewhere gets torch's own behaviour."""
+"""The modules are plain torch, and behave so outside of this project, too."""
 
 import weakref
 
@@ -54,7 +54,7 @@ def test_every_kind_of_hook_is_called(small):
     assert convolved.grad.count_nonzero() > 0
 
 
-def test_nothing_holds_the_input_after_the_backward_pass(small):
+def test_nothing_keeps_the_input_after_the_backward_pass(small):
     module, image = small
     image = image.clone()
     alive = weakref.ref(image)
@@ -83,7 +83,7 @@ def test_function_transforms_agree_with_backward(small):
     assert torch.allclose(along, square)
 
 
-def test_vmap_goes_through_dropout_in_training():
+def test_vmap_works_through_dropout_in_training():
     module = networks.get("convnet").module()
     weights = {name: weight.detach() for name, weight in module.named_parameters()}
 
@@ -95,7 +95,7 @@ def test_vmap_goes_through_dropout_in_training():
 
 
 @pytest.mark.parametrize("way", ["compile", "trace", "export"])
-def test_compilers_take_the_modules(small, way):
+def test_torchs_compilers_accept_the_modules(small, way):
     module, image = small
     module(image).sum().backward()
     expected, value = gradients(module), module(image)

@@ -29,7 +29,7 @@ def mnist_folder() -> Path:
 
 
 def refuse(read, path: Path, pattern: str) -> str:
-    """Check that `read` refuses the path, in one line that names it, and does not change the file."""
+    """Check that `read` refuses the path in one line naming it, and changes no file."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(UserError, match=pattern) as caught:
         read(path)
@@ -159,7 +159,7 @@ def test_damaged_images_are_refused(tmp_path, case, packed):
     )
 
 
-def test_labels_over_nine_and_images_in_their_place_are_refused(tmp_path):
+def test_labels_over_nine_and_an_image_file_in_the_place_of_labels_are_refused(tmp_path):
     path = tmp_path / "labels"
     path.write_bytes(header(2049, 4) + bytes([3, 9, 10, 255]))
     refuse(
@@ -196,7 +196,7 @@ BAD_GZIP = {
 
 
 @pytest.mark.parametrize("case", BAD_GZIP)
-def test_bad_gzip_is_refused(tmp_path, case):
+def test_damaged_gzip_is_refused(tmp_path, case):
     content, pattern = BAD_GZIP[case]
     path = tmp_path / "images.gz"
     path.write_bytes(content)
@@ -242,7 +242,7 @@ def test_a_gzip_bomb_is_not_inflated(tmp_path):
     assert peak < 4 << 20
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_path_that_is_no_regular_file_is_refused(tmp_path):
     refuse(idx.read_images, tmp_path / "absent", "no such file")
     refuse(idx.read_images, tmp_path, "found a directory, expected an IDX file")
     (tmp_path / "dangling").symlink_to(tmp_path / "absent")
@@ -254,7 +254,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no user to become")
-def test_no_permission_is_said():
+def test_a_file_without_read_permission_is_refused():
     with (
         tempfile.TemporaryDirectory() as folder
     ):  # other users cannot enter the folder that holds tmp_path

@@ -1,4 +1,4 @@
-"""Everything a Lightning user counts is counted in optimizer steps, whatever the chunks are."""
+"""All that a Lightning user counts is counted in optimizer steps, not in chunks."""
 
 import csv
 
@@ -14,7 +14,7 @@ SPE = 13  # steps of an epoch: 1,375 digits in batches of 100
 
 
 def rows_of(logger: CSVLogger, column: str) -> dict[int, float]:
-    """A column of the logger's file, by step."""
+    """A column of the logged file, by step."""
     logger.save()
     with open(f"{logger.log_dir}/metrics.csv", newline="") as file:
         return {
@@ -35,7 +35,7 @@ def test_max_steps_is_exact(train, steps_per_execution, max_steps):
     )
 
 
-def test_no_steps_are_no_steps(train):
+def test_max_steps_0_takes_no_step(train):
     run = train(max_steps=0)
     assert run.trainer.global_step == 0
     assert not run.module.net.fc.weight.any()
@@ -83,7 +83,7 @@ def test_fast_dev_run_takes_its_few_steps_validates_and_ends(train, fast_dev_run
 def test_overfitting_repeats_the_first_batches(train, overfit_batches, steps):
     data = {
         "eval_batch_size": 20
-    }  # Lightning limits validation alike, and a quarter of one batch is none
+    }  # Lightning limits validation, too: a quarter of one batch is none
     run = train(
         max_epochs=4, overfit_batches=overfit_batches, steps_per_execution=2, data=data
     )
@@ -113,7 +113,7 @@ def test_a_checkpoint_every_seven_steps_is_written_at_7_14_21(
         )
 
 
-def test_two_checkpoint_cadences_both_hold(train, tmp_path):
+def test_two_checkpoint_intervals_are_both_kept(train, tmp_path):
     keepers = [
         ModelCheckpoint(
             tmp_path, f"{every}-{{step}}", every_n_train_steps=every, save_top_k=-1
@@ -153,7 +153,7 @@ def test_two_checkpoint_cadences_both_hold(train, tmp_path):
 def test_validation_falls_on_the_steps_asked_for(
     train, steps_per_execution, flags, validated
 ):
-    """Without `check_val_every_n_epoch=None` the interval is counted anew in each epoch, as Lightning does."""
+    """By default Lightning counts the interval anew in each epoch."""
     flags = {"max_epochs": 3, "limit_val_batches": 1.0, **flags}
     assert (
         train(steps_per_execution=steps_per_execution, **flags).record.validated
@@ -162,7 +162,7 @@ def test_validation_falls_on_the_steps_asked_for(
 
 
 def test_these_are_the_batches_at_which_lightning_itself_validates(tmp_path):
-    """The same flags on a module of Lightning's own kind, one step per batch."""
+    """The same flags, on an ordinary Lightning module with one step per batch."""
 
     class Plain(pl.LightningModule):
         def __init__(self) -> None:
@@ -190,23 +190,25 @@ def test_these_are_the_batches_at_which_lightning_itself_validates(tmp_path):
     ]:
         module = Plain()
         trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path, **flags
+            accelerator="cpu", max_epochs=2, num_sanity_val_steps=0, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=tmp_path, **flags
         )  # fmt: skip
         trainer.fit(module, examples, examples)
         assert module.validated == validated
 
 
-def test_an_interval_of_time_is_left_to_lightning(train):
+def test_an_interval_given_as_time_is_left_to_lightning(train):
     run = train(max_epochs=2, val_check_interval="00:01:00:00", limit_val_batches=1.0)
     assert run.trainer.global_step == 2 * SPE
     assert len(run.record.validated) <= 2
 
 
-def test_an_interval_longer_than_the_epoch_is_refused_with_the_way_out(train, tmp_path):
+def test_an_interval_longer_than_the_epoch_is_refused_with_a_remedy(train, tmp_path):
     with pytest.raises(
         UserError,
-        match=r"val_check_interval 20 is more than the 13 steps.*check_val_every_n_epoch null",
+        match=r"val_check_interval 20 is more than the 13 steps"
+        r".*check_val_every_n_epoch null",
     ):
         train(
             max_epochs=2,
