@@ -128,11 +128,12 @@ def parted(name: str, precision: str) -> dict[str, Any]:
         for engine in ("eager", "graph")
     )
     torch.backends.cudnn.deterministic = False
+    # NaN if any of them is.
     far = float(
         torch.stack(
             [(eager[key] - graph[key]).abs().max().double() for key in eager]
         ).max()
-    )  # NaN if any of them is
+    )
     shown = far if math.isfinite(far) else None
     return {
         "network": name,

@@ -116,9 +116,8 @@ def test_the_stream_is_split_mix_64():
         for half in (word & 0xFFFFFFFF, word >> 32)
     ]
     numbers = split_mix(scattered_positions(range(6), 1, torch.device("cpu")), 1234567)
-    assert (
-        numbers.flatten().tolist()[2:] == halves
-    )  # position 0 is the seed itself, which that program skips
+    # Two halves belong to position 0, the seed itself, which that program skips.
+    assert numbers.flatten().tolist()[2:] == halves
 
 
 def test_the_numbers_are_uniform_and_unrelated():

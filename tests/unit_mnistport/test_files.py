@@ -18,9 +18,8 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def closed_folder():
     """A folder that this process may list, but not write into."""
-    with (
-        tempfile.TemporaryDirectory() as name
-    ):  # other users cannot enter the folder that holds tmp_path
+    # Not within tmp_path: other users cannot enter the folder that holds it.
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o555)
         user = os.geteuid()

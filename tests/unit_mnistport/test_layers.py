@@ -101,9 +101,8 @@ def test_convolution_without_bias_has_none():
     ("size", "same", "valid"), [(28, 14, 14), (14, 7, 7), (7, 4, 3), (1, 1, 0)]
 )
 def test_pooling_keeps_a_half_row_under_same_and_drops_it_under_valid(size, same, valid):
-    image = (
-        -torch.rand(2, 3, size, size) - 1
-    )  # all negative: a zero that was padded on would win
+    # All negative: a zero that was padded on would win.
+    image = -torch.rand(2, 3, size, size) - 1
     pooled = MaxPool("SAME")(image)
     assert pooled.shape == (2, 3, same, same)
     assert (pooled < 0).all()

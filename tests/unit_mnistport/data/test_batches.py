@@ -147,9 +147,8 @@ def test_indices_depend_on_nothing_but_the_steps_asked_for(stream, num_images, s
         assert ours.shape == (stop - start, size)
         np.testing.assert_array_equal(ours, whole[start:stop])
         ours[:] = -1  # the array belongs to the caller: the stream must not see this
-    np.testing.assert_array_equal(
-        np.random.get_state()[1], state
-    )  # the global generator has not moved
+    # The global generator has not moved.
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(sought)).indices(700, 703), whole[700:703]
     )

@@ -51,10 +51,8 @@ def test_reads_what_was_written_whatever_the_name(tmp_path, pack):
     assert images.dtype == labels.dtype == np.uint8
     np.testing.assert_array_equal(images, PIXELS)
     np.testing.assert_array_equal(labels, LABELS)
-    images[0], labels[0] = (
-        7,
-        7,
-    )  # new and writable: torch.from_numpy takes them without a warning
+    # New and writable: torch.from_numpy takes them without a warning.
+    images[0], labels[0] = 7, 7
     assert idx.read_images(tmp_path / "images")[0, 0] == PIXELS[0, 0]
 
 
@@ -224,9 +222,8 @@ def test_one_flipped_bit_in_gzip_never_changes_a_label(tmp_path):
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         try:
-            np.testing.assert_array_equal(
-                idx.read_labels(path), LABELS
-            )  # the flipped bit may be in the time stamp
+            # The flipped bit may be in the time stamp.
+            np.testing.assert_array_equal(idx.read_labels(path), LABELS)
         except UserError:
             refused += 1
     assert refused > 8 * (len(content) - 10)
@@ -255,9 +252,8 @@ def test_a_path_that_is_no_regular_file_is_refused(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no user to become")
 def test_a_file_without_read_permission_is_refused():
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # other users cannot enter the folder that holds tmp_path
+    # Not within tmp_path: other users cannot enter the folder that holds it.
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "images")
         path.write_bytes(IMAGE_BYTES)
         path.chmod(0)

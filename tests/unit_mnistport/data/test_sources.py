@@ -287,9 +287,8 @@ def test_the_real_mnist_is_read(real_mnist, folder):
             gzip.compress(labels.read(), 1)
         )
     shutil.copy(real_mnist / "t10k-images-idx3-ubyte.gz", folder)
-    refused(
-        "these files are mnist, not fashion", "fashion", folder
-    )  # packed again, and only the test half
+    # Packed in another way, and only the test set; it is recognised all the same.
+    refused("these files are mnist, not fashion", "fashion", folder)
 
 
 def test_download_into_torchvisions_layout(folder, server, mirror, capsys):

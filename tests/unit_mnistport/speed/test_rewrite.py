@@ -239,9 +239,8 @@ def test_what_the_kernels_cannot_take_is_left_to_torch(monkeypatch, reason):
         layer = nn.Conv2d(2, 4, 3, groups=2, padding=1)
     pool = nn.MaxPool2d(3) if reason == "pool of 3" else ReluMaxPool()
     if reason == "too large":
-        monkeypatch.setattr(
-            rewrite, "LARGEST", 4 * 4 * 36 - 1
-        )  # one less than is convolved
+        # One value less than this convolution has.
+        monkeypatch.setattr(rewrite, "LARGEST", 4 * 4 * 36 - 1)
     dtype = torch.bfloat16 if reason == "bfloat16" else torch.float32
     module = nn.Sequential(layer, pool).to(dtype)
     image = images(4, 2, 1 if reason == "one row" else 6, 6, dtype)

@@ -81,9 +81,8 @@ def test_fast_dev_run_takes_its_few_steps_validates_and_ends(train, fast_dev_run
 
 @pytest.mark.parametrize(("overfit_batches", "steps"), [(3, 3), (0.25, 3)])
 def test_overfitting_repeats_the_first_batches(train, overfit_batches, steps):
-    data = {
-        "eval_batch_size": 20
-    }  # Lightning limits validation, too: a quarter of one batch is none
+    # Lightning limits validation, too: a quarter of one batch is none.
+    data = {"eval_batch_size": 20}
     run = train(
         max_epochs=4, overfit_batches=overfit_batches, steps_per_execution=2, data=data
     )

@@ -13,11 +13,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 SPE = 13  # steps of an epoch below
 WHOLE = 3 * SPE
-NETWORK = {
-    "network": "three_minute_adam",
-    "batch_size": 6,
-    "limit_train_batches": SPE,
-}  # dropout, Adam's slots
+# A network with dropout, and an optimizer with slots.
+NETWORK = {"network": "three_minute_adam", "batch_size": 6, "limit_train_batches": SPE}
 LIMITS = {"by steps": {"max_steps": WHOLE}, "by epochs": {"max_epochs": 3}}
 by_steps_or_epochs = pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
 
@@ -129,9 +126,8 @@ def test_a_run_killed_after_a_checkpoint_continues_as_if_it_had_not_been(
     rest = train(**NETWORK, **limit, ckpt_path=killed / f"{checkpoint}.ckpt")
     assert_same_end(rest, whole)
     assert rest.record.losses == whole.record.losses[stop:]
-    if not (
-        stop == WHOLE and "max_steps" in limit
-    ):  # a run at its max_steps is over at once
+    # A run at its max_steps is over at once.
+    if not (stop == WHOLE and "max_steps" in limit):
         assert rest.record.epochs == epochs
         assert rest.trainer.current_epoch == 3
 

@@ -72,9 +72,8 @@ def test_hvass_prints_after_iterations_1_101_and_scores_its_stages(train, lines)
         re.fullmatch(shape, line) for shape, line in zip(shapes, printed, strict=True)
     ), printed
     for line, step in ((printed[0], 0), (printed[5], 100)):
-        figure = accuracy(
-            run, weights.before[step + 1], step
-        )  # after the step, on the step's own batch
+        # After the step, on the step's own batch.
+        figure = accuracy(run, weights.before[step + 1], step)
         assert line.endswith(f" Training Accuracy: {figure:>6.1%}")
     for line, step in ((printed[2], 1), (printed[4], 100)):
         correct = right_on_test_set(run, weights.before[step])
@@ -117,9 +116,8 @@ def test_an_epoch_that_max_steps_cuts_short_has_no_mean_yet(train, lines, tmp_pa
         )
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Be aware that when using `ckpt_path`:UserWarning"
-)  # the rest needs no callback
+# The continued run does not need the first one's callback.
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 def test_an_epoch_whose_last_step_wrote_the_checkpoint_is_still_printed(
     train, lines, tmp_path
 ):
