@@ -222,7 +222,7 @@ def test_model_options_and_learning_rate_reach_the_run(trained):
     }
 
 
-def test_users_callbacks_stand_beside_the_progress_bar(run, here):
+def test_a_users_callbacks_and_the_progress_bar_work_together(run, here):
     callback = [
         "--trainer.callbacks+=ModelCheckpoint",
         "--trainer.callbacks.every_n_train_steps=7",
@@ -491,7 +491,7 @@ def write_checkpoints(folder: Path) -> None:
         ("theirs", "not written by mnistport"),
     ],
 )
-def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
+def test_a_file_that_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
     write_checkpoints(here)
     path = "best" if name == "best" else f"{name}.ckpt"
     line = refused("test", "--config", "softmax", "--ckpt_path", path, *QUIET)
@@ -589,14 +589,16 @@ def test_a_mistake_is_answered_in_one_line_and_changes_nothing(refused, words, m
     assert message in refused("fit", *words, *QUIET)
 
 
-def test_a_plug_in_ships_no_recipe_and_says_what_to_type_instead(refused, monkeypatch):
+def test_the_recipe_of_a_plug_in_is_refused_with_what_to_type_instead(
+    refused, monkeypatch
+):
     monkeypatch.setattr(networks, "plug_ins", lambda: {"theirs": None})
     line = refused("fit", "--config", "theirs")
     assert "'theirs' is a plug-in and ships no recipe; use --model.network theirs" in line
 
 
 @pytest.mark.parametrize("damage", ["short", "not gzip", "missing"])
-def test_damaged_data_is_refused_by_the_name_of_the_file(refused, here, damage):
+def test_damaged_data_is_refused_with_the_name_of_the_file(refused, here, damage):
     folder = here / "mnist"
     folder.mkdir()
     for name, header in (
@@ -622,7 +624,7 @@ def test_damaged_data_is_refused_by_the_name_of_the_file(refused, here, damage):
     assert "t10k-labels-idx1-ubyte" in line
 
 
-def test_no_data_directory_is_refused(refused):
+def test_a_missing_data_directory_is_refused(refused):
     assert "nowhere: no such directory" in refused(
         "fit", "--config", "softmax", "--data.source=mnist", "--data.dir=nowhere"
     )

@@ -24,7 +24,7 @@ def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", list(networks.BUILT_IN))
 def test_weights_are_contiguous_and_every_gradient_is_made_by_torch(name):
-    """No autograd function of ours stands anywhere between the loss and the pixels."""
+    """None of our own autograd functions is between the loss and the pixels."""
     module = networks.get(name).module()
     assert all(weight.is_contiguous() for weight in module.state_dict().values())
     queue, seen = [module(torch.rand(2, 784)).sum().grad_fn], set()

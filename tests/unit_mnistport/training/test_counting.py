@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from mnistport.errors import UserError
 
-SPE = 13  # steps of an epoch: 1,375 digits in batches of 100
+EPOCH = 13  # steps: 1,375 digits in batches of 100
 
 
 def rows_of(logger: CSVLogger, column: str) -> dict[int, float]:
@@ -31,7 +31,7 @@ def test_max_steps_is_exact(train, steps_per_execution, max_steps):
     assert run.trainer.global_step == max_steps
     assert len(run.record.losses) == max_steps
     assert max(last - first for first, last in run.record.chunks) == min(
-        steps_per_execution, max_steps, SPE
+        steps_per_execution, max_steps, EPOCH
     )
 
 
@@ -44,19 +44,19 @@ def test_max_steps_0_takes_no_step(train):
 @pytest.mark.parametrize("max_epochs", [1, 3])
 def test_max_epochs_is_exact(train, max_epochs):
     run = train(max_epochs=max_epochs)
-    assert run.trainer.global_step == max_epochs * SPE
+    assert run.trainer.global_step == max_epochs * EPOCH
     assert run.trainer.current_epoch == max_epochs
-    assert run.record.epochs == [SPE * epoch for epoch in range(1, max_epochs + 1)]
+    assert run.record.epochs == [EPOCH * epoch for epoch in range(1, max_epochs + 1)]
 
 
 def test_whichever_of_max_steps_and_max_epochs_is_reached_first_ends_the_run(train):
     assert train(max_epochs=2, max_steps=20).trainer.global_step == 20
-    assert train(max_epochs=2, max_steps=200).trainer.global_step == 2 * SPE
+    assert train(max_epochs=2, max_steps=200).trainer.global_step == 2 * EPOCH
 
 
 @pytest.mark.parametrize(
     ("limit", "steps"),
-    [(5, 5), (1, 1), (200, SPE), (0.5, SPE // 2), (0.01, 1), (1.0, SPE)],
+    [(5, 5), (1, 1), (200, EPOCH), (0.5, EPOCH // 2), (0.01, 1), (1.0, EPOCH)],
     ids=repr,
 )
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_these_are_the_batches_at_which_lightning_itself_validates(tmp_path):
 
 def test_an_interval_given_as_time_is_left_to_lightning(train):
     run = train(max_epochs=2, val_check_interval="00:01:00:00", limit_val_batches=1.0)
-    assert run.trainer.global_step == 2 * SPE
+    assert run.trainer.global_step == 2 * EPOCH
     assert len(run.record.validated) <= 2
 
 
@@ -273,7 +273,7 @@ def test_a_callback_can_stop_the_run(train):
 def test_early_stopping_on_a_validated_figure_works(train):
     stop = EarlyStopping("val/loss", patience=0, min_delta=100.0)
     run = train(max_epochs=9, limit_val_batches=1.0, callbacks=(stop,))
-    assert run.trainer.global_step == 2 * SPE
+    assert run.trainer.global_step == 2 * EPOCH
 
 
 def test_the_best_checkpoint_is_chosen_by_a_validated_figure(train, tmp_path):

@@ -11,10 +11,10 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Be aware that when using `ckpt_path`:UserWarning"
 )
 
-SPE = 13  # steps of an epoch below
-WHOLE = 3 * SPE
+EPOCH = 13  # steps
+WHOLE = 3 * EPOCH
 # A network with dropout, and an optimizer with slots.
-NETWORK = {"network": "three_minute_adam", "batch_size": 6, "limit_train_batches": SPE}
+NETWORK = {"network": "three_minute_adam", "batch_size": 6, "limit_train_batches": EPOCH}
 LIMITS = {"by steps": {"max_steps": WHOLE}, "by epochs": {"max_epochs": 3}}
 by_steps_or_epochs = pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
 
@@ -91,7 +91,7 @@ def test_dropout_is_on_in_these_runs(train, whole, monkeypatch):
 
 
 @by_steps_or_epochs
-@pytest.mark.parametrize("stop", [5, SPE, 20, 2 * SPE])
+@pytest.mark.parametrize("stop", [5, EPOCH, 20, 2 * EPOCH])
 @pytest.mark.parametrize("saved", ["after fit", "at the end of fit"])
 def test_a_run_stopped_by_max_steps_continues_as_if_it_had_not_been(
     train, whole, tmp_path, limit, stop, saved
