@@ -1,13 +1,17 @@
-"""Everything there is to measure on a GPU, in one call of some minutes; needs neither TensorFlow nor jsonargparse.
+"""Measure everything there is to measure on a GPU, in one call of some minutes.
 
 python scripts/bench_cuda.py [NAME ...] [--out DIR] [--steps 2000]
 
-1. Does a run by graph end where a run by eager ends, in float64 and float32, dropout on?
-2. Milliseconds a step: eager against graph; graph with TF32, and with bf16.
-3. Whole recipes with logging and final test: seconds after start-up, test accuracy.
+1. parted: do a run by the graph engine and one by the eager engine end with the same
+   weights, in float64 and float32, with dropout on?
+2. speed: milliseconds per step, of eager, graph, graph with TF32, and graph with bf16.
+3. recipes: whole recipes with logging and the final test; their seconds, without and with
+   start-up, and the test accuracy.
 
-Writes bench_cuda.json and bench_cuda.md after each part; exit status 1 if graph and eager part, or if eager took the
-steps that were asked of a graph.
+Writes bench_cuda.json and bench_cuda.md after each network of each part. Exit status 1 if
+the engines' weights differ by more than BOUNDS, or if a measurement failed: also where
+graph was asked for and the eager engine took the steps. TensorFlow and jsonargparse need
+not be installed.
 """
 
 from __future__ import annotations
@@ -23,9 +27,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1])
-)  # where mnistport is not installed
+# So that mnistport need not be installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pytorch_lightning as pl
 import torch
@@ -39,35 +42,43 @@ from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
 BOUNDS = {"64-true": 1e-12, "32-true": 1e-5}
-"""Graph against eager after 50 steps, largest |difference| of any weight; the same kernels, so most often 0."""
+"""The largest |difference| of any weight after 50 steps, by precision.
+
+Both engines call the same kernels, so most often it is 0.
+"""
 
 WAYS = ("eager", "graph", "graph, TF32", "graph, bf16")
 ACCELERATOR = "gpu"
 
 
 class Clock(Callback):
-    """Seconds between the end of the first chunk, which captures, and the end of the last. Refuses another engine."""
+    """Times the steps after the first chunk, in which a graph is recorded.
+
+    Raises RuntimeError during the run if another engine than the one asked for takes
+    them.
+    """
 
     def __init__(self, engine: str) -> None:
         self.asked = engine
 
     def on_train_start(self, *_: Any) -> None:
-        """A run begins."""
+        """Start anew."""
         self.marks: list[tuple[int, float]] = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any
     ) -> None:
-        """A chunk is through, its losses on the host."""
+        """Note the time; the chunk's losses are on the host by now."""
         self.marks.append((trainer.global_step, time.perf_counter()))
         if isinstance(module.engine, Eager) != (self.asked == "eager"):
             raise RuntimeError(
-                f"asked for {self.asked}, but the steps were taken by {type(module.engine).__name__}"
+                f"asked for {self.asked}, "
+                f"but the steps were taken by {type(module.engine).__name__}"
             )
 
     @property
     def milliseconds(self) -> float:
-        """Of a step."""
+        """Per step."""
         (begin, start), (end, stop) = self.marks[0], self.marks[-1]
         return 1e3 * (stop - start) / (end - begin)
 
@@ -80,7 +91,10 @@ def run(
     *,
     tf32: bool = False,
 ) -> tuple[Classifier, Clock, Timer]:
-    """A run through the Trainer, with a logger. Without `steps` the network's whole recipe, tested at its end."""
+    """Train a network, with a logger.
+
+    Without `steps` its whole recipe, and then the test.
+    """
     pl.seed_everything(0, verbose=False)
     clock, timer = Clock(engine), Timer()
     module, data = Classifier(name, engine=engine, tf32=tf32), MnistData(name)  # type: ignore[arg-type]
@@ -107,18 +121,19 @@ def run(
 
 
 def parted(name: str, precision: str) -> dict[str, Any]:
-    """Eager against graph after 50 steps, with deterministic kernels."""
+    """Compare eager with graph after 50 steps, with deterministic kernels."""
     torch.backends.cudnn.deterministic = True
     eager, graph = (
         run(name, engine, 50, precision)[0].net.state_dict()
         for engine in ("eager", "graph")
     )
     torch.backends.cudnn.deterministic = False
+    # NaN if any of them is.
     far = float(
         torch.stack(
             [(eager[key] - graph[key]).abs().max().double() for key in eager]
         ).max()
-    )  # of a NaN, NaN
+    )
     shown = far if math.isfinite(far) else None
     return {
         "network": name,
@@ -129,7 +144,7 @@ def parted(name: str, precision: str) -> dict[str, Any]:
 
 
 def speed(name: str, steps: int) -> dict[str, Any]:
-    """Milliseconds a step of each engine and option."""
+    """Milliseconds per step of each engine and option."""
     made = (
         run(name, "eager", max(200, steps // 4)),
         run(name, "graph", steps),
@@ -143,7 +158,10 @@ def speed(name: str, steps: int) -> dict[str, Any]:
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """The whole recipe by graph, with logging and the final test; start-up is what comes before the first step."""
+    """Train the whole recipe by graph, with logging and the final test.
+
+    Start-up is everything before the first step.
+    """
     start = time.perf_counter()
     module, clock, timer = run(name, "graph", None)
     whole, score = time.perf_counter() - start, module.last_score
@@ -170,20 +188,21 @@ def page(document: dict[str, Any]) -> str:
         "",
     ]
     lines += [
-        "| graph against eager, 50 steps | precision | largest difference | |",
+        "| graph and eager after 50 steps | precision | largest difference | |",
         "|---|---|---|---|",
     ]
     for row in document["parted"]:
-        verdict = "ok" if row["holds"] else "PARTS"
+        verdict = "ok" if row["holds"] else "DIFFER"
         far = "not finite" if row["max_abs"] is None else f"{row['max_abs']:.1e}"
         lines.append(f"| {row['network']} | {row['precision']} | {far} | {verdict} |")
-    lines += ["", f"| ms a step | {' | '.join(WAYS)} |", f"|{'---|' * (len(WAYS) + 1)}"]
+    lines += ["", f"| ms per step | {' | '.join(WAYS)} |", f"|{'---|' * (len(WAYS) + 1)}"]
     for row in document["speed"]:
         times = [f"{row['milliseconds'][way]:.3f}" for way in WAYS]
         lines.append(f"| {row['network']} | {' | '.join(times)} |")
     lines += [
         "",
-        "| whole recipe | steps | training and test | of it training | with start-up | test accuracy |",
+        "| whole recipe | steps | training and test | of it training | with start-up "
+        "| test accuracy |",
     ]
     lines += ["|---|---|---|---|---|---|"]
     for row in document["recipes"]:
@@ -199,14 +218,13 @@ def page(document: dict[str, Any]) -> str:
         f"\n{row['part']} of {row['network']} FAILED: {row['error']}"
         for row in document["failed"]
     ]
-    lines.append(
-        f"\nAll of them: {sum(row['seconds'] for row in document['recipes']):.1f} s of training and test."
-    )
+    seconds = sum(row["seconds"] for row in document["recipes"])
+    lines.append(f"\nAll of them: {seconds:.1f} s of training and test.")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """Measure, print, write."""
+    """Measure, print, and write after each network."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -246,7 +264,7 @@ def main() -> int:
         for name in names:
             try:
                 rows = measure(name)
-            except Exception as error:  # what else there is to measure is measured
+            except Exception as error:  # the rest is still measured
                 traceback.print_exc()
                 document["failed"].append(
                     {

@@ -1,6 +1,8 @@
-"""One side of `bench_training.py`, in a process of its own: takes steps and tells the time, as JSON.
+"""Measure one of the three loops that `bench_training.py` compares, and print JSON.
 
 python scripts/bench_side.py tf1|bare|fit NAME STEPS
+
+Each loop runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,63 +18,65 @@ from collections.abc import Callable
 from typing import Any
 
 SKIPPED = 0.2
-"""The share of the steps, from the first, that is not timed: allocators, thread pools, kernels chosen."""
+"""This first part of the steps is not timed: memory grows, threads start."""
+
+Loop = Callable[[int], float]
+"""Takes so many steps; the seconds that one of those that are timed takes."""
 
 
-not_theirs_mib = 0.0
-"""Memory of what this process holds only because it is part of this project."""
-
-
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """The most memory that this process has had so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def tf1(name: str) -> Callable[[int], float]:
-    """The tutorial's loop: its own input program, `session.run(train_step)`, and what `fit` reports on the way."""
+def tf1(name: str) -> tuple[Loop, float]:
+    """The tutorial's loop: its input program, its train op, and the lines it prints.
+
+    What `fit` scores on the way is scored here, too. Returns the loop, and the memory
+    that torch takes in this process. The tutorial did not import torch.
+    """
     import numpy as np
 
     from parity import tf1 as tensorflow
 
     tensorflow.load()
-    before = _peak_mib()
-    import torch  # noqa: F401  # what follows needs it for our side, and the tutorial did not
+    before = peak_mib()
+    import torch  # noqa: F401  # what is imported next needs it
 
-    global not_theirs_mib
-    not_theirs_mib = _peak_mib() - before
-
-    from parity.runners import Theirs
+    torch_mib = peak_mib() - before
 
     from mnistport import networks
     from mnistport.network import BatchAccuracy, SampledAccuracy
     from parity import references
     from parity.references import originals
+    from parity.sides import Theirs
 
-    originals._GlobalSeed = lambda seed: contextlib.nullcontext()  # type: ignore[assignment,misc]  # as the tutorials run
+    # The tutorials draw from NumPy's global generator and never save or restore its
+    # state.
+    originals._GlobalSeed = lambda seed: contextlib.nullcontext()  # type: ignore[assignment,misc]
     np.random.seed(0)
     reference = references.get(name)
     data = reference.data(0)
     feeds, test = data.original(), data.evaluation  # type: ignore[misc]
     theirs = Theirs(reference, "float32", 0)
-    theirs.initialise()
     end, run = theirs.endpoints, theirs.session.run
+    run(theirs.initializer)
     reports, output = networks.get(name).recipe.reports, end.stages[reference.output]
 
-    def score(feeds: Any, size: int = 256) -> None:
-        for first in range(0, len(feeds["x"]), size):
-            part = {
-                end.feeds[key]: value[first : first + size]
-                for key, value in feeds.items()
-            }
-            run(output, {**part, **end.evaluation})
+    def feed(batch: Any) -> dict[Any, Any]:
+        return {end.feeds[key]: value for key, value in batch.items()}
+
+    def score(images: Any, size: int = 256) -> None:
+        for first in range(0, len(images["x"]), size):
+            part = {key: value[first : first + size] for key, value in images.items()}
+            run(output, {**feed(part), **end.evaluation})
 
     def report(step: int, batch: Any) -> None:
         for one in reports:
             if isinstance(one, BatchAccuracy) and step % one.every == 0:
                 score(batch)
-            if (
-                isinstance(one, SampledAccuracy)
-                and (step + 1) % data.steps_per_epoch == 0
-            ):
+            epoch_ends = (step + 1) % data.steps_per_epoch == 0
+            if isinstance(one, SampledAccuracy) and epoch_ends:
                 score({key: value[: one.num_images] for key, value in test.items()})
                 score(test)
 
@@ -82,21 +86,18 @@ def tf1(name: str) -> Callable[[int], float]:
             if step == skipped:
                 start = time.perf_counter()
             batch = next(feeds)
-            run(
-                end.train_op,
-                {
-                    **{end.feeds[key]: value for key, value in batch.items()},
-                    **end.training,
-                },
-            )
+            run(end.train_op, {**feed(batch), **end.training})
             report(step, batch)
         return (time.perf_counter() - start) / (steps - skipped)
 
-    return loop
+    return loop, torch_mib
 
 
-def bare(name: str) -> Callable[[int], float]:
-    """The same step by the same engine without Lightning: one call a step, nothing reported."""
+def bare(name: str) -> tuple[Loop, float]:
+    """The step that `fit` takes, by the same engine, but without Lightning and reports.
+
+    The engine is called once for each step.
+    """
     import torch
 
     from mnistport import networks
@@ -113,11 +114,10 @@ def bare(name: str) -> Callable[[int], float]:
     data.setup()
     (pixels, labels), size = data.train, network.recipe.batch_size
     module = network.module()
-    optimizer = network.recipe.optimizer(module.parameters())
     step = Step(
         module=module,
         loss=lambda output, labels: network.loss(output, labels).sum() / size,
-        optimizer=optimizer,
+        optimizer=network.recipe.optimizer(module.parameters()),
         draws=KeyedDraws(module, 0, size, slice(None)),
         pixels=pixels,
         labels=labels,
@@ -136,73 +136,51 @@ def bare(name: str) -> Callable[[int], float]:
             engine.run(number, index[number : number + 1])
         return (time.perf_counter() - start) / (steps - skipped)
 
-    return loop
+    return loop, 0.0
 
 
-def fit(name: str) -> Callable[[int], float]:
-    """`mnistport fit` with its defaults, logger and lines included; the time is taken at the ends of chunks."""
+def fit(name: str) -> tuple[Loop, float]:
+    """`mnistport fit` with its defaults: with its logger, and the lines it prints.
+
+    What follows a stage of hvass, the score of the whole test set, is not timed: it would
+    come far more often here than in the whole recipe. The tf1 loop has none, either.
+    """
     import tempfile
 
-    from pytorch_lightning.callbacks import Callback
+    from step_times import StepTimes, seconds_per_step
 
+    from mnistport import networks
     from mnistport.cli import main
-    from mnistport.training.module import Classifier
-    from mnistport.training.tutorial_lines import TutorialLines
+    from mnistport.network import StageAccuracy
 
-    marks: list[tuple[int, float]] = []
-
-    class Marks(Callback):
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            marks.append((trainer.global_step, time.perf_counter()))
-
-    TutorialLines._stage = lambda *_: None  # type: ignore[method-assign]
-    own = Classifier.configure_callbacks
-    Classifier.configure_callbacks = lambda self: [*own(self), Marks()]  # type: ignore[method-assign]
+    reports = networks.get(name).recipe.reports
+    stages = [report.stages for report in reports if isinstance(report, StageAccuracy)]
 
     def loop(steps: int) -> float:
-        marks.clear()
         with tempfile.TemporaryDirectory() as folder:
-            words = [
-                "fit",
-                "--config",
-                name,
-                "--trainer.max_steps",
-                str(steps),
-                "--trainer.limit_test_batches",
-                "0",
-            ]
-            assert (
-                main(
-                    [
-                        *words,
-                        "--trainer.accelerator",
-                        "cpu",
-                        "--trainer.default_root_dir",
-                        folder,
-                    ]
-                )
-                == 0
-            )
-        first = next(mark for mark in marks if mark[0] >= steps * SKIPPED)
-        (begin, start), (end, stop) = first, marks[-1]
-        return (stop - start) / (end - begin)
+            words = ["--trainer.callbacks+=step_times.StepTimes"]
+            words += ["--trainer.max_steps", str(steps)]
+            words += ["--trainer.limit_test_batches", "0"]
+            words += ["--trainer.accelerator", "cpu"]
+            words += ["--trainer.default_root_dir", folder]
+            assert main(["fit", "--config", name, *words]) == 0
+        return seconds_per_step(StepTimes.marks, steps * SKIPPED, sum(stages, ()))
 
-    return loop
+    return loop, 0.0
 
 
 def main() -> None:
-    """Take them."""
+    """Measure, and print the seconds of a step and the peak memory."""
     side, name, steps = sys.argv[1:]
     answer = os.fdopen(os.dup(1), "w")
-    loop = {"tf1": tf1, "bare": bare, "fit": fit}[side](name)
+    loop, not_counted_mib = {"tf1": tf1, "bare": bare, "fit": fit}[side](name)
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
         seconds = loop(int(steps))
-    answer.write(
-        json.dumps({"seconds": seconds, "peak_mib": _peak_mib() - not_theirs_mib}) + "\n"
-    )
+    told = {"seconds": seconds, "peak_mib": peak_mib() - not_counted_mib}
+    answer.write(json.dumps(told) + "\n")
     answer.close()
 
 

@@ -1,11 +1,17 @@
-"""Steps per second on the CPU: a TF1 session loop, a bare loop, `mnistport fit`; in turn, several times, medians.
+"""Measure training on the CPU: TF1's own loop, a bare loop in torch, and `mnistport fit`.
 
 python scripts/bench_training.py [NAME ...] [--rounds 5] [--seconds 3] [--json FILE]
 
-`fit/tf1` and `fit/bare` are of speeds: above 1 is in our favour. `memory` is our peak in TF1's. Each measurement is a
-process of its own, as where its memory happens to lie moves its speed by a tenth. TF1 keeps its own settings;
-MNISTPORT_TUNE=0 takes ours away, too. `hvass` scores the whole test set four times in 10,000 steps; here that would be
-once in 300, so neither side does.
+The three loops run one after the other, several rounds; medians are printed. Columns:
+
+  tf1 ms, bare ms, fit ms   milliseconds per step
+  fit/tf1, fit/bare         ratios of speeds; above 1, `fit` is the faster one
+  spread                    smallest and largest fit/tf1 of the rounds
+  memory                    peak memory of `fit`, divided by that of tf1
+
+Each measurement is a process of its own: where its memory happens to lie changes a
+process's speed by a tenth. TF1 has its own settings; MNISTPORT_TUNE=0 leaves out ours.
+`bench_side.py` describes the three loops.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ SIDES = ("tf1", "bare", "fit")
 
 
 def take(side: str, name: str, steps: int) -> dict[str, float]:
-    """Seconds a step and peak memory of a process that takes so many steps."""
+    """Seconds per step and peak memory of a process that takes so many steps."""
     words = [sys.executable, str(Path(__file__).with_name("bench_side.py")), side, name]
     done = subprocess.run(
         [*words, str(steps)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -39,7 +45,10 @@ def take(side: str, name: str, steps: int) -> dict[str, float]:
 
 
 def measure(name: str, rounds: int, seconds: float, peak: float) -> dict[str, Any]:
-    """A network's three sides. Ratios are taken round by round, so that what slows the machine slows both."""
+    """Measure the three loops of a network.
+
+    Ratios are taken within each round: what slows the machine then slows all three.
+    """
     steps = max(
         50, round(seconds / min(take(side, name, 50)["seconds"] for side in SIDES))
     )
@@ -74,9 +83,10 @@ def measure(name: str, rounds: int, seconds: float, peak: float) -> dict[str, An
 
 
 def flops_of(name: str) -> float:
-    """Floating-point operations of a step's convolutions and products, forward and backward, as TF1 does them.
+    """Floating-point operations of a step's convolutions and products, as TF1 does them.
 
-    Ours are fewer: of the gradients through max-pooling, products with 0 are left out.
+    Forward and backward. `fit` needs fewer: in the gradients through max-pooling it
+    leaves out products with 0.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -91,7 +101,10 @@ def flops_of(name: str) -> float:
 
 
 def sgemm_peak() -> float:
-    """The best of torch's, oneDNN's and NumPy's products of two 2,048 x 2,048 float32 matrices, operations a second."""
+    """Operations per second of a product of two 2,048 x 2,048 float32 matrices.
+
+    The best of torch's, oneDNN's and NumPy's.
+    """
     import numpy as np
     import torch
 
@@ -113,16 +126,16 @@ def sgemm_peak() -> float:
 
 
 def main() -> None:
-    """Measure, print a line for each network, write."""
+    """Measure, print a line for each network, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", metavar="NAME")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--seconds", type=float, default=3.0, help="of each side in each round, about"
+        "--seconds", type=float, default=3.0, help="roughly, of each loop in each round"
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    environment()  # reads the commit now: the checkout may be newer when the results are written
+    environment()  # reads the commit now; later the checkout may have another
     peak = sgemm_peak()
     print(f"sgemm: {peak / 1e9:.0f} GFLOP/s")
     print(
@@ -134,8 +147,9 @@ def main() -> None:
         results.append(row)
         ms, (low, high) = row["milliseconds_per_step"], row["fit_vs_tf1_spread"]
         shown = "".join(f"{ms[side]:8.2f}" for side in SIDES)
-        ratios = f"{row['fit_vs_tf1']:8.2f}  {low:.2f} - {high:.2f}{row['fit_vs_bare_loop']:11.2f}"
-        print(f"{name:22}{shown}{ratios}{row['memory_vs_tf1']:8.2f}", flush=True)
+        ratios = f"{row['fit_vs_tf1']:8.2f}  {low:.2f} - {high:.2f}"
+        others = f"{row['fit_vs_bare_loop']:11.2f}{row['memory_vs_tf1']:8.2f}"
+        print(f"{name:22}{shown}{ratios}{others}", flush=True)
     if args.json:
         made_on = {
             **environment(),

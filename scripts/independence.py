@@ -1,6 +1,10 @@
-"""How a run is made changes nothing: ranks, lengths of chunks, stopping and resuming. Shown through `mnistport fit`.
+"""Show that how a run is carried out does not change its result.
 
-python scripts/independence.py [NAME ...] [--steps 60] [--ranks 1,2,3,4] [--json FILE]; exit status 1 if it is not so.
+python scripts/independence.py [NAME ...] [--steps 60] [--ranks 1,2,3,4] [--json FILE]
+
+The same run is made by `mnistport fit` in chunks of other lengths, stopped and resumed,
+and on several ranks. Its weights, optimizer slots and predictions are compared with those
+of a plain run, in float64. Exit status 1 if they differ.
 """
 
 from __future__ import annotations
@@ -22,13 +26,17 @@ import torch
 from mnistport.environment import environment
 
 BOUND = 1e-12
-"""Of ranks, float64: the sums of a batch run in another order. Everything else is bit for bit."""
+"""For ranks: they add up a batch in another order. All else must be equal bit for bit."""
 
 
 def fit(
     folder: Path, network: str, steps: int, *flags: object
 ) -> dict[str, torch.Tensor]:
-    """A float64 run of `mnistport fit`: its last weights and optimizer slots by name, and its test predictions."""
+    """Make a float64 run of `mnistport fit`.
+
+    Returns its last weights and optimizer slots by name, and the predicted "classes" of
+    the test images.
+    """
     words = [sys.executable, "-m", "mnistport"]
     common = [
         "--trainer.precision",
@@ -65,7 +73,7 @@ def fit(
 
 
 def _data(flags: Sequence[object]) -> list[object]:
-    """The flags, by twos, that say which data."""
+    """Those of the flags, each with its value, that choose the data."""
     return [
         word
         for pair in zip(flags[::2], flags[1::2], strict=True)
@@ -75,7 +83,7 @@ def _data(flags: Sequence[object]) -> list[object]:
 
 
 def _run(words: Sequence[object]) -> str:
-    """A command's standard output; what it said, if it fails."""
+    """The standard output of a command. If it fails, exit with all that it said."""
     threads = {"OMP_NUM_THREADS": "1"}  # the order of sums depends on their number
     done = subprocess.run(
         [str(word) for word in words],
@@ -93,7 +101,10 @@ def _run(words: Sequence[object]) -> str:
 def furthest(
     ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]
 ) -> float:
-    """Largest |difference| of any weight or slot; infinite if the names or the predicted classes differ."""
+    """The largest |difference| of any weight or slot.
+
+    Infinite if the names or the predicted classes differ.
+    """
     if ours.keys() != theirs.keys() or not torch.equal(
         ours["classes"], theirs["classes"]
     ):
@@ -103,13 +114,13 @@ def furthest(
         for name in theirs
         if name != "classes"
     ]
-    return float(torch.stack(furthest).max())  # of a NaN, NaN
+    return float(torch.stack(furthest).max())  # NaN if any of them is
 
 
 def compared(
     network: str, steps: int, ranks: Sequence[int], flags: Sequence[object]
 ) -> Iterator[dict[str, Any]]:
-    """Each way of making the run against one rank with chunks of 20 steps."""
+    """Compare each way of making a run with a plain run: one rank, chunks of 20 steps."""
     with tempfile.TemporaryDirectory() as folder:
 
         def made(name: str, *more: object, upto: int = steps) -> dict[str, torch.Tensor]:
@@ -143,7 +154,7 @@ def row(
     theirs: Mapping[str, torch.Tensor],
     bound: float,
 ) -> dict[str, Any]:
-    """A line of the result; with more than one rank, the bound is of rounding."""
+    """A row of the result: how far a run is from the plain one, and what is allowed."""
     far = furthest(ours, theirs)
     finite = far if math.isfinite(far) else None
     return {
@@ -157,7 +168,7 @@ def row(
 
 
 def main() -> int:
-    """Print a line for each way, and write them."""
+    """Print a line for each way, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "networks", nargs="*", default=["deep", "three_minute_rmsprop"], metavar="NAME"
@@ -167,7 +178,7 @@ def main() -> int:
     parser.add_argument("--data.source", dest="source", default="auto")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    environment()  # reads the commit now: the checkout may be newer when the results are written
+    environment()  # reads the commit now; later the checkout may have another
     rows = []
     for network in args.networks:
         for line in compared(
@@ -178,10 +189,9 @@ def main() -> int:
         ):
             found = "not equal" if line["max_abs"] is None else f"{line['max_abs']:.1e}"
             verdict = "ok" if line["holds"] else "DIFFERS"
-            print(
-                f"{network:22}{line['how']:32}{found:>10}  of {line['bound']:.0e}  {verdict}",
-                flush=True,
-            )
+            allowed = f"{line['bound']:.0e}"
+            shown = f"{network:22}{line['how']:32}{found:>10}  of {allowed}  {verdict}"
+            print(shown, flush=True)
             rows.append(line)
     if args.json:
         command = shlex.join(["python", "scripts/independence.py", *sys.argv[1:]])

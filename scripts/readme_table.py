@@ -1,4 +1,7 @@
-"""Put the quick checks' table of a `parity verify --out` result into the README, between its two marks."""
+"""Put a result of `parity verify` into README.md, as the table between its two marks.
+
+python scripts/readme_table.py results/verify-.../verify.json
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,27 @@ import json
 import sys
 from pathlib import Path
 
-from parity.markdown import table
-
-from parity.cli import QUICK
+from parity.checks import CHECKS
+from parity.report.markdown import table
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def with_table(readme: str, results: list[dict[str, object]]) -> str:
-    """The README's text with the results between the marks."""
+    """The README's text, with the table of these results between the marks."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     return "\n".join([before + BEGIN, *table(results), END + after])
 
 
-if __name__ == "__main__":
-    page = Path("README.md")
+def main() -> None:
+    """Write the table. It has the checks that `parity verify` asks by default."""
+    shown = {check.name for check in CHECKS if check.quick}
     results = json.loads(Path(sys.argv[1]).read_text())["results"]
-    page.write_text(
-        with_table(
-            page.read_text(), [result for result in results if result["check"] in QUICK]
-        )
-    )
+    page = Path("README.md")
+    quick = [result for result in results if result["check"] in shown]
+    page.write_text(with_table(page.read_text(), quick))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Fixtures of both halves."""
+"""Fixtures for the tests of both packages."""
 
 import os
 import sys
@@ -12,7 +12,10 @@ if os.environ.get("MNISTPORT_DATA"):  # a test may change the folder it runs in
 
 @pytest.fixture(autouse=True)
 def no_process_settings():
-    """A command that trains, called in this process, lets denormal numbers be flushed; nobody else may see that."""
+    """Undo what a command that trains does to this process.
+
+    It lets denormal numbers be flushed to 0; another test must not see that.
+    """
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)

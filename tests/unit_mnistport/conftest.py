@@ -1,4 +1,4 @@
-"""One thread for all tests of this half, and short runs on the digits with a record of what happened."""
+"""One thread for all tests of `mnistport`, and short recorded runs on the digits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from mnistport.training.module import Classifier
 
 @dataclass
 class Recorder(Callback):
-    """What a run did, in optimizer steps."""
+    """What happened in a run. All numbers are optimizer steps."""
 
     losses: list[float] = field(default_factory=list)
     chunks: list[tuple[int, int]] = field(default_factory=list)
@@ -72,7 +72,10 @@ class Run:
 
 @pytest.fixture(scope="session")
 def train(tmp_path_factory) -> Callable[..., Run]:
-    """`train("softmax", batch_size=100, seed=0, max_steps=20, ...)`: the rest are the Trainer's own arguments."""
+    """`train("softmax", batch_size=100, seed=0, max_steps=20, ...)` makes a run.
+
+    What the signature does not name are arguments of the Trainer.
+    """
 
     def fit(
         network: str = "softmax",
@@ -118,7 +121,10 @@ def train(tmp_path_factory) -> Callable[..., Run]:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Runs this small gain nothing from a second thread, and wait long for it where the machine is shared."""
+    """Runs as small as these gain nothing from a second thread.
+
+    On a shared machine they wait for it for a long time.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""The `mnistport` command as its users meet it: what it prints, what it leaves on disk, how it refuses."""
+"""The `mnistport` command: what it prints, what it leaves on disk, what it refuses."""
 
 import gzip
 import os
@@ -55,7 +55,10 @@ def run(here, capsys):
 
 @pytest.fixture
 def refused(run, here):
-    """`refused("fit", ...)` is the one line a command is refused with; it exits 2 and changes nothing on disk."""
+    """`refused("fit", ...)` is the line with which a command is refused.
+
+    The command must exit with status 2 and change nothing on disk.
+    """
 
     def call(*words: object) -> str:
         before = tree(here)
@@ -73,7 +76,7 @@ def refused(run, here):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A checkpoint of three steps of a small hvass, made by the command itself."""
+    """A checkpoint after three steps of a small hvass, made by the command itself."""
     folder = tmp_path_factory.mktemp("trained")
     made = [
         "--model.options.fc_size",
@@ -99,7 +102,7 @@ def trained(tmp_path_factory):
     return checkpoint
 
 
-# Without Lightning ----------------------------------------------------------------------------------------------------
+# Without Lightning ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], []])
@@ -123,7 +126,7 @@ def test_list_names_every_network_and_its_source(run):
     assert "Hvass-Labs" in out
 
 
-def test_an_unknown_command_is_answered_with_those_there_are(refused):
+def test_an_unknown_command_is_answered_with_the_known_ones(refused):
     assert "no command is called 'train'; there are list, reproduce, fit, " in refused(
         "train"
     )
@@ -147,14 +150,17 @@ def test_the_name_of_a_recipe_stands_for_its_file(here):
 def test_help_and_list_import_neither_torch_nor_lightning():
     """That is what keeps them under a second."""
     heavy = "{'torch', 'pytorch_lightning', 'numpy', 'jsonargparse'}"
-    code = f"import sys; from mnistport.cli import main; main(['list']); main([]); print({heavy} & set(sys.modules))"
+    code = (
+        "import sys; from mnistport.cli import main; main(['list']); main([]); "
+        f"print({heavy} & set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-# Training -------------------------------------------------------------------------------------------------------------
+# Training -------------------------------------------------------------------------------
 
 
 def test_fit_ends_with_the_accuracy_on_the_test_set(run, here):
@@ -216,7 +222,7 @@ def test_model_options_and_learning_rate_reach_the_run(trained):
     }
 
 
-def test_users_callbacks_stand_beside_the_progress_bar(run, here):
+def test_a_users_callbacks_and_the_progress_bar_work_together(run, here):
     callback = [
         "--trainer.callbacks+=ModelCheckpoint",
         "--trainer.callbacks.every_n_train_steps=7",
@@ -241,7 +247,7 @@ def test_users_callbacks_stand_beside_the_progress_bar(run, here):
     assert "2/2" in out, "the bar of the second epoch: steps 14 and 15"
 
 
-def test_a_users_own_progress_bar_takes_the_place_of_ours(run):
+def test_a_users_own_progress_bar_replaces_ours(run):
     words = [
         "fit",
         "--config",
@@ -258,7 +264,7 @@ def test_a_users_own_progress_bar_takes_the_place_of_ours(run):
     assert "step/s" not in out
 
 
-def test_without_a_length_the_recipes_is_taken(run):
+def test_without_a_number_of_steps_the_whole_recipe_is_run(run):
     made = [
         *PLAIN,
         "--trainer.limit_train_batches",
@@ -329,7 +335,7 @@ def test_print_config_shows_what_would_run_and_runs_nothing(run, here):
     assert not tree(here)
 
 
-def test_what_print_config_shows_is_a_configuration(run, here):
+def test_what_print_config_shows_can_be_used_as_a_configuration(run, here):
     made = ["--config", "softmax", *PLAIN, "--trainer.max_steps", 4]
     (here / "mine.yaml").write_text(run("fit", *made, "--print_config")[1])
     status, out, _ = run("fit", "--config", "mine.yaml")
@@ -337,7 +343,7 @@ def test_what_print_config_shows_is_a_configuration(run, here):
     assert out == run("fit", *made)[1]
 
 
-# Checkpoints ----------------------------------------------------------------------------------------------------------
+# Checkpoints ----------------------------------------------------------------------------
 
 
 def test_a_checkpoint_alone_says_which_network_it_holds(run, trained, here):
@@ -372,7 +378,7 @@ def test_a_recipe_that_never_validates_is_validated_when_asked(run, trained):
     assert "val/accuracy" in out
 
 
-def test_prediction_is_one_devices_work(run):
+def test_prediction_on_several_devices_is_refused(run):
     status, out, err = run(
         "predict", "--config", "softmax", *PLAIN, "--trainer.devices", 2
     )
@@ -386,7 +392,7 @@ def digits_test_labels() -> list[int]:
     return sources.load("digits").test.labels.tolist()
 
 
-def test_a_run_goes_on_from_its_checkpoint_alone_as_if_it_had_not_stopped(
+def test_a_run_continues_from_its_checkpoint_alone_as_if_it_had_not_stopped(
     run, trained, here
 ):
     assert (
@@ -433,11 +439,13 @@ def test_the_command_line_wins_over_the_checkpoint(run, trained, here):
     [
         (
             ["--seed_everything", 5],
-            "the checkpoint's run had --seed_everything 4 (now 5); continue it with the same",
+            "the checkpoint's run had --seed_everything 4 (now 5); "
+            "continue it with the same",
         ),
         (
             ["--data.batch_size", 7],
-            "the checkpoint's run had --data.batch_size 6 (now 7); continue it with the same",
+            "the checkpoint's run had --data.batch_size 6 (now 7); "
+            "continue it with the same",
         ),
         (
             ["--config", "softmax"],
@@ -450,10 +458,10 @@ def test_the_command_line_wins_over_the_checkpoint(run, trained, here):
         ),
     ],
 )
-def test_a_continuation_that_would_be_another_run_is_refused(
+def test_to_continue_a_run_with_other_settings_is_refused(
     refused, trained, words, message
 ):
-    """With the logger on, which writes as soon as it may."""
+    """The logger is on, which writes as soon as it can."""
     quiet = [*QUIET, "--trainer.enable_progress_bar", "false"]
     assert message in refused("fit", *words, "--ckpt_path", trained, *quiet)
 
@@ -483,7 +491,7 @@ def write_checkpoints(folder: Path) -> None:
         ("theirs", "not written by mnistport"),
     ],
 )
-def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
+def test_a_file_that_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
     write_checkpoints(here)
     path = "best" if name == "best" else f"{name}.ckpt"
     line = refused("test", "--config", "softmax", "--ckpt_path", path, *QUIET)
@@ -491,7 +499,7 @@ def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
     assert message in line
 
 
-# Mistakes -------------------------------------------------------------------------------------------------------------
+# Mistakes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -499,7 +507,8 @@ def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
     [
         (
             ["--config", "depe"],
-            "no network is called 'depe'; did you mean 'deep'? Known: softmax_beginners, ",
+            "no network is called 'depe'; did you mean 'deep'? "
+            "Known: softmax_beginners, ",
         ),
         (["--config=nosuch"], "no network is called 'nosuch'. Known: "),
         (["--config", "nosuch.yaml"], "--config nosuch.yaml: no such file"),
@@ -576,18 +585,20 @@ def test_what_is_no_checkpoint_of_ours_is_refused(refused, here, name, message):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_answered_in_one_line_and_changes_nothing(refused, words, message):
-    """With the logger and checkpoints on, which write as soon as they may."""
+    """The logger and checkpoints are on, which write as soon as they can."""
     assert message in refused("fit", *words, *QUIET)
 
 
-def test_a_plug_in_ships_no_recipe_and_says_what_to_type_instead(refused, monkeypatch):
+def test_the_recipe_of_a_plug_in_is_refused_with_what_to_type_instead(
+    refused, monkeypatch
+):
     monkeypatch.setattr(networks, "plug_ins", lambda: {"theirs": None})
     line = refused("fit", "--config", "theirs")
     assert "'theirs' is a plug-in and ships no recipe; use --model.network theirs" in line
 
 
 @pytest.mark.parametrize("damage", ["short", "not gzip", "missing"])
-def test_damaged_data_is_refused_by_the_name_of_the_file(refused, here, damage):
+def test_damaged_data_is_refused_with_the_name_of_the_file(refused, here, damage):
     folder = here / "mnist"
     folder.mkdir()
     for name, header in (
@@ -613,7 +624,7 @@ def test_damaged_data_is_refused_by_the_name_of_the_file(refused, here, damage):
     assert "t10k-labels-idx1-ubyte" in line
 
 
-def test_no_data_directory_is_refused(refused):
+def test_a_missing_data_directory_is_refused(refused):
     assert "nowhere: no such directory" in refused(
         "fit", "--config", "softmax", "--data.source=mnist", "--data.dir=nowhere"
     )
@@ -631,7 +642,7 @@ def test_an_error_is_one_line_whatever_went_into_it():
     assert str(UserError("a\nb\n  c\n")) == "a b c"
 
 
-# In a process of its own ----------------------------------------------------------------------------------------------
+# In a process of its own ----------------------------------------------------------------
 
 COMMANDS = {
     "whole": [
@@ -648,7 +659,10 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """Two commands as a shell runs them, both at once: exit status, standard output and error, and the folder."""
+    """Two commands, run as a shell runs them and at the same time.
+
+    Returns exit status, standard output, standard error, and the folder of each.
+    """
     started = {}
     for name, words in COMMANDS.items():
         folder = tmp_path_factory.mktemp(name)
@@ -666,7 +680,7 @@ def done(tmp_path_factory):
     return ended
 
 
-def test_a_whole_command_trains_logs_and_says_nothing_it_need_not(done):
+def test_a_whole_command_trains_and_logs_without_needless_messages(done):
     status, out, err, folder = done["whole"]
     assert status == 0, err
     assert re.search(r"^0\.\d+  \[data: digits\]$", out, re.MULTILINE)

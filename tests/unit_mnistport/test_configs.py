@@ -38,7 +38,7 @@ def test_it_trains_its_network_for_the_tutorials_steps_or_epochs(name):
 
 
 @every_network
-def test_it_leaves_to_the_recipe_what_the_recipe_says(name):
+def test_it_does_not_repeat_what_the_recipe_says(name):
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     assert config["model"].keys() == {"network", "steps_per_execution"}
     assert config["model"]["steps_per_execution"] == "auto"

@@ -1,4 +1,4 @@
-"""Dropout's numbers depend on seed, step, layer and place in the global batch, and on nothing else."""
+"""Dropout's numbers depend on seed, step, layer and place in the global batch alone."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_numbers_are_float32_in_zero_to_one_and_shaped_like_the_unit(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_seed_step_and_layer_each_change_them(shape):
+def test_seed_step_and_layer_each_change_the_numbers(shape):
     numbers = drawn(3, 0, shape)
     assert torch.equal(numbers, drawn(3, 0, shape))
     for other in (drawn(4, 0, shape), drawn(3, 1, shape), drawn(3, 0, shape, seed=1)):
@@ -53,7 +53,7 @@ def test_seed_step_and_layer_each_change_them(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_was_drawn_before_changes_nothing(shape):
+def test_numbers_do_not_depend_on_what_was_drawn_before(shape):
     module = net()
     draws = KeyedDraws(module, 0, BATCH, slice(None))
     for step in (9, 2, 3):
@@ -93,7 +93,7 @@ def test_the_shares_of_all_ranks_are_the_global_draw(shape, world_size):
 
 
 def test_an_image_is_drawn_in_tensorflows_order_of_axes():
-    """The same stream of numbers fills rows, columns, channels; here channels are the second axis."""
+    """Rows, columns and channels are filled in this order; here channels come second."""
     numbers = drawn(0, 0, (3, 5, 7))
     stream = split_mix(
         scattered_positions(range(BATCH), 53, torch.device("cpu")), mix(0, 0, 0)
@@ -102,7 +102,7 @@ def test_an_image_is_drawn_in_tensorflows_order_of_axes():
 
 
 def test_the_stream_is_split_mix_64():
-    """The numbers its authors' program gives for seed 1234567, in halves of 24 bits."""
+    """The numbers that its authors' program gives for seed 1234567, halved to 24 bits."""
     known = [
         6457827717110365317,
         3203168211198807973,
@@ -116,13 +116,15 @@ def test_the_stream_is_split_mix_64():
         for half in (word & 0xFFFFFFFF, word >> 32)
     ]
     numbers = split_mix(scattered_positions(range(6), 1, torch.device("cpu")), 1234567)
-    assert (
-        numbers.flatten().tolist()[2:] == halves
-    )  # position 0 is the seed itself, which that program skips
+    # Two halves belong to position 0, the seed itself, which that program skips.
+    assert numbers.flatten().tolist()[2:] == halves
 
 
 def test_the_numbers_are_uniform_and_unrelated():
-    """Kolmogorov-Smirnov; and no correlation between steps, layers, seeds, images or neighbouring units."""
+    """By Kolmogorov-Smirnov; and by correlations.
+
+    Between steps, layers, seeds, images and neighbouring units.
+    """
     numbers = torch.stack(
         [drawn(step, number, (2_001,), seed=seed) for seed, step, number in KEYS]
     ).double()
@@ -149,7 +151,7 @@ def test_release_gives_the_layers_back_their_own_generator():
     assert module[2].draw is uniform
 
 
-def test_keys_scatter():
+def test_keys_of_different_steps_differ_and_look_random():
     keys = {
         mix(seed, step, layer)
         for seed in range(20)

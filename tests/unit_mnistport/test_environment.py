@@ -1,4 +1,4 @@
-"""What results say about where they were made."""
+"""What a result says about where it was made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder from which the package seems to run. Git variables of this process are removed."""
+    """A folder from which the package seems to run.
+
+    Variables of git are removed from this process.
+    """
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -45,7 +48,7 @@ def git(folder: Path, *words: str) -> str:
     ).stdout.strip()
 
 
-def test_the_commit_is_told_and_whether_files_differ_from_it(checkout: Path) -> None:
+def test_the_commit_is_named_and_whether_files_differ_from_it(checkout: Path) -> None:
     assert environment.commit() is None, "no repository"
     git(checkout, "init")
     assert environment.commit() is None, "no commit yet"
@@ -60,7 +63,7 @@ def test_the_commit_is_told_and_whether_files_differ_from_it(checkout: Path) -> 
     assert environment.commit() == f"{head[:12]}-dirty"
 
 
-def test_without_git_no_commit_is_told(
+def test_without_git_no_commit_is_named(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git(checkout, "init")
@@ -111,7 +114,7 @@ def test_a_worktrees_commit_is_its_own(
     )
 
 
-def test_versions_processor_and_cores_are_told() -> None:
+def test_versions_processor_and_cores_are_named() -> None:
     told = environment.environment()
     assert told["torch"]
     assert told["processor"]
@@ -135,7 +138,7 @@ def test_the_commit_is_that_of_the_first_call(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def forgotten_commit() -> Iterator[None]:
-    """The state of a process that has not called `environment` yet, before and after the test."""
+    """As if the process had not called `environment` yet, before and after the test."""
     environment._commit_at_first_call.cache_clear()
     yield
     environment._commit_at_first_call.cache_clear()

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and unwritable places are refused before the work."""
+"""Files are written whole or not at all; unwritable places are refused beforehand."""
 
 import os
 import tempfile
@@ -18,9 +18,8 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def closed_folder():
     """A folder that this process may list, but not write into."""
-    with (
-        tempfile.TemporaryDirectory() as name
-    ):  # other users cannot enter the folder that holds tmp_path
+    # Not within tmp_path: other users cannot enter the folder that holds it.
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o555)
         user = os.geteuid()
@@ -77,7 +76,7 @@ def test_after_a_failure_the_old_file_stays_and_nothing_is_left_over(
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_an_error_of_the_system_is_told_in_a_line(tmp_path, monkeypatch, step):
+def test_an_error_of_the_system_is_reported_in_one_line(tmp_path, monkeypatch, step):
     file = tmp_path / "result.json"
     file.write_text("old")
 
@@ -94,7 +93,7 @@ def test_an_error_of_the_system_is_told_in_a_line(tmp_path, monkeypatch, step):
     assert names(tmp_path) == ["result.json"]
 
 
-def test_an_error_of_the_writer_is_told_as_well(tmp_path):
+def test_an_error_of_the_writer_is_reported_too(tmp_path):
     told = pytest.raises(UserError, match=r"could not be written \(the disk is gone\)")
     with told, files.written_whole(tmp_path / "x"):
         raise OSError("the disk is gone")
@@ -115,7 +114,7 @@ def test_the_data_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeypatc
 
 
 def test_writers_that_look_at_the_suffix_write_to_the_same_path(tmp_path):
-    """`np.savez` appends ".npz" if it is missing, and would write to another path than the one yielded."""
+    """`np.savez` appends ".npz" if it is missing, and so would write to another path."""
     file = tmp_path / "state.npz"
     with files.written_whole(file) as partial:
         np.savez(partial, step=np.asarray(3))
@@ -136,7 +135,7 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "target").read_text() == "new"
 
 
-def test_places_that_cannot_be_written_are_told(tmp_path):
+def test_places_that_cannot_be_written_are_reported(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"file/result.json: could not be written"):
@@ -148,7 +147,7 @@ def test_places_that_cannot_be_written_are_told(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no user to become")
-def test_an_unwritable_folder_is_told(closed_folder):
+def test_an_unwritable_folder_is_reported(closed_folder):
     with pytest.raises(
         UserError, match=r"result.json: could not be written \(Permission denied\)"
     ):
@@ -176,7 +175,7 @@ def test_an_unusable_path_is_refused_before_the_work(tmp_path):
         files.refuse_unwritable_folder("--out", tmp_path / "file" / "deeper")
 
 
-def test_asking_writes_nothing(tmp_path):
+def test_to_ask_whether_a_place_is_writable_writes_nothing(tmp_path):
     (tmp_path / "x.json").write_text("old")
     files.refuse_unwritable_file("--json", tmp_path / "x.json")
     files.refuse_unwritable_file("--json", tmp_path / "y.json")

@@ -22,10 +22,11 @@ def test_float32_is_float32_unless_tf32_is_asked_for(
         use_tf32(allowed)
         assert torch.get_float32_matmul_precision() == matmul
         assert torch.backends.cudnn.conv.fp32_precision == convolution
+        # torch's older switches can still be read, and agree.
         assert (
             torch.backends.cudnn.allow_tf32
             is torch.backends.cuda.matmul.allow_tf32
             is allowed
-        )  # can be read
+        )
     finally:
         use_tf32(False)

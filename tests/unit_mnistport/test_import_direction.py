@@ -1,4 +1,4 @@
-"""Who may import whom: `parity` imports `mnistport`, never the other way; TensorFlow lives in one file."""
+"""`parity` imports `mnistport`, never the reverse; one file imports TensorFlow."""
 
 import ast
 import subprocess
@@ -15,7 +15,10 @@ MODULES = sorted(
 
 
 def imported(source: str) -> set[str]:
-    """Top-level names of everything a module imports, at its head or within a function, by name or as a string."""
+    """Top-level names of everything that a module imports.
+
+    At its head or within a function, by a statement or by a string.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -50,15 +53,15 @@ def imported(source: str) -> set[str]:
         "__import__('tensorflow')",
     ],
 )
-def test_an_import_is_seen_wherever_it_hides(source):
+def test_an_import_is_found_wherever_it_stands(source):
     assert "tensorflow" in imported(source)
 
 
-def test_an_import_from_beside_is_none_from_outside():
+def test_a_relative_import_does_not_count_as_an_import_from_outside():
     assert imported("from . import tensorflow") == set()
 
 
-def test_both_packages_are_looked_at():
+def test_both_packages_are_searched():
     assert {"mnistport", "parity"} == {
         path.relative_to(ROOT).parts[0] for path in MODULES
     }
@@ -66,7 +69,7 @@ def test_both_packages_are_looked_at():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_one_way(path):
+def test_a_module_imports_only_what_it_may(path):
     names = imported(path.read_text())
     if path.relative_to(ROOT).parts[0] == "mnistport":
         assert "parity" not in names
@@ -102,7 +105,7 @@ print(len(names))
 """
 
 
-def test_everything_in_mnistport_imports_where_tensorflow_and_parity_cannot_be():
+def test_everything_in_mnistport_can_be_imported_without_tensorflow_and_parity():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True, cwd=ROOT
     )

@@ -39,7 +39,11 @@ def tensorflow_windows(
 def naive_convolution(
     image: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int, padding: str
 ) -> np.ndarray:
-    """TF's convolution written out: image [N, H, W, C], kernel [rows, columns, C, filters] -> [N, H', W', filters]."""
+    """TF's convolution, written out.
+
+    From an image [N, H, W, C] and a kernel [rows, columns, C, filters] to [N, H', W',
+    filters].
+    """
     rows, row0 = tensorflow_windows(image.shape[1], kernel.shape[0], stride, padding)
     columns, column0 = tensorflow_windows(
         image.shape[2], kernel.shape[1], stride, padding
@@ -97,9 +101,8 @@ def test_convolution_without_bias_has_none():
     ("size", "same", "valid"), [(28, 14, 14), (14, 7, 7), (7, 4, 3), (1, 1, 0)]
 )
 def test_pooling_keeps_a_half_row_under_same_and_drops_it_under_valid(size, same, valid):
-    image = (
-        -torch.rand(2, 3, size, size) - 1
-    )  # all negative: a zero that was padded on would win
+    # All negative: a zero that was padded on would win.
+    image = -torch.rand(2, 3, size, size) - 1
     pooled = MaxPool("SAME")(image)
     assert pooled.shape == (2, 3, same, same)
     assert (pooled < 0).all()
@@ -113,7 +116,10 @@ def test_average_pooling_leaves_padding_out_of_the_mean():
 
 
 def images_full_of_ties(seed: int) -> torch.Tensor:
-    """Few different values, most of them not positive, as behind a convolution of a black background."""
+    """Few different values, most of them not positive.
+
+    Such are the outputs of a convolution of a black background.
+    """
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(-2, 3, (3, 4, 7, 7), generator=generator).double()
 
@@ -174,7 +180,7 @@ def test_as_image_is_in_reading_order_and_refuses_anything_but_784_columns():
             as_image(wrong)
 
 
-def test_dropout_keeps_where_the_draw_reaches_the_drop_rate_and_scales_by_float32_keep_prob():
+def test_dropout_keeps_from_the_drop_rate_on_and_scales_by_float32_keep_prob():
     dropout = Dropout(keep_prob=0.7).train()
     rate = 1.0 - float32(0.7)
     below = float(np.nextafter(np.float64(rate), 0))
@@ -186,7 +192,7 @@ def test_dropout_keeps_where_the_draw_reaches_the_drop_rate_and_scales_by_float3
     assert float32(0.7) != 0.7
 
 
-def test_dropout_passes_everything_on_in_evaluation_without_drawing():
+def test_dropout_in_evaluation_changes_and_draws_nothing():
     dropout = Dropout(keep_prob=0.5).eval()
     dropout.draw = lambda unit: pytest.fail("a draw in evaluation")
     unit = torch.rand(5, 6)
@@ -201,14 +207,14 @@ def test_dropped_units_get_no_gradient_and_kept_ones_the_scaled_one():
     assert unit.grad.tolist() == [0.0, 2.0]
 
 
-def test_dropout_by_itself_keeps_the_fraction_it_says():
+def test_dropout_keeps_the_fraction_keep_prob():
     torch.manual_seed(0)
     kept = (Dropout(keep_prob=0.8).train()(torch.ones(200_000)) > 0).double().mean()
     assert abs(kept - 0.8) < 5 * math.sqrt(0.8 * 0.2 / 200_000)
 
 
 @pytest.mark.parametrize("keep_prob", [0.0, -0.1, 1.1, math.nan])
-def test_a_keep_prob_that_is_no_fraction_is_refused(keep_prob):
+def test_a_keep_prob_outside_0_to_1_is_refused(keep_prob):
     with pytest.raises(ValueError, match="keep_prob is the fraction kept"):
         Dropout(keep_prob)
 
@@ -219,7 +225,7 @@ def test_cross_entropy_of_each_image_in_nats():
     assert loss.tolist() == pytest.approx([math.log(4.0), 1000.0], rel=1e-15)
 
 
-def test_cross_entropy_by_hand_is_the_stable_one_where_no_probability_is_zero():
+def test_cross_entropy_by_hand_equals_the_stable_one_where_no_probability_is_zero():
     logits = torch.randn(
         50, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
@@ -228,7 +234,7 @@ def test_cross_entropy_by_hand_is_the_stable_one_where_no_probability_is_zero():
     torch.testing.assert_close(by_hand, cross_entropy(logits, label), rtol=1e-14, atol=0)
 
 
-def test_cross_entropy_by_hand_is_not_finite_exactly_where_the_tutorials_is():
+def test_cross_entropy_by_hand_is_not_finite_exactly_where_the_tutorials_is_not():
     probability = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.25, 0.5, 0.25]])
     label = torch.tensor([0, 0, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -239,7 +245,7 @@ def test_cross_entropy_by_hand_is_not_finite_exactly_where_the_tutorials_is():
     np.testing.assert_allclose(ours[2], math.log(2.0), rtol=1e-7)
 
 
-def test_truncated_normal_ends_at_two_deviations_and_has_the_deviation_that_leaves():
+def test_truncated_normal_ends_at_two_deviations_and_has_the_deviation_that_is_left():
     torch.manual_seed(0)
     weight = torch.empty(400_000)
     truncated_normal_(weight, std=0.05)
@@ -270,7 +276,7 @@ def test_relu_max_pool_is_not_merely_max_pool():
     assert functional.max_pool2d(image, 2).item() == -1.0
 
 
-def test_draws_of_another_shape_are_refused():
+def test_dropout_refuses_draws_of_another_shape():
     dropout = Dropout(0.5)
     dropout.draw = lambda unit: torch.rand(3, 5)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The modules are plain torch: whoever uses them elsewhere gets torch's own behaviour."""
+"""The modules are plain torch, and behave so outside of this project, too."""
 
 import weakref
 
@@ -24,7 +24,7 @@ def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", list(networks.BUILT_IN))
 def test_weights_are_contiguous_and_every_gradient_is_made_by_torch(name):
-    """No autograd function of ours stands anywhere between the loss and the pixels."""
+    """None of our own autograd functions is between the loss and the pixels."""
     module = networks.get(name).module()
     assert all(weight.is_contiguous() for weight in module.state_dict().values())
     queue, seen = [module(torch.rand(2, 784)).sum().grad_fn], set()
@@ -54,7 +54,7 @@ def test_every_kind_of_hook_is_called(small):
     assert convolved.grad.count_nonzero() > 0
 
 
-def test_nothing_holds_the_input_after_the_backward_pass(small):
+def test_nothing_keeps_the_input_after_the_backward_pass(small):
     module, image = small
     image = image.clone()
     alive = weakref.ref(image)
@@ -83,7 +83,7 @@ def test_function_transforms_agree_with_backward(small):
     assert torch.allclose(along, square)
 
 
-def test_vmap_goes_through_dropout_in_training():
+def test_vmap_works_through_dropout_in_training():
     module = networks.get("convnet").module()
     weights = {name: weight.detach() for name, weight in module.named_parameters()}
 
@@ -95,7 +95,7 @@ def test_vmap_goes_through_dropout_in_training():
 
 
 @pytest.mark.parametrize("way", ["compile", "trace", "export"])
-def test_compilers_take_the_modules(small, way):
+def test_torchs_compilers_accept_the_modules(small, way):
     module, image = small
     module(image).sum().backward()
     expected, value = gradients(module), module(image)

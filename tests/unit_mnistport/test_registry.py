@@ -1,4 +1,4 @@
-"""The registry, and the door for other people's networks."""
+"""The registry, and networks from other packages."""
 
 import sys
 from dataclasses import replace
@@ -12,7 +12,10 @@ from mnistport.errors import UserError
 
 @pytest.fixture
 def plugged(monkeypatch):
-    """Pretend that packages offering these entry points are installed: `plugged(name="package.module:ATTRIBUTE")`."""
+    """Pretend that packages with these entry points are installed.
+
+    `plugged((name, "package.module:ATTRIBUTE"), ...)`
+    """
 
     def plug(*pairs: tuple[str, str]) -> None:
         entries = [EntryPoint(name, value, networks.GROUP) for name, value in pairs]
@@ -34,7 +37,8 @@ def write_module(monkeypatch, folder, name: str, text: str) -> None:
 
 
 def test_the_eight_tutorials_are_there_in_order():
-    expected = "softmax_beginners softmax deep hvass three_minute_adam three_minute_rmsprop three_minute_layers convnet"
+    expected = "softmax_beginners softmax deep hvass three_minute_adam "
+    expected += "three_minute_rmsprop three_minute_layers convnet"
     assert list(networks.names())[:8] == expected.split()
 
 
@@ -42,7 +46,7 @@ def test_the_eight_tutorials_are_there_in_order():
     ("wrong", "nearest"),
     [("depe", "deep"), ("softmx", "softmax"), ("conv_net", "convnet")],
 )
-def test_an_unknown_name_is_answered_with_the_nearest_and_all(wrong, nearest):
+def test_an_unknown_name_is_answered_with_the_nearest_and_all_names(wrong, nearest):
     with pytest.raises(UserError) as caught:
         networks.get(wrong)
     assert str(caught.value).startswith(
@@ -51,7 +55,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all(wrong, nearest):
     assert all(name in str(caught.value) for name in networks.BUILT_IN)
 
 
-def test_a_name_near_nothing_is_answered_without_a_guess():
+def test_a_name_that_resembles_none_is_answered_without_a_guess():
     with pytest.raises(
         UserError, match=r"^no network is called 'zzz'\. Known: softmax_beginners, "
     ):
@@ -82,7 +86,7 @@ def test_a_plug_in_is_listed_last_and_loaded_by_name(plugged, monkeypatch, tmp_p
         ),
     ],
 )
-def test_what_is_no_network_or_bears_another_name_is_refused(
+def test_a_plug_in_that_is_no_network_or_has_another_name_is_refused(
     plugged, monkeypatch, tmp_path, text, said
 ):
     write_module(monkeypatch, tmp_path, "odd_port", text)
@@ -111,7 +115,7 @@ def test_listing_imports_no_plug_in(plugged):
         ),
     ],
 )
-def test_one_name_from_two_places_is_an_error_that_names_both(
+def test_one_name_from_two_places_is_refused_with_both_places(
     plugged, first, second, both
 ):
     plugged(first, second)

@@ -1,4 +1,4 @@
-"""Batch streams, compared with the tutorials' own programs, which are repeated here in NumPy."""
+"""Batch streams yield what the tutorials' own programs yield (restated in NumPy)."""
 
 import pickle
 import time
@@ -19,7 +19,10 @@ STREAMS = [NextBatch, RandomBatch, Sequential]
 
 
 class TensorFlowDataSet:
-    """TF1's DataSet, which really moves the images. Here an image is two numbers: its index, and twice its index."""
+    """TF1's DataSet, which moves the images themselves.
+
+    Here an image is two numbers: its index, and twice its index.
+    """
 
     def __init__(self, num_images: int) -> None:
         self.images = np.stack([np.arange(num_images), 2 * np.arange(num_images)], axis=1)
@@ -47,7 +50,7 @@ class TensorFlowDataSet:
 
 @pytest.fixture
 def global_seed():
-    """Returns the function that seeds the global generator. Afterwards its state is restored."""
+    """The function that seeds the global generator; its state is restored at the end."""
     state = np.random.get_state()
     yield np.random.seed
     np.random.set_state(state)
@@ -58,7 +61,9 @@ def global_seed():
     [(55000, 50), (55000, 64), (55000, 100), (55000, 128), (1375, 99), (5, 5)],
 )
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
-def test_next_batch_is_tensorflows(global_seed, num_images, size, seed):
+def test_next_batch_yields_what_tensorflows_program_yields(
+    global_seed, num_images, size, seed
+):
     num_steps = 3 * num_images // size + 3
     global_seed(seed)
     theirs = TensorFlowDataSet(num_images)
@@ -77,7 +82,7 @@ def test_next_batch_drops_no_image_and_straddles_epochs(size):
         np.sort(row), np.broadcast_to(np.arange(55000), (3, 55000))
     )
     assert not np.array_equal(row[0], row[1])
-    # Permutations accumulate: the second order is the first, shuffled, and not the second shuffle of arange.
+    # Permutations accumulate: the second epoch shuffles the order of the first one.
     random = np.random.RandomState(3)
     first, second = np.arange(55000), np.arange(55000)
     random.shuffle(first)
@@ -90,7 +95,10 @@ def test_next_batch_drops_no_image_and_straddles_epochs(size):
     ("num_images", "size"), [(55000, 64), (55000, 128), (65536, 64), (7, 3), (1, 1)]
 )
 def test_random_batch_is_one_randint_per_step(global_seed, num_images, size):
-    """The steps span more than two of the stream's chunks, so that batches across two chunks are compared."""
+    """The steps span more than two of the stream's chunks.
+
+    So batches that lie across two chunks are compared, too.
+    """
     num_steps = min(4000, 3 * RandomBatch.chunk_size // size)
     global_seed(11)
     theirs = np.array([np.random.randint(0, num_images, size) for _ in range(num_steps)])
@@ -107,7 +115,9 @@ def test_random_batch_draws_with_replacement():
     ("num_images", "size", "steps"),
     [(55000, 128, 429), (55000, 100, 550), (10, 4, 2), (10, 10, 1)],
 )
-def test_sequential_is_file_order_without_the_short_batch(num_images, size, steps):
+def test_sequential_is_file_order_and_leaves_out_the_short_last_batch(
+    num_images, size, steps
+):
     one_epoch = [list(range(k, k + size)) for k in range(0, num_images - size + 1, size)]
     stream = Sequential(num_images, size, 5)
     assert stream.steps_per_epoch == steps == len(one_epoch)
@@ -137,16 +147,15 @@ def test_indices_depend_on_nothing_but_the_steps_asked_for(stream, num_images, s
         assert ours.shape == (stop - start, size)
         np.testing.assert_array_equal(ours, whole[start:stop])
         ours[:] = -1  # the array belongs to the caller: the stream must not see this
-    np.testing.assert_array_equal(
-        np.random.get_state()[1], state
-    )  # the global generator has not moved
+    # The global generator has not moved.
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(sought)).indices(700, 703), whole[700:703]
     )
 
 
 @pytest.mark.parametrize("stream", [NextBatch, RandomBatch])
-def test_seeds_differ(stream):
+def test_another_seed_gives_another_order(stream):
     assert not np.array_equal(
         stream(500, 50, 0).indices(0, 10), stream(500, 50, 1).indices(0, 10)
     )
@@ -154,7 +163,7 @@ def test_seeds_differ(stream):
 
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("size", [50, 128])
-def test_seeking_far_and_reading_on_are_fast(stream, size):
+def test_jumping_to_a_late_step_and_reading_on_are_fast(stream, size):
     far, onward = stream(55000, size, 0), stream(55000, size, 0)
     seconds = []
     for _ in range(3):  # the best of three, because other work may run on this machine
@@ -176,9 +185,7 @@ def test_an_epoch_is_shuffled_once(monkeypatch):
         NextBatch, "_draw", lambda self, last: drawn.append(1) or draw(self, last)
     )
     stream = NextBatch(1000, 64, 0)
-    for step in range(
-        80
-    ):  # a little over five epochs, each batch asked for twice as a restart or a check does
+    for step in range(80):  # a little over five epochs; each batch is asked for twice
         stream.indices(step, step + 1)
         stream.indices(step, step + 1)
     assert len(drawn) == 6
@@ -205,7 +212,7 @@ def test_impossible_arguments_are_refused(stream):
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_every_stream_keeps_the_protocol(stream):
+def test_every_stream_has_what_the_protocol_asks_for(stream):
     made: BatchStream = stream(np.int64(55000), 128, np.uint32(1))
     assert (made.num_images, made.batch_size, made.steps_per_epoch) == (55000, 128, 429)
     assert made.indices(5, 7).shape == (2, 128)
@@ -213,14 +220,14 @@ def test_every_stream_keeps_the_protocol(stream):
 
 @pytest.mark.parametrize("world_size", range(1, 17))
 @pytest.mark.parametrize("size", [1, 16, 50, 64, 100, 127, 128])
-def test_rank_shares_are_the_batch(world_size, size):
+def test_the_shares_of_all_ranks_make_up_the_batch(world_size, size):
     batch = np.arange(size)
     shares = [batch[rank_share(size, rank, world_size)] for rank in range(world_size)]
     np.testing.assert_array_equal(np.concatenate(shares), batch)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_rank_share_by_example():
+def test_ten_images_over_ranks_as_worked_out_by_hand():
     assert [rank_share(50, rank, 3) for rank in range(3)] == [
         slice(0, 17),
         slice(17, 34),

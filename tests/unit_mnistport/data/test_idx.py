@@ -29,7 +29,7 @@ def mnist_folder() -> Path:
 
 
 def refuse(read, path: Path, pattern: str) -> str:
-    """Check that `read` refuses the path, in one line that names it, and does not change the file."""
+    """Check that `read` refuses the path in one line naming it, and changes no file."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(UserError, match=pattern) as caught:
         read(path)
@@ -51,10 +51,8 @@ def test_reads_what_was_written_whatever_the_name(tmp_path, pack):
     assert images.dtype == labels.dtype == np.uint8
     np.testing.assert_array_equal(images, PIXELS)
     np.testing.assert_array_equal(labels, LABELS)
-    images[0], labels[0] = (
-        7,
-        7,
-    )  # new and writable: torch.from_numpy takes them without a warning
+    # New and writable: torch.from_numpy takes them without a warning.
+    images[0], labels[0] = 7, 7
     assert idx.read_images(tmp_path / "images")[0, 0] == PIXELS[0, 0]
 
 
@@ -159,7 +157,7 @@ def test_damaged_images_are_refused(tmp_path, case, packed):
     )
 
 
-def test_labels_over_nine_and_images_in_their_place_are_refused(tmp_path):
+def test_labels_over_nine_and_an_image_file_in_the_place_of_labels_are_refused(tmp_path):
     path = tmp_path / "labels"
     path.write_bytes(header(2049, 4) + bytes([3, 9, 10, 255]))
     refuse(
@@ -196,7 +194,7 @@ BAD_GZIP = {
 
 
 @pytest.mark.parametrize("case", BAD_GZIP)
-def test_bad_gzip_is_refused(tmp_path, case):
+def test_damaged_gzip_is_refused(tmp_path, case):
     content, pattern = BAD_GZIP[case]
     path = tmp_path / "images.gz"
     path.write_bytes(content)
@@ -224,9 +222,8 @@ def test_one_flipped_bit_in_gzip_never_changes_a_label(tmp_path):
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         try:
-            np.testing.assert_array_equal(
-                idx.read_labels(path), LABELS
-            )  # the flipped bit may be in the time stamp
+            # The flipped bit may be in the time stamp.
+            np.testing.assert_array_equal(idx.read_labels(path), LABELS)
         except UserError:
             refused += 1
     assert refused > 8 * (len(content) - 10)
@@ -242,7 +239,7 @@ def test_a_gzip_bomb_is_not_inflated(tmp_path):
     assert peak < 4 << 20
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_path_that_is_no_regular_file_is_refused(tmp_path):
     refuse(idx.read_images, tmp_path / "absent", "no such file")
     refuse(idx.read_images, tmp_path, "found a directory, expected an IDX file")
     (tmp_path / "dangling").symlink_to(tmp_path / "absent")
@@ -254,10 +251,9 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="the system has no user to become")
-def test_no_permission_is_said():
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # other users cannot enter the folder that holds tmp_path
+def test_a_file_without_read_permission_is_refused():
+    # Not within tmp_path: other users cannot enter the folder that holds it.
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "images")
         path.write_bytes(IMAGE_BYTES)
         path.chmod(0)

@@ -1,4 +1,4 @@
-"""Data sets: which files are found, refused and downloaded, and that no file on disk is ever changed."""
+"""Data sets: files are found, refused or downloaded, and never changed."""
 
 import gc
 import gzip
@@ -28,7 +28,7 @@ CLOSED_PORT = "http://127.0.0.1:9/"
 def write_set(
     folder: Path, *, packed=True, num_train=24, num_test=20, test_labels=None, seed=0
 ) -> dict[str, bytes]:
-    """Write four small good IDX files of random pixels. Return the unpacked bytes of each."""
+    """Write four small good IDX files of random pixels; their bytes before packing."""
     random, files = np.random.RandomState(seed), {}
     for part, count in (("train", num_train), ("t10k", num_test)):
         pixels, labels = random.bytes(784 * count), random.randint(0, 10, count)
@@ -58,7 +58,10 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch, tmp_path):
-    """An empty cache folder, no MNISTPORT_DATA, and no message so far. Returns the real MNISTPORT_DATA."""
+    """An empty cache folder, no MNISTPORT_DATA, and no message printed so far.
+
+    Returns the real MNISTPORT_DATA.
+    """
     real = os.environ.get("MNISTPORT_DATA")
     monkeypatch.delenv("MNISTPORT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -81,7 +84,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def mirror(monkeypatch):
-    """Make torchvision download from the given address, and expect the given files there."""
+    """Let torchvision download from this address, and expect these files there."""
     from torchvision import datasets
 
     def divert(url: str, served: Path | None = None) -> None:
@@ -205,13 +208,14 @@ def test_an_unknown_source_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("source", ["mnist", "auto"])
 @pytest.mark.parametrize("below", [".", "MNIST/raw"])
-def test_some_of_the_files_are_refused_and_left_alone(folder, source, below):
+def test_an_incomplete_set_is_refused_and_left_alone(folder, source, below):
     write_set(folder / below)
     for name in ("train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
         (folder / below / name).unlink()
     before = contents(folder)
     refused(
-        r"train-labels-idx1-ubyte, t10k-images-idx3-ubyte missing \(with or without .gz\)",
+        r"train-labels-idx1-ubyte, t10k-images-idx3-ubyte missing "
+        r"\(with or without .gz\)",
         source,
         folder,
     )
@@ -244,7 +248,8 @@ def test_swapped_files_and_counts_that_differ_are_refused(folder):
     sound = labels.read_bytes()
     labels.write_bytes(gzip.compress(struct.pack(">II", 2049, 23) + bytes(23)))
     refused(
-        "train-images-idx3-ubyte.gz: found 24 images, but train-labels-idx1-ubyte.gz has 23 labels",
+        "train-images-idx3-ubyte.gz: found 24 images, "
+        "but train-labels-idx1-ubyte.gz has 23 labels",
         "mnist",
         folder,
     )
@@ -267,7 +272,7 @@ def test_fashion_in_the_place_of_mnist_is_refused(folder, packed):
     assert load("fashion", folder).name == "fashion"
 
 
-def test_real_mnist(real_mnist, folder):
+def test_the_real_mnist_is_read(real_mnist, folder):
     data = load("mnist", real_mnist)
     assert (data.name, len(data.train), len(data.test)) == ("mnist", 60000, 10000)
     assert load("auto", real_mnist).name == "mnist"
@@ -282,9 +287,8 @@ def test_real_mnist(real_mnist, folder):
             gzip.compress(labels.read(), 1)
         )
     shutil.copy(real_mnist / "t10k-images-idx3-ubyte.gz", folder)
-    refused(
-        "these files are mnist, not fashion", "fashion", folder
-    )  # packed again, and only the test half
+    # Packed in another way, and only the test set; it is recognised all the same.
+    refused("these files are mnist, not fashion", "fashion", folder)
 
 
 def test_download_into_torchvisions_layout(folder, server, mirror, capsys):
@@ -351,7 +355,7 @@ def test_another_process_that_was_faster_is_not_overwritten(
 
     def slowly(dataset, root):
         assert Path(root).parent == folder, (
-            "a rename works within one file system, so the folder must be beside the target"
+            "the folder must be beside the target: a rename stays in one file system"
         )
         download(dataset, root)
         write_set(folder / "MNIST/raw", seed=7)
@@ -516,7 +520,7 @@ def test_scale_refuses_what_it_cannot_do():
         scale(np.zeros((1, 784), np.uint8), "centre")
 
 
-def test_frozen_records():
+def test_records_cannot_be_changed():
     with pytest.raises(AttributeError):
         image_set(1).labels = None
 
@@ -524,7 +528,8 @@ def test_frozen_records():
 def test_no_framework_is_imported():
     program = (
         "import sys, mnistport.data.idx, mnistport.data.sources, mnistport.data.batches;"
-        "sys.exit(', '.join({'torch', 'torchvision', 'tensorflow', 'lightning', 'sklearn'} & set(sys.modules)) or None)"
+        "heavy = {'torch', 'torchvision', 'tensorflow', 'lightning', 'sklearn'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     root = Path(sources.__file__).parents[2]
     done = subprocess.run(

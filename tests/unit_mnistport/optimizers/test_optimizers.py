@@ -1,4 +1,7 @@
-"""TF1's optimizers against their formulas in plain NumPy: float64 weights, float32 hyper-parameters."""
+"""TF1's optimizers against their formulas, written in plain NumPy.
+
+Weights are float64, hyper-parameters float32.
+"""
 
 import copy
 import io
@@ -101,7 +104,9 @@ def wild_gradients(steps: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), CASES.values(), ids=CASES)
-def test_fifty_steps_are_the_formula_to_the_last_digits(ours: Callable, theirs: Callable):
+def test_fifty_steps_follow_the_formula_to_the_last_digits(
+    ours: Callable, theirs: Callable
+):
     rng = np.random.default_rng(0)
     shapes = [(7, 5), (11,)]
     start = [rng.standard_normal(shape) for shape in shapes]
@@ -123,12 +128,13 @@ def test_fifty_steps_are_the_formula_to_the_last_digits(ours: Callable, theirs: 
 
 
 @pytest.mark.parametrize(("ours", "theirs"), CASES.values(), ids=CASES)
-def test_each_single_update_is_the_formula_within_a_rounding_or_two(
+def test_each_single_update_follows_the_formula_within_a_rounding_or_two(
     ours: Callable, theirs: Callable
 ):
-    """From weights of zero, so that the update itself is compared, not its effect on a larger number.
+    """The weights start at zero, so that the update itself is compared.
 
-    The bound is relative to the largest update so far: a mean of gradients may cancel to much less than its terms.
+    The bound is relative to the largest update so far: a mean of gradients may cancel to
+    much less than its terms.
     """
     weight = torch.nn.Parameter(torch.zeros(40, dtype=torch.float64))
     optimizer, reference = ours([weight]), theirs()
@@ -179,7 +185,7 @@ def test_rmsprops_mean_square_starts_at_one_and_adams_slots_at_zero():
 
 @pytest.mark.parametrize("ours", OURS.values(), ids=OURS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_saved_optimizer_goes_on_bit_for_bit(ours, dtype):
+def test_a_saved_optimizer_continues_bit_for_bit(ours, dtype):
     gradients = torch.from_numpy(wild_gradients(20, (5,))).to(dtype)
     whole = torch.nn.Parameter(torch.ones(5, dtype=dtype))
     optimizer = ours([whole])
@@ -225,7 +231,7 @@ def test_weights_that_are_added_later_are_trained_as_from_a_fresh_optimizer(ours
 
 
 @pytest.mark.parametrize("ours", OURS.values(), ids=OURS)
-def test_a_weight_without_gradient_stays_and_does_not_stop_the_others(ours):
+def test_a_weight_without_a_gradient_stays_and_the_others_are_trained(ours):
     still, moving = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     optimizer = ours([still, moving])
     moving.grad = torch.ones(2)
@@ -242,7 +248,7 @@ def test_a_step_without_any_gradient_changes_nothing(ours):
 
 
 @pytest.mark.parametrize("ours", OURS.values(), ids=OURS)
-def test_a_closure_is_called_with_gradients_on_and_its_loss_handed_back(ours):
+def test_a_closure_is_called_with_gradients_enabled_and_its_loss_is_returned(ours):
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = ours([weight])
 
@@ -266,8 +272,8 @@ def test_a_closure_is_called_with_gradients_on_and_its_loss_handed_back(ours):
     ],
     ids=["adam", "rmsprop"],
 )
-def test_torchs_own_optimizer_would_not_do(ours, torchs):
-    """If this fails, torch has come round to TF1's arithmetic, and the class may go."""
+def test_torchs_own_optimizer_computes_something_else(ours, torchs):
+    """If this fails, torch has adopted TF1's arithmetic, and our class is not needed."""
     mine = torch.nn.Parameter(torch.zeros(4, dtype=torch.float64))
     its = copy.deepcopy(mine)
     optimizers = ours([mine]), torchs([its])
@@ -296,8 +302,8 @@ def test_float32_weights_take_the_float32_correction_of_the_kernel():
     assert weight.item() == pytest.approx(float(expected), rel=5e-7)
 
 
-def test_adams_powers_end_at_zero_not_among_the_denormals():
-    """As TF1's threads flush them: found by 20,000 steps of lock-step."""
+def test_adams_powers_of_beta_end_at_zero_and_not_at_a_denormal_number():
+    """TF1 flushes them to 0. A lock-step run of 20,000 steps found the difference."""
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = Adam([weight])
     weight.grad = torch.ones(1)

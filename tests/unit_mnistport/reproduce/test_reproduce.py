@@ -58,7 +58,7 @@ def invented(network: str, correct: int, seed: int = 0, **changes) -> RunResult:
 
 @pytest.fixture
 def words(tmp_path):
-    """`words("softmax")` is the command line of a short `reproduce` that writes to `tmp_path`."""
+    """`words("softmax")`: the command line of a short `reproduce` into `tmp_path`."""
     return lambda *names: [
         "reproduce",
         *names,
@@ -72,7 +72,7 @@ def words(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["result.json", "settings.json"])
-def test_a_damaged_file_is_told_in_a_line(words, tmp_path, capsys, name):
+def test_a_damaged_file_is_refused_in_one_line(words, tmp_path, capsys, name):
     assert main(words("softmax")) == 0
     (tmp_path / "softmax-seed0" / name).write_text('{"netw')
     assert main(words("softmax")) == 2
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_told_in_a_line(words, tmp_path, capsys, name):
 @pytest.mark.parametrize(
     "content", ["[]", "{}", "null", '"a text"', '{"settings": 1}', '{"network": 1}']
 )
-def test_a_file_of_another_shape_is_told_in_a_line(
+def test_a_file_with_other_contents_is_refused_in_one_line(
     words, tmp_path, capsys, name, content
 ):
     folder = tmp_path / "softmax-seed0"
@@ -99,14 +99,16 @@ def test_a_file_of_another_shape_is_told_in_a_line(
     assert err.count("\n") == 1
 
 
-def test_a_damaged_result_of_another_command_is_told_in_a_line(words, tmp_path, capsys):
+def test_a_damaged_result_of_another_command_is_refused_in_one_line(
+    words, tmp_path, capsys
+):
     (tmp_path / "deep-seed7").mkdir()
     (tmp_path / "deep-seed7" / "result.json").write_text("[]")
     assert main(words("softmax")) == 2
     assert "deep-seed7/result.json: cannot be read; delete" in capsys.readouterr().err
 
 
-def test_runs_do_not_pile_up_in_memory(tmp_path):
+def test_the_memory_of_a_run_is_freed_before_the_next(tmp_path):
     """The images of a run are freed before the next run reads its own."""
     gc.collect()
     gc.disable()  # only the run itself may collect garbage
@@ -120,7 +122,10 @@ def test_runs_do_not_pile_up_in_memory(tmp_path):
 
 
 def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
-    """An epoch of digits is 13 steps. The run is stopped in the fourth, ten steps after a checkpoint."""
+    """An epoch of the digits has 13 steps.
+
+    The run is stopped in the fourth epoch, ten steps after a checkpoint.
+    """
     monkeypatch.setattr(run, "SAVE_STEPS", 20)
     whole = train(job(), tmp_path / "whole", progress=False)
 
@@ -155,7 +160,7 @@ def test_finished_runs_are_not_repeated(words, monkeypatch, capsys):
     assert "2 of 2 runs are there already" in capsys.readouterr().out
 
 
-def test_the_table_is_of_every_run_in_the_folder(words, tmp_path, capsys):
+def test_the_table_contains_every_run_in_the_folder(words, tmp_path, capsys):
     assert main([*words("softmax"), "--seeds", "2"]) == 0
     assert main(words("softmax_beginners")) == 0
     rows = [
@@ -189,7 +194,7 @@ def test_page_document_and_picture_are_written(words, tmp_path, capsys):
     assert "| softmax | digits | 30 | 2 |" in capsys.readouterr().out
 
 
-def test_a_run_with_other_settings_is_not_gone_on_with(words, capsys):
+def test_a_run_with_other_settings_is_not_continued(words, capsys):
     assert main(words("softmax")) == 0
     assert main([*words("softmax"), "--max-steps", "31"]) == 2
     assert "holds a run with max_steps 30 (now 31)" in capsys.readouterr().err
@@ -208,7 +213,7 @@ def test_a_run_with_other_settings_is_not_gone_on_with(words, capsys):
         (["softmax", "--data.dir", "/nowhere"], "no such directory"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_a_line(wrong, said, tmp_path, capsys):
+def test_what_cannot_be_done_is_refused_in_one_line(wrong, said, tmp_path, capsys):
     assert main(["reproduce", *wrong, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
@@ -230,8 +235,11 @@ def test_several_devices_make_the_same_runs(tmp_path):
     ]
 
 
-def test_the_interval_is_wilson_s():
-    """At both ends of an interval the score test gives 1.96. The intervals of 0 and of 1 are right, too."""
+def test_the_confidence_interval_is_wilsons():
+    """At both ends of an interval the score test gives 1.96.
+
+    The intervals of the accuracies 0 and 1 are right, too.
+    """
     for share, count in ((0.99, 10_000), (0.5, 40)):
         for end in wilson(share, count):
             assert abs(share - end) / math.sqrt(end * (1 - end) / count) == pytest.approx(
@@ -256,7 +264,7 @@ def test_the_verdict_is_three_standard_errors_of_the_published_accuracy():
     ).deviation == pytest.approx(0.00707, abs=1e-5)
 
 
-def test_a_figure_given_in_two_digits_is_what_rounds_to_it():
+def test_a_published_figure_of_two_digits_means_all_that_rounds_to_it():
     """ "About 99 %" on 10,000 images: one standard error is 0.000995."""
     network = networks.get("hvass")
     verdicts = {
@@ -295,7 +303,7 @@ def test_a_curve_stands_beside_the_published_one(tmp_path):
 
 
 def flushes_denormals() -> bool:
-    """Whether this thread turns a product into 0 if it is too small to be a normal number."""
+    """Whether this thread flushes products that are too small to 0."""
     return float(torch.tensor(1e-310, dtype=torch.float64) * 0.5) == 0.0
 
 
@@ -322,7 +330,7 @@ def test_the_workers_of_the_pool_flush_denormals(tmp_path, monkeypatch):
     assert not flushes_denormals()
 
 
-def test_times_are_said_shortly():
+def test_times_are_printed_in_short_form():
     assert [clock(seconds) for seconds in (1.26, 61, 3_725)] == [
         "1.3 s",
         "0:01:01",

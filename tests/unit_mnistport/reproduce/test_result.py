@@ -86,7 +86,7 @@ def test_published_runs_can_be_read_and_stay_as_they_are(file):
         ({**RESULT, "correct": 10_001}, "correct 10001 of total 10000"),
     ],
 )
-def test_a_result_of_another_shape_is_refused_in_a_line(tmp_path, value, reason):
+def test_a_result_with_other_contents_is_refused_in_one_line(tmp_path, value, reason):
     file = tmp_path / "result.json"
     file.write_text(json.dumps(value))
     with pytest.raises(UserError) as caught:

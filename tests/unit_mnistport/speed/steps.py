@@ -14,9 +14,9 @@ IMAGES = 40
 
 
 class Odd(nn.Module):
-    """What the tutorials do not have.
+    """A network with what the eight tutorials do not have.
 
-    Buffers that change, torch's own dropout, a weight without use and a frozen one.
+    Buffers that change, torch's own dropout, a weight that is not used, and a frozen one.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ def step_of(
     pure: bool = True,
     **options: object,
 ) -> Step:
-    """A step of a network on 40 invented images, about as dark as MNIST's."""
+    """A step of a network on 40 invented images, about as dark as those of MNIST."""
     torch.manual_seed(0)
     network = networks.get("deep" if name == "odd" else name)
     if module is None:
@@ -63,7 +63,7 @@ def step_of(
 
 
 def state(step: Step) -> dict[str, torch.Tensor]:
-    """Everything a step changes, by name."""
+    """Copies of everything that a step changes, by name."""
     found = {name: tensor.detach() for name, tensor in step.module.state_dict().items()}
     for number, slots in enumerate(step.optimizer.state.values()):
         found |= {f"{number}.{slot}": value for slot, value in slots.items()}
@@ -75,7 +75,7 @@ def state(step: Step) -> dict[str, torch.Tensor]:
 
 
 def apart(one: Step, other: Step) -> float:
-    """Largest |difference| of any weight, slot or scalar."""
+    """The largest |difference| of any weight, slot or scalar."""
     ours, theirs = state(one), state(other)
     assert ours.keys() == theirs.keys()
     gaps = [

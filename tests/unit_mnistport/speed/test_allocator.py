@@ -1,4 +1,4 @@
-"""The allocator's settings: what they do to page faults, and that they can be left alone."""
+"""The allocator's settings: they save page faults, and they can be left out."""
 
 import os
 import subprocess
@@ -14,14 +14,15 @@ from mnistport.speed import allocator
 said = allocator.keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    step = [np.ones(1 << 20) for _ in range(8)]  # what a training step does: 64 MiB, all of it freed at its end
+    # As a training step does: take 64 MiB, and free all of it at the end.
+    step = [np.ones(1 << 20) for _ in range(8)]
     del step
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, said)
 """
 
 
 def faults(tune: str) -> tuple[int, str]:
-    """Page faults of steps that allocate, and what `tune` said."""
+    """Page faults of steps that allocate memory, and what `tune` returned."""
     environment = {**os.environ, "MNISTPORT_TUNE": tune}
     done = subprocess.run(
         [sys.executable, "-c", FAULTS],
@@ -35,7 +36,7 @@ def faults(tune: str) -> tuple[int, str]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
-def test_freed_memory_is_used_again_and_the_switch_leaves_it_alone() -> None:
+def test_freed_memory_is_used_again_unless_MNISTPORT_TUNE_is_0() -> None:
     tuned, said = faults("1")
     if said == "allocator left alone (not glibc)":
         pytest.skip(said)

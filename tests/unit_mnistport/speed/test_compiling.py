@@ -1,4 +1,7 @@
-"""How the kernels come to be: compiled once, kept, made anew where damaged, done without where they cannot be."""
+"""The C kernels are compiled once and kept, and training works without them.
+
+They are compiled again where a file is damaged.
+"""
 
 import os
 import shutil
@@ -18,7 +21,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 def why_not(cache: Path, **environment: str) -> str:
-    """What a process of its own says, with this cache."""
+    """What a process of its own prints, with this cache folder."""
     told = {**os.environ, "XDG_CACHE_HOME": str(cache), **environment}
     done = subprocess.run(
         [sys.executable, "-c", ASK], capture_output=True, text=True, env=told
@@ -29,7 +32,7 @@ def why_not(cache: Path, **environment: str) -> str:
 
 
 def kept(cache: Path) -> dict[str, int]:
-    """Every file in the cache, and when it was made."""
+    """Every file in the cache, and when it was written."""
     return {
         path.name: path.stat().st_mtime_ns for path in (cache / "mnistport").iterdir()
     }
@@ -37,12 +40,15 @@ def kept(cache: Path) -> dict[str, int]:
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no cc")
 def test_where_there_is_a_compiler_there_are_kernels(tmp_path: Path) -> None:
-    """So that one broken in our own C fails here, and is not taken for a missing compiler by every other test."""
+    """An error in our C code fails here.
+
+    Every other test would take it for a missing compiler.
+    """
     assert why_not(tmp_path, MNISTPORT_KERNELS="1", CC="cc") == ""
 
 
 @needs_compiler
-def test_they_are_compiled_once_and_made_anew_where_damaged(tmp_path: Path) -> None:
+def test_they_are_compiled_once_and_again_where_damaged(tmp_path: Path) -> None:
     assert why_not(tmp_path) == ""
     first = kept(tmp_path)
     assert sorted(name.split("-")[1] for name in first) == ["double", "float"]
@@ -56,7 +62,7 @@ def test_they_are_compiled_once_and_made_anew_where_damaged(tmp_path: Path) -> N
 
 
 @needs_compiler
-def test_without_a_folder_to_keep_them_in_they_are_made_for_the_process(
+def test_without_a_cache_folder_they_are_compiled_for_the_process_alone(
     tmp_path: Path,
 ) -> None:
     nowhere = tmp_path / "file"
@@ -66,7 +72,7 @@ def test_without_a_folder_to_keep_them_in_they_are_made_for_the_process(
 
 
 @needs_compiler
-def test_without_a_home_they_are_made_for_the_process(
+def test_without_a_home_folder_they_are_compiled_for_the_process_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def nowhere() -> Path:
@@ -77,7 +83,7 @@ def test_without_a_home_they_are_made_for_the_process(
 
 
 @needs_compiler
-def test_threads_that_need_them_at_once_all_get_them(
+def test_threads_that_need_them_at_the_same_time_all_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -107,10 +113,10 @@ def test_threads_that_need_them_at_once_all_get_them(
         (r"printf '\377 error'", "{} cannot compile pooled.c: \ufffd error"),
     ],
 )
-def test_the_reason_is_told_where_there_are_none(
+def test_the_reason_is_given_where_there_are_none(
     tmp_path: Path, compiler: str, reason: str
 ) -> None:
-    if "{}" in reason:  # a compiler that says so and fails
+    if "{}" in reason:  # a compiler that prints it and fails
         script = tmp_path / "failing"
         script.write_text(f"#!/bin/sh\n{compiler} >&2\nexit 1\n")
         script.chmod(0o755)
@@ -119,11 +125,11 @@ def test_the_reason_is_told_where_there_are_none(
     assert not (tmp_path / "mnistport").exists()
 
 
-def test_they_can_be_done_without(tmp_path: Path) -> None:
+def test_the_environment_can_switch_them_off(tmp_path: Path) -> None:
     assert why_not(tmp_path, MNISTPORT_KERNELS="0") == "MNISTPORT_KERNELS=0"
 
 
-def test_training_goes_on_without_them_and_says_why(tmp_path: Path) -> None:
+def test_training_works_without_them_and_says_why(tmp_path: Path) -> None:
     words = [
         "fit",
         "--config",
@@ -148,5 +154,6 @@ def test_training_goes_on_without_them_and_says_why(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if "gradients of conv" in line]
     assert said == [
-        "the gradients of convolutions are computed by torch, which is slower: MNISTPORT_KERNELS=0"
+        "the gradients of convolutions are computed by torch, "
+        "which is slower: MNISTPORT_KERNELS=0"
     ]

@@ -1,4 +1,7 @@
-"""The graph engine on the CPU, where "replaying" is calling: bit for bit what eager gives."""
+"""The CUDA graph engine, tested on a CPU, takes the steps of eager bit for bit.
+
+A stand-in takes the place of the graph: to replay it means to call the step.
+"""
 
 from dataclasses import replace
 
@@ -14,7 +17,7 @@ STEPS = 9
 
 
 def graph(step: Step, longest: int = 4, captures: list[int] | None = None) -> Graph:
-    """Warms up for real, then "replays" by calling."""
+    """Stands in for a CUDA graph: it warms up, and "replays" by calling the step."""
 
     def capture(take_one):
         if captures is not None:
@@ -28,7 +31,7 @@ def graph(step: Step, longest: int = 4, captures: list[int] | None = None) -> Gr
 
 @pytest.mark.parametrize("name", ["softmax", "deep", "convnet"])
 def test_chunks_of_a_graph_are_the_steps_of_eager(name):
-    """Adam, RMSProp and gradient descent; none, one and four dropouts; warm-up steps leave no trace."""
+    """All three optimizers; no, one and four dropouts; warm-up leaves no trace."""
     index = batches(STEPS)
     one, other = step_of(name), step_of(name)
     expected = Eager(one).run(5, index)
@@ -50,7 +53,7 @@ def test_losses_of_one_chunk_outlive_the_next():
     assert torch.equal(first, kept)
 
 
-def test_a_changed_learning_rate_is_captured_anew_and_nothing_else_is():
+def test_a_changed_learning_rate_is_captured_again_and_nothing_else_is():
     step, captures = step_of("softmax"), []
     engine, index = graph(step, captures=captures), torch.arange(BATCH).repeat(2, 1)
     engine.run(0, index)
@@ -65,7 +68,7 @@ def test_a_changed_learning_rate_is_captured_anew_and_nothing_else_is():
 
 
 class Elsewhere:
-    """Stands for images on a device that this machine does not have."""
+    """Pretends to be images on a device that this machine does not have."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
@@ -82,7 +85,7 @@ class Elsewhere:
         ("cuda", 1, "32-true", ""),
     ],
 )
-def test_what_keeps_a_run_from_being_a_graph_is_said(device, ranks, precision, said):
+def test_the_reason_why_a_run_cannot_be_a_graph_is_given(device, ranks, precision, said):
     step = replace(
         step_of("three_minute_adam"),
         pixels=Elsewhere(device),
@@ -97,11 +100,11 @@ def test_an_optimizer_that_does_not_offer_it_is_not_captured():
     step = step_of("softmax")
     step = replace(step, optimizer=torch.optim.SGD(step.module.parameters(), lr=0.1))
     assert "SGD does not say" in reason_against(replace(step, pixels=Elsewhere("cuda")))
-    assert reason_against(step) == ""  # it stays outside the list
+    assert reason_against(step) == ""  # the optimizer then stays outside the list
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_who_looks_into_each_step_is_called_in_each_step(device):
+def test_hooks_are_called_in_each_step(device):
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
     step = replace(step_of("three_minute_adam", module=net), pixels=Elsewhere(device))
     with torch.autograd.set_detect_anomaly(True):
@@ -126,9 +129,11 @@ def test_who_looks_into_each_step_is_called_in_each_step(device):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 @pytest.mark.parametrize("name", list(networks.BUILT_IN))
 def test_a_captured_cuda_graph_takes_the_steps_of_eager(name, monkeypatch):
-    """The same kernels, launched at once; deterministic ones, as a backward pass may add atomically.
+    """Both launch the same kernels.
 
-    In float64: one rounding in float32 would take `deep` 5e-5 from itself in these steps.
+    They are set to be deterministic, as a backward pass may otherwise add in any order.
+    In float64: one float32 rounding would move the weights of `deep` by 5e-5 in these
+    steps.
     """
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     index = batches(STEPS).cuda()

@@ -1,4 +1,4 @@
-"""When a step is written down as a list, and when it is not."""
+"""When a step is recorded as a list of kernel calls, and when it is not."""
 
 import random
 from dataclasses import replace
@@ -18,7 +18,7 @@ from mnistport.step import Eager
 from mnistport.training import module as training
 
 
-def test_a_nan_goes_through_the_list():
+def test_a_nan_stays_a_nan_in_the_list():
     step = step_of("deep")
     step.pixels[3] = torch.nan
     losses = Listed(step).run(0, torch.arange(6)[None])
@@ -33,7 +33,7 @@ def test_weights_stay_contiguous():
     assert all(weight.is_contiguous() for weight in step.module.parameters())
 
 
-def test_on_a_cpu_the_list_is_what_runs_and_it_ends_where_eager_ends(train):
+def test_on_a_cpu_the_list_runs_and_ends_where_eager_ends(train):
     flags = {"network": "deep", "batch_size": 5, "max_steps": 6, "precision": "64-true"}
     engines = {}
 
@@ -51,7 +51,7 @@ def test_on_a_cpu_the_list_is_what_runs_and_it_ends_where_eager_ends(train):
         assert (auto.weights[name] - weight).abs().max() < 1e-12
 
 
-def test_a_layer_frozen_on_the_way_is_frozen(train):
+def test_a_layer_that_is_frozen_during_the_run_stays_as_it_is(train):
     class Freeze(Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
             if batch.stop == 4:
@@ -69,7 +69,7 @@ def test_a_layer_frozen_on_the_way_is_frozen(train):
 
 
 class Counting(nn.Linear):
-    """Its Python counts, in a list."""
+    """A network that is not pure: it counts calls in a Python list."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)
@@ -81,14 +81,14 @@ class Counting(nn.Linear):
 
 
 class Tossing(nn.Linear):
-    """Its Python draws random numbers."""
+    """A network that is not pure: it draws from Python's random numbers."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return super().forward(pixels) * random.random() * np.random.rand()
 
 
 class Wavering(nn.Linear):
-    """Its Python looks at a value."""
+    """A network that is not pure: its Python reads a value."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         output = super().forward(pixels)
@@ -96,7 +96,7 @@ class Wavering(nn.Linear):
 
 
 def said_and_runs(train, monkeypatch, layer, *, pure: bool, engine: str):
-    """What is printed, and the losses by this engine and by the eager one."""
+    """What is printed, the losses of this engine, and those of the eager one."""
     network = replace(networks.get("softmax"), module=lambda: layer(784, 10), pure=pure)
     monkeypatch.setattr(training.networks, "get", lambda name: network)
     said: list[str] = []
@@ -118,7 +118,8 @@ def test_a_network_that_does_not_say_it_is_pure_runs_eagerly(
         train, monkeypatch, layer, pure=False, engine=engine
     )
     assert said == [
-        "engine eager, not graph: the network is not declared pure (Network(pure=True)), so its "
+        "engine eager, not graph: the network is not declared pure "
+        "(Network(pure=True)), so its "
         "Python may do something else in each step"
     ]
     assert ours == eager
@@ -130,11 +131,12 @@ def test_a_network_that_does_not_say_it_is_pure_runs_eagerly(
         (Wavering, "the step could not be written down: "),
         (
             Tossing,
-            "the step could not be written down: it draws from Python's or NumPy's random numbers in each step",
+            "the step could not be written down: it draws from Python's or NumPy's "
+            "random numbers in each step",
         ),
     ],
 )
-def test_what_is_wrongly_declared_pure_is_noticed_where_it_can_be(
+def test_a_network_wrongly_declared_pure_is_noticed_where_possible(
     train, monkeypatch, layer, reason
 ):
     said, ours, eager = said_and_runs(train, monkeypatch, layer, pure=True, engine="auto")
@@ -143,7 +145,7 @@ def test_what_is_wrongly_declared_pure_is_noticed_where_it_can_be(
     assert ours == eager
 
 
-def test_the_eight_are_declared_pure_and_nobody_is_by_default():
+def test_the_eight_tutorials_are_declared_pure_and_the_default_is_not():
     assert all(networks.get(name).pure for name in networks.BUILT_IN)
     network = networks.get("softmax")
     assert not type(network)(
@@ -155,13 +157,13 @@ def test_the_eight_are_declared_pure_and_nobody_is_by_default():
     ).pure
 
 
-def test_the_door_gives_an_engine_or_the_reason():
+def test_engine_for_returns_an_engine_or_the_reason_why_not():
     assert isinstance(engine_for(step_of("softmax"), 10), Listed)
     reason = engine_for(step_of("softmax", pure=False), 10)
     assert isinstance(reason, str) and "pure" in reason
 
 
-def test_no_weight_has_a_gradient_after_the_list_is_written():
+def test_no_weight_has_a_gradient_after_the_list_is_recorded():
     step = step_of("deep")
     listed(step)
     assert all(weight.grad is None for weight in step.module.parameters())

@@ -1,4 +1,7 @@
-"""The rewritten list: torch's own values and gradients to rounding, by our kernels where they fit."""
+"""The rewritten list of calls gives torch's values and gradients up to rounding.
+
+It calls our kernels where they fit.
+"""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -31,7 +34,7 @@ def images(
 
 
 def gradients_of(module: nn.Module) -> Callable[..., list[torch.Tensor]]:
-    """(image, incoming gradient, weights) -> value, gradients of image and weights."""
+    """From image, incoming gradient and weights to the value and both gradients."""
     names = [name for name, _ in module.named_parameters()]
 
     def function(image: torch.Tensor, incoming: torch.Tensor, *weights: torch.Tensor):
@@ -46,7 +49,7 @@ def gradients_of(module: nn.Module) -> Callable[..., list[torch.Tensor]]:
 def rewritten(
     function: Callable[..., object], *inputs: torch.Tensor
 ) -> tuple[GraphModule, str]:
-    """The function's calls, rewritten; and the remark."""
+    """The calls that a function makes, rewritten; and the remark."""
     traced = make_fx(function)(*inputs)
     listing._drop_aliases(traced.graph)
     remark = rewrite.rewrite(traced.graph)
@@ -59,7 +62,7 @@ def calls(traced: GraphModule) -> set[object]:
 
 
 def through(module: nn.Module, image: torch.Tensor, *, image_trains: bool = True):
-    """Rewritten calls of a module, and its inputs."""
+    """The rewritten calls of a module, and its inputs."""
     torch.manual_seed(1)
     image = image.requires_grad_(image_trains)
     incoming = torch.randn_like(module(image))
@@ -103,7 +106,7 @@ def agree(ours, theirs, epsilon) -> None:
         (1, 16, 5, "SAME", 3, 3),
     ],
 )
-def test_gradients_through_pooling_are_torchs_own(
+def test_gradients_through_pooling_are_torchs(
     channels, filters, kernel, padding, rows, columns, pooling, dtype
 ):
     torch.manual_seed(0)
@@ -123,7 +126,7 @@ def test_gradients_through_pooling_are_torchs_own(
 
 @with_kernels
 @pytest.mark.parametrize("relu", [False, True])
-def test_pooling_itself_is_torchs_bit_for_bit_with_ties_zeros_and_nans(relu):
+def test_pooling_equals_torchs_bit_for_bit_with_ties_zeros_and_nans(relu):
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(-2, 3, (5, 19, 9, 7), generator=generator).float()
     image[0, :, 2:4, 2] = torch.nan
@@ -169,7 +172,7 @@ def test_the_number_of_threads_changes_no_bit():
 
 @with_kernels
 @pytest.mark.parametrize("where", ["image", "incoming"])
-def test_a_nan_goes_through(where):
+def test_a_nan_stays_a_nan(where):
     module = nn.Sequential(Conv2d(2, 3, 3), MaxPool())
     traced, inputs, _ = through(module, images(4, 2, 6, 6, torch.float32))
     image, incoming, *weights = (tensor.detach().clone() for tensor in inputs)
@@ -214,7 +217,7 @@ class Uses(nn.Module):
 
 @with_kernels
 @pytest.mark.parametrize("use", ["convolution", "maxima", "relu twice", "no pooling"])
-def test_what_else_uses_the_values_in_between_keeps_its_gradient(use):
+def test_another_user_of_the_values_in_between_keeps_its_gradient(use):
     torch.manual_seed(0)
     module = Uses(use)
     traced, inputs, _ = through(module, images(4, 2, 6, 6))
@@ -236,9 +239,8 @@ def test_what_the_kernels_cannot_take_is_left_to_torch(monkeypatch, reason):
         layer = nn.Conv2d(2, 4, 3, groups=2, padding=1)
     pool = nn.MaxPool2d(3) if reason == "pool of 3" else ReluMaxPool()
     if reason == "too large":
-        monkeypatch.setattr(
-            rewrite, "LARGEST", 4 * 4 * 36 - 1
-        )  # one less than is convolved
+        # One value less than this convolution has.
+        monkeypatch.setattr(rewrite, "LARGEST", 4 * 4 * 36 - 1)
     dtype = torch.bfloat16 if reason == "bfloat16" else torch.float32
     module = nn.Sequential(layer, pool).to(dtype)
     image = images(4, 2, 1 if reason == "one row" else 6, 6, dtype)
@@ -253,8 +255,8 @@ def test_without_kernels_torch_does_the_work_and_the_remark_says_why(monkeypatch
     traced, _, remark = through(module, images(4, 2, 6, 6))
     assert not calls(traced) & {*OURS, TO_IMAGE}
     assert (
-        remark
-        == "the gradients of convolutions are computed by torch, which is slower: a reason"
+        remark == "the gradients of convolutions are computed by torch, "
+        "which is slower: a reason"
     )
 
 
@@ -269,7 +271,7 @@ with_onednn = pytest.mark.skipif(
     ("rows", "features", "units"),
     [(1, 1, 1), (50, 1024, 10), (7, 13, 625), (128, 2048, 625)],
 )
-def test_products_by_onednn_are_torchs_own_to_rounding(
+def test_products_by_onednn_are_torchs_up_to_rounding(
     monkeypatch, rows, features, units, bias
 ):
     monkeypatch.setattr(rewrite, "WORTH_ONEDNN", 1)
@@ -311,7 +313,7 @@ OPTIONS = [
         *(("hvass", o) for o in OPTIONS),
     ],
 )
-def test_a_listed_step_is_the_eager_step_to_rounding(name, options, dtype):
+def test_a_listed_step_is_the_eager_step_up_to_rounding(name, options, dtype):
     """One step, by each engine: losses, gradients and everything the step changes."""
     one, other = (step_of(name, dtype, **options) for _ in range(2))
     before = {key: value.clone() for key, value in other.module.state_dict().items()}
@@ -337,7 +339,7 @@ def test_a_listed_step_is_the_eager_step_to_rounding(name, options, dtype):
             assert (ours.grad - theirs.grad).abs().max() <= 20 * EPSILON[dtype] * scale
 
 
-def test_several_listed_steps_stay_with_eager_ones_in_float64():
+def test_several_listed_steps_stay_near_the_eager_ones_in_float64():
     from mnistport.speed.engines import Listed
 
     one, other = (step_of("convnet", torch.float64) for _ in range(2))

@@ -1,6 +1,9 @@
-"""A script, not a test: one of two processes that train and test together on CPU. `test_ranks.py` starts both.
+"""A script, not a test: one of two processes that train and test together on a CPU.
 
-Usage: python one_of_two_ranks.py FOLDER, with Lightning's environment variables for a process of several.
+`test_ranks.py` starts both.
+
+Usage: python one_of_two_ranks.py FOLDER, with Lightning's environment variables for
+several processes.
 """
 
 import os
@@ -16,7 +19,7 @@ from mnistport.training.module import Classifier
 
 
 class Scored(Callback):
-    """Which test images this rank has scored, by their pixels, and what they were taken for."""
+    """The test images that this rank has scored, by their pixels, and the answers."""
 
     def __init__(self) -> None:
         self.sums = []

@@ -1,4 +1,4 @@
-"""Where chunks end, as pure functions of random cadences."""
+"""Where chunks end, for random intervals at which something is counted."""
 
 import random
 
@@ -28,7 +28,7 @@ def random_plan(rng: random.Random) -> Plan:
 
 
 def counts(cut: Cut, step: int) -> bool:
-    """Whether a chunk must end at `step`: written by counting, not by division."""
+    """Whether a chunk must end at `step`, found by counting and not by division."""
     counted = 0
     for _ in range(step):
         counted = 1 if cut.epoch and counted == cut.epoch else counted + 1
@@ -36,7 +36,7 @@ def counts(cut: Cut, step: int) -> bool:
 
 
 def whole_run(plan: Plan, stop: int) -> list[tuple[int, int]]:
-    """Every epoch's spans, one after the other, as the trainer asks for them."""
+    """The spans of every epoch, one after the other, as the trainer asks for them."""
     spans, step, epoch = [], 0, 0
     while step < stop:
         spans += plan.spans(step, plan.epoch_end(step, epoch))
@@ -73,7 +73,7 @@ def test_no_chunk_is_shorter_than_it_must_be(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_cut_falls_where_it_is_said_to(seed):
+def test_a_cut_falls_on_the_steps_it_describes(seed):
     rng = random.Random(seed)
     every = rng.randint(1, 12)
     cut = Cut(every, rng.randint(0, every - 1), rng.choice([None, rng.randint(1, 20)]))
@@ -144,7 +144,7 @@ def test_the_images_of_a_step_do_not_depend_on_how_the_steps_are_cut(make, seed)
     )
 
 
-def test_a_resumed_epoch_goes_on_with_the_very_next_batch():
+def test_a_resumed_epoch_continues_with_the_very_next_batch():
     plan = Plan(size=4, steps_per_epoch=10)
     whole = torch.cat(
         [chunk.index for chunk in chunks(plan, NextBatch(100, 10, 0), 10, 1)]
@@ -183,7 +183,7 @@ def test_a_pace_that_was_asked_for_is_kept():
 @pytest.mark.parametrize(
     ("seconds_per_step", "steps"), [(0.05, 10), (0.005, 100), (3.0, 1), (1e-6, 1000)]
 )
-def test_a_chunk_is_half_a_second_s_steps(seconds_per_step, steps):
+def test_a_chunk_takes_half_a_second(seconds_per_step, steps):
     pace = Pace(None)
     pace.start(world_size=1)
     first = pace.size()
@@ -192,7 +192,7 @@ def test_a_chunk_is_half_a_second_s_steps(seconds_per_step, steps):
     assert pace.size() == steps <= pace.longest
 
 
-def test_ranks_do_not_measure_as_they_have_to_agree():
+def test_several_ranks_do_not_measure_because_they_have_to_agree():
     pace = Pace(None)
     pace.start(world_size=2)
     before = pace.size()

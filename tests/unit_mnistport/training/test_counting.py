@@ -1,4 +1,4 @@
-"""Everything a Lightning user counts is counted in optimizer steps, whatever the chunks are."""
+"""All that a Lightning user counts is counted in optimizer steps, not in chunks."""
 
 import csv
 
@@ -10,11 +10,11 @@ from pytorch_lightning.loggers import CSVLogger
 
 from mnistport.errors import UserError
 
-SPE = 13  # steps of an epoch: 1,375 digits in batches of 100
+EPOCH = 13  # steps: 1,375 digits in batches of 100
 
 
 def rows_of(logger: CSVLogger, column: str) -> dict[int, float]:
-    """A column of the logger's file, by step."""
+    """A column of the logged file, by step."""
     logger.save()
     with open(f"{logger.log_dir}/metrics.csv", newline="") as file:
         return {
@@ -31,11 +31,11 @@ def test_max_steps_is_exact(train, steps_per_execution, max_steps):
     assert run.trainer.global_step == max_steps
     assert len(run.record.losses) == max_steps
     assert max(last - first for first, last in run.record.chunks) == min(
-        steps_per_execution, max_steps, SPE
+        steps_per_execution, max_steps, EPOCH
     )
 
 
-def test_no_steps_are_no_steps(train):
+def test_max_steps_0_takes_no_step(train):
     run = train(max_steps=0)
     assert run.trainer.global_step == 0
     assert not run.module.net.fc.weight.any()
@@ -44,19 +44,19 @@ def test_no_steps_are_no_steps(train):
 @pytest.mark.parametrize("max_epochs", [1, 3])
 def test_max_epochs_is_exact(train, max_epochs):
     run = train(max_epochs=max_epochs)
-    assert run.trainer.global_step == max_epochs * SPE
+    assert run.trainer.global_step == max_epochs * EPOCH
     assert run.trainer.current_epoch == max_epochs
-    assert run.record.epochs == [SPE * epoch for epoch in range(1, max_epochs + 1)]
+    assert run.record.epochs == [EPOCH * epoch for epoch in range(1, max_epochs + 1)]
 
 
 def test_whichever_of_max_steps_and_max_epochs_is_reached_first_ends_the_run(train):
     assert train(max_epochs=2, max_steps=20).trainer.global_step == 20
-    assert train(max_epochs=2, max_steps=200).trainer.global_step == 2 * SPE
+    assert train(max_epochs=2, max_steps=200).trainer.global_step == 2 * EPOCH
 
 
 @pytest.mark.parametrize(
     ("limit", "steps"),
-    [(5, 5), (1, 1), (200, SPE), (0.5, SPE // 2), (0.01, 1), (1.0, SPE)],
+    [(5, 5), (1, 1), (200, EPOCH), (0.5, EPOCH // 2), (0.01, 1), (1.0, EPOCH)],
     ids=repr,
 )
 @pytest.mark.parametrize(
@@ -81,9 +81,8 @@ def test_fast_dev_run_takes_its_few_steps_validates_and_ends(train, fast_dev_run
 
 @pytest.mark.parametrize(("overfit_batches", "steps"), [(3, 3), (0.25, 3)])
 def test_overfitting_repeats_the_first_batches(train, overfit_batches, steps):
-    data = {
-        "eval_batch_size": 20
-    }  # Lightning limits validation alike, and a quarter of one batch is none
+    # Lightning limits validation, too: a quarter of one batch is none.
+    data = {"eval_batch_size": 20}
     run = train(
         max_epochs=4, overfit_batches=overfit_batches, steps_per_execution=2, data=data
     )
@@ -113,7 +112,7 @@ def test_a_checkpoint_every_seven_steps_is_written_at_7_14_21(
         )
 
 
-def test_two_checkpoint_cadences_both_hold(train, tmp_path):
+def test_two_checkpoint_intervals_are_both_kept(train, tmp_path):
     keepers = [
         ModelCheckpoint(
             tmp_path, f"{every}-{{step}}", every_n_train_steps=every, save_top_k=-1
@@ -153,7 +152,7 @@ def test_two_checkpoint_cadences_both_hold(train, tmp_path):
 def test_validation_falls_on_the_steps_asked_for(
     train, steps_per_execution, flags, validated
 ):
-    """Without `check_val_every_n_epoch=None` the interval is counted anew in each epoch, as Lightning does."""
+    """By default Lightning counts the interval anew in each epoch."""
     flags = {"max_epochs": 3, "limit_val_batches": 1.0, **flags}
     assert (
         train(steps_per_execution=steps_per_execution, **flags).record.validated
@@ -162,7 +161,7 @@ def test_validation_falls_on_the_steps_asked_for(
 
 
 def test_these_are_the_batches_at_which_lightning_itself_validates(tmp_path):
-    """The same flags on a module of Lightning's own kind, one step per batch."""
+    """The same flags, on an ordinary Lightning module with one step per batch."""
 
     class Plain(pl.LightningModule):
         def __init__(self) -> None:
@@ -190,23 +189,25 @@ def test_these_are_the_batches_at_which_lightning_itself_validates(tmp_path):
     ]:
         module = Plain()
         trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path, **flags
+            accelerator="cpu", max_epochs=2, num_sanity_val_steps=0, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=tmp_path, **flags
         )  # fmt: skip
         trainer.fit(module, examples, examples)
         assert module.validated == validated
 
 
-def test_an_interval_of_time_is_left_to_lightning(train):
+def test_an_interval_given_as_time_is_left_to_lightning(train):
     run = train(max_epochs=2, val_check_interval="00:01:00:00", limit_val_batches=1.0)
-    assert run.trainer.global_step == 2 * SPE
+    assert run.trainer.global_step == 2 * EPOCH
     assert len(run.record.validated) <= 2
 
 
-def test_an_interval_longer_than_the_epoch_is_refused_with_the_way_out(train, tmp_path):
+def test_an_interval_longer_than_the_epoch_is_refused_with_a_remedy(train, tmp_path):
     with pytest.raises(
         UserError,
-        match=r"val_check_interval 20 is more than the 13 steps.*check_val_every_n_epoch null",
+        match=r"val_check_interval 20 is more than the 13 steps"
+        r".*check_val_every_n_epoch null",
     ):
         train(
             max_epochs=2,
@@ -272,7 +273,7 @@ def test_a_callback_can_stop_the_run(train):
 def test_early_stopping_on_a_validated_figure_works(train):
     stop = EarlyStopping("val/loss", patience=0, min_delta=100.0)
     run = train(max_epochs=9, limit_val_batches=1.0, callbacks=(stop,))
-    assert run.trainer.global_step == 2 * SPE
+    assert run.trainer.global_step == 2 * EPOCH
 
 
 def test_the_best_checkpoint_is_chosen_by_a_validated_figure(train, tmp_path):

@@ -1,4 +1,4 @@
-"""The data module: the recipe's pixels and split, resident as tensors, and its parts over ranks."""
+"""The data module: pixels and split of the recipe, and the parts of several ranks."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_images_are_split_scaled_and_batched_as_the_tutorial_does(name):
     np.testing.assert_array_equal(data.stream.indices(0, 20), expected)
 
 
-def test_the_seed_is_the_streams():
+def test_the_seed_reaches_the_batch_stream():
     data = MnistData("softmax", source="digits", seed=7, batch_size=9)
     data.setup()
     np.testing.assert_array_equal(

@@ -1,4 +1,7 @@
-"""What `lightning_steps` reaches into Lightning for. When one of these fails, Lightning has changed: read its diff."""
+"""What `lightning_steps` assumes about the inside of Lightning.
+
+If one of these tests fails, Lightning has changed: read its diff.
+"""
 
 import pytest
 import pytorch_lightning as pl
@@ -28,7 +31,7 @@ def trainer(tmp_path):
     return made
 
 
-def test_the_version_is_one_these_were_read_in():
+def test_this_version_of_lightning_is_one_that_was_read():
     assert pl.__version__.startswith("2.6."), (
         "read lightning_steps.py against the new loops, then raise this"
     )
@@ -60,7 +63,7 @@ def test_advancing_moves_global_step_and_where_lightning_logs(trainer):
 
 
 class Fetcher:
-    """As much of a data fetcher as the question about validation looks at."""
+    """The part of a data fetcher that the question about validation looks at."""
 
 
 @pytest.mark.parametrize("chunks_so_far", [1, 2, 5])
@@ -77,7 +80,7 @@ def test_lightning_asks_val_check_batch_whether_to_validate(
         assert epoch_loop._should_check_val_fx(Fetcher()) is validate
 
 
-def test_flags_are_kept_under_the_names_that_are_taken(trainer):
+def test_the_trainer_keeps_flags_under_the_names_that_we_read(trainer):
     assert trainer.limit_train_batches == 1.0
     assert trainer.val_check_interval == 1.0
     assert trainer.check_val_every_n_epoch == 1
@@ -91,7 +94,7 @@ def test_flags_are_kept_under_the_names_that_are_taken(trainer):
     assert timed._val_check_time_interval == 60
 
 
-def test_checkpoint_callbacks_keep_their_cadence_where_it_is_looked_for(tmp_path):
+def test_checkpoint_callbacks_keep_their_interval_where_we_read_it(tmp_path):
     callbacks = [
         ModelCheckpoint(tmp_path, every_n_train_steps=7),
         ModelCheckpoint(tmp_path, every_n_epochs=1),
@@ -102,7 +105,7 @@ def test_checkpoint_callbacks_keep_their_cadence_where_it_is_looked_for(tmp_path
     assert lightning_steps.checkpoint_cadences(made) == [7]
 
 
-def test_a_checkpoints_counters_have_the_keys_that_are_rewritten(train, tmp_path):
+def test_a_checkpoints_counters_have_the_keys_that_we_rewrite(train, tmp_path):
     run = train("softmax", max_steps=3)
     loops = run.trainer.fit_loop.state_dict()
     assert loops["epoch_progress"].keys() == {"total", "current"}
@@ -139,7 +142,7 @@ def test_a_checkpoints_counters_have_the_keys_that_are_rewritten(train, tmp_path
         (26, 2, 2, 2, 2),
     ],
 )
-def test_a_run_goes_on_in_the_epoch_its_step_count_says(
+def test_a_run_continues_in_the_epoch_that_its_step_count_means(
     step, started, processed, begun, whole
 ):
     def counts(ready, processed):
@@ -212,7 +215,7 @@ def test_a_limit_is_a_number_of_steps_or_a_share_of_them(limit, steps):
     ],
     ids=str,
 )
-def test_an_interval_between_validations_is_a_number_of_steps_or_lightnings_own_affair(
+def test_an_interval_between_validations_is_a_number_of_steps_or_left_to_lightning(
     flags, interval
 ):
     made = pl.Trainer(

@@ -1,4 +1,7 @@
-"""The one LightningModule, used from Python: what it takes, refuses, scores, saves and loads."""
+"""The one LightningModule, used from Python.
+
+What it takes, refuses, scores, saves and loads.
+"""
 
 import math
 
@@ -23,8 +26,11 @@ def test_every_network_trains_through_the_trainer(train, name):
     assert run.data.batch_size == 4
 
 
-def test_a_step_is_the_recipe_by_hand(train):
-    """Three steps of three_minute_layers, written out: same images, same loss, same optimizer."""
+def test_training_takes_the_steps_of_the_recipe(train):
+    """Three steps of three_minute_layers, written out.
+
+    The images, the loss and the optimizer are the same.
+    """
     run = train("three_minute_layers", max_steps=3, batch_size=5, precision="64-true")
     recipe = networks.get("three_minute_layers").recipe
     torch.manual_seed(0)
@@ -41,7 +47,7 @@ def test_a_step_is_the_recipe_by_hand(train):
     assert run.record.losses[-1] == pytest.approx(loss.item(), rel=1e-12)
 
 
-def test_other_seeds_see_other_batches_and_drop_other_units(train):
+def test_another_seed_means_other_batches_and_other_dropped_units(train):
     made = {"network": "three_minute_adam", "batch_size": 5, "max_steps": 2}
     one, other = train(**made, seed=1), train(**made, seed=2)
     assert not torch.equal(one.record.batches[0], other.record.batches[0])
@@ -56,7 +62,7 @@ def test_options_reach_the_network(options, fits):
     assert Classifier("hvass", options=options).net.fc1.weight.shape == fits
 
 
-def test_an_unknown_option_is_answered_with_those_there_are():
+def test_an_unknown_option_is_answered_with_the_known_ones():
     with pytest.raises(
         UserError,
         match=r"'hvass' has no option 'fc_sise'; it has filter_size1, .*last_relu",
@@ -97,7 +103,7 @@ def test_a_network_that_fails_without_options_shows_its_own_error(monkeypatch):
         Classifier("theirs")
 
 
-def test_no_steps_per_execution_are_refused():
+def test_zero_steps_per_execution_are_refused():
     with pytest.raises(UserError, match="steps_per_execution 0: expected at least 1"):
         Classifier("softmax", steps_per_execution=0)
 
@@ -108,7 +114,7 @@ def test_a_learning_rate_takes_the_place_of_the_recipes(train):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])
-def test_a_score_is_whole_counts_whatever_the_size_of_the_parts(batch_size):
+def test_a_score_counts_images_whatever_the_size_of_the_parts(batch_size):
     torch.manual_seed(0)
     module = Classifier("three_minute_adam")
     pixels, labels = torch.rand(50, 784), torch.arange(50) % 10
@@ -152,13 +158,13 @@ def test_prediction_gives_the_classes_in_file_order(train):
     assert classes.dtype == torch.int64
 
 
-def test_after_a_run_dropouts_draw_for_themselves_and_the_images_are_let_go(train):
+def test_after_a_run_dropouts_draw_for_themselves_and_the_images_are_freed(train):
     run = train("three_minute_adam", max_steps=1, batch_size=4)
     assert run.module.net.dropout.draw is uniform
     assert not hasattr(run.module, "pixels")
 
 
-def test_a_trainer_can_fit_twice_and_goes_on(train):
+def test_a_trainer_can_fit_twice_and_continues(train):
     run = train(max_steps=5, limit_train_batches=4)
     run.trainer.fit_loop.epoch_loop.max_steps = 9
     run.trainer.fit(run.module, datamodule=run.data)
@@ -170,7 +176,7 @@ def test_a_trainer_can_fit_twice_and_goes_on(train):
     )
 
 
-def test_the_lines_callback_is_added_once():
+def test_the_callback_that_prints_lines_is_added_once():
     module = Classifier("softmax")
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     module._trainer = trainer
@@ -180,7 +186,7 @@ def test_the_lines_callback_is_added_once():
     assert isinstance(lines, TutorialLines)
 
 
-# Checkpoints ----------------------------------------------------------------------------------------------------------
+# Checkpoints ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +212,7 @@ def test_a_checkpoint_says_which_run_its_weights_belong_to(checkpoint):
     assert said == expected
 
 
-def test_a_checkpoint_loads_in_python_without_being_told_anything(checkpoint):
+def test_a_checkpoint_loads_in_python_without_further_arguments(checkpoint):
     module = Classifier.load_from_checkpoint(checkpoint)
     assert module.network.name == "hvass"
     assert module.net.fc1.weight.shape == (4, 1764)

@@ -1,4 +1,4 @@
-"""The progress bar counts optimizer steps, and never promises more of them than there are."""
+"""The progress bar counts optimizer steps, and its total is always right."""
 
 import re
 
@@ -11,7 +11,7 @@ LIMIT = {"limit_train_batches": 13, "batch_size": 5, "enable_progress_bar": True
 
 @pytest.fixture
 def bars(capsys):
-    """What the bar showed of each epoch, in order: `(epoch, steps, total)`, without repetitions."""
+    """What the bar showed: `(epoch, steps, total)`, in order, without repetitions."""
 
     def shown() -> list[tuple[int, int, int]]:
         found = re.findall(
@@ -23,11 +23,11 @@ def bars(capsys):
 
 
 def ends(shown: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """The last that was shown of each epoch."""
+    """The last that the bar showed of each epoch."""
     return list({epoch: (epoch, steps, total) for epoch, steps, total in shown}.values())
 
 
-def test_each_epoch_ends_at_its_number_of_steps_and_no_total_is_ever_another(train, bars):
+def test_each_epoch_ends_at_its_number_of_steps_and_the_total_never_changes(train, bars):
     train(**LIMIT, max_epochs=3, callbacks=(StepProgressBar(),), steps_per_execution=5)
     shown = bars()
     assert ends(shown) == [(0, 13, 13), (1, 13, 13), (2, 13, 13)]
@@ -35,16 +35,14 @@ def test_each_epoch_ends_at_its_number_of_steps_and_no_total_is_ever_another(tra
     assert all(steps <= total for _, steps, total in shown)
 
 
-def test_an_epoch_that_max_steps_cuts_short_is_as_long_as_what_will_be_taken_of_it(
+def test_the_total_of_an_epoch_that_max_steps_cuts_short_is_what_is_taken_of_it(
     train, bars
 ):
     train(**LIMIT, max_steps=20, callbacks=(StepProgressBar(),))
     assert ends(bars()) == [(0, 13, 13), (1, 7, 7)]
 
 
-def test_a_resumed_run_shows_the_epoch_it_resumes_in_from_where_it_stands(
-    train, bars, tmp_path
-):
+def test_a_resumed_run_shows_how_far_its_epoch_is(train, bars, tmp_path):
     train(**LIMIT, max_steps=18).trainer.save_checkpoint(tmp_path / "18.ckpt")
     bars()
     train(
@@ -58,7 +56,7 @@ def test_a_resumed_run_shows_the_epoch_it_resumes_in_from_where_it_stands(
     assert (1, 5, 13) in shown
 
 
-def test_it_counts_steps_by_name_and_shows_the_loss(train, capsys):
+def test_the_bar_names_steps_and_shows_the_loss(train, capsys):
     train(**LIMIT, max_epochs=1, callbacks=(StepProgressBar(),))
     out = capsys.readouterr().out
     assert "step/s" in out

@@ -1,4 +1,8 @@
-"""Two processes train what one does: same images, same drops, sums over the global batch, each test image once."""
+"""Two processes train what one process trains.
+
+They see the same images, drop the same units, sum over the global batch, and score each
+test image once.
+"""
 
 import os
 import socket
@@ -16,7 +20,7 @@ MADE = {
     "precision": "64-true",
     "data": {"eval_batch_size": 40},
 }
-BOUND = 1e-12  # the sums run in another order; float64 leaves some 1e-16 of that, a wrong image 1e-4
+BOUND = 1e-12  # another order of sums makes 1e-16; one wrong image, 1e-4
 
 
 def free_port() -> int:
@@ -27,7 +31,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """What each of two ranks ended with, and the folder of their checkpoints and of what they said."""
+    """What both ranks ended with, and the folder of their checkpoints and output."""
     folder = tmp_path_factory.mktemp("two")
     script = Path(__file__).parent / "one_of_two_ranks.py"
     environment = {
@@ -73,7 +77,7 @@ def furthest(ours, theirs) -> float:
     return max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
 
 
-def test_there_were_two_with_unequal_shares(two):
+def test_there_were_two_ranks_with_unequal_shares(two):
     (first, second), _ = two
     assert first["world_size"] == second["world_size"] == 2
     assert (first["share"], second["share"]) == ((0, 13), (13, 25))
@@ -126,7 +130,7 @@ def test_the_last_line_is_printed_once_and_lightning_recommends_nothing(two):
 
 # One rank needs no ModelCheckpoint, though the two had one.
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
-def test_a_run_of_two_ranks_goes_on_with_one(two, one, train):
+def test_a_run_of_two_ranks_can_be_continued_by_one(two, one, train):
     _, folder = two
     rest = train(**MADE, max_steps=6, ckpt_path=folder / "step=3.ckpt")
     assert len(rest.record.losses) == 3

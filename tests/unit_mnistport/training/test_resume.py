@@ -1,4 +1,4 @@
-"""The same weights, bit for bit, however long the chunks are and wherever the run was stopped and resumed."""
+"""The same weights, bit for bit, for any length of chunks, stopped or not."""
 
 import pytest
 import torch
@@ -11,13 +11,10 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Be aware that when using `ckpt_path`:UserWarning"
 )
 
-SPE = 13  # steps of an epoch below
-WHOLE = 3 * SPE
-NETWORK = {
-    "network": "three_minute_adam",
-    "batch_size": 6,
-    "limit_train_batches": SPE,
-}  # dropout, Adam's slots
+EPOCH = 13  # steps
+WHOLE = 3 * EPOCH
+# A network with dropout, and an optimizer with slots.
+NETWORK = {"network": "three_minute_adam", "batch_size": 6, "limit_train_batches": EPOCH}
 LIMITS = {"by steps": {"max_steps": WHOLE}, "by epochs": {"max_epochs": 3}}
 by_steps_or_epochs = pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS)
 
@@ -30,7 +27,10 @@ def whole(train):
 
 @pytest.fixture(scope="module")
 def killed(train, tmp_path_factory):
-    """Checkpoints of a run that could have been killed at any of them: every 5 and 13 steps, and at epochs' ends."""
+    """Checkpoints of a run, which could have been killed after any of them.
+
+    They are written every 5 steps, every 13 steps, and at the end of each epoch.
+    """
     folder = tmp_path_factory.mktemp("killed")
     keep = {"save_top_k": -1, "filename": "{step}"}
     often = [
@@ -70,7 +70,7 @@ def test_the_length_of_chunks_changes_no_bit(train, whole, steps_per_execution):
 
 
 def test_the_length_of_chunks_changes_no_bit_in_mixed_precision(train):
-    """Autocast could keep the weights it has rounded, and a chunk's next step has others; Lightning says not to."""
+    """Autocast keeps rounded weights within a step; the next step needs new ones."""
     mixed = {
         "network": "softmax",
         "batch_size": 6,
@@ -91,9 +91,9 @@ def test_dropout_is_on_in_these_runs(train, whole, monkeypatch):
 
 
 @by_steps_or_epochs
-@pytest.mark.parametrize("stop", [5, SPE, 20, 2 * SPE])
+@pytest.mark.parametrize("stop", [5, EPOCH, 20, 2 * EPOCH])
 @pytest.mark.parametrize("saved", ["after fit", "at the end of fit"])
-def test_a_run_stopped_by_max_steps_goes_on_as_if_it_had_not_been(
+def test_a_run_stopped_by_max_steps_continues_as_if_it_had_not_been(
     train, whole, tmp_path, limit, stop, saved
 ):
     keep = ModelCheckpoint(tmp_path, "kept")
@@ -112,7 +112,7 @@ def test_a_run_stopped_by_max_steps_goes_on_as_if_it_had_not_been(
     [
         ("every-5/step=5", 5, [13, 26, 39]),
         ("every-5/step=25", 25, [26, 39]),
-        ("every-13/step=13", 13, [13, 26, 39]),  # written before the epoch's end was told
+        ("every-13/step=13", 13, [13, 26, 39]),  # written before the epoch was ended
         ("every-13/step=26", 26, [26, 39]),
         ("every-13/step=39", 39, [39]),
         ("epochs/step=13", 13, [26, 39]),
@@ -120,20 +120,19 @@ def test_a_run_stopped_by_max_steps_goes_on_as_if_it_had_not_been(
         ("epochs/step=39", 39, []),
     ],
 )
-def test_a_run_killed_after_a_checkpoint_goes_on_as_if_it_had_not_been(
+def test_a_run_killed_after_a_checkpoint_continues_as_if_it_had_not_been(
     train, whole, killed, limit, checkpoint, stop, epochs
 ):
     rest = train(**NETWORK, **limit, ckpt_path=killed / f"{checkpoint}.ckpt")
     assert_same_end(rest, whole)
     assert rest.record.losses == whole.record.losses[stop:]
-    if not (
-        stop == WHOLE and "max_steps" in limit
-    ):  # a run at its max_steps is over at once
+    # A run at its max_steps is over at once.
+    if not (stop == WHOLE and "max_steps" in limit):
         assert rest.record.epochs == epochs
         assert rest.trainer.current_epoch == 3
 
 
-def test_two_stops_are_no_worse_than_one(train, whole, tmp_path):
+def test_a_run_that_was_stopped_twice_ends_like_one_that_was_not(train, whole, tmp_path):
     losses, path = [], None
     for stop in (5, 17, WHOLE):
         run = train(**NETWORK, max_steps=stop, ckpt_path=path)
@@ -144,7 +143,7 @@ def test_two_stops_are_no_worse_than_one(train, whole, tmp_path):
     assert_same_end(run, whole)
 
 
-def test_a_checkpoint_written_by_validation_goes_on_too(train, tmp_path):
+def test_a_checkpoint_written_by_validation_can_be_continued_too(train, tmp_path):
     flags = {
         **NETWORK,
         "max_epochs": 3,
@@ -163,7 +162,9 @@ def test_a_checkpoint_written_by_validation_goes_on_too(train, tmp_path):
         ]
 
 
-def test_a_checkpoint_written_by_each_epochs_validation_goes_on_too(train, tmp_path):
+def test_a_checkpoint_written_by_each_epochs_validation_can_be_continued_too(
+    train, tmp_path
+):
     flags = {
         **NETWORK,
         "max_epochs": 3,
@@ -225,7 +226,7 @@ def test_another_learning_rate_takes_the_place_of_the_checkpoints(train, tmp_pat
     )
 
 
-def test_of_the_data_a_checkpoint_holds_nothing_but_the_step(train, tmp_path):
+def test_a_checkpoint_contains_nothing_of_the_data(train, tmp_path):
     run = train(max_steps=5)
     run.trainer.save_checkpoint(tmp_path / "5.ckpt")
     saved = torch.load(tmp_path / "5.ckpt", weights_only=True)

@@ -1,4 +1,4 @@
-"""The lines the tutorials print, at their steps and in their words, with the figures that belong there."""
+"""The lines that the tutorials print, at their steps and in their words."""
 
 import re
 
@@ -12,12 +12,12 @@ from mnistport.network import EpochLoss
 
 @pytest.fixture
 def lines(capsys):
-    """What was printed on standard output since the last call, line by line."""
+    """The lines printed on standard output since the last call."""
     return lambda: [line for line in capsys.readouterr().out.splitlines() if line.strip()]
 
 
 class Weights(Callback):
-    """The weights as they are before some steps that begin a chunk."""
+    """The weights before some steps, each of which begins a chunk."""
 
     def __init__(self, *steps: int) -> None:
         self.steps, self.before = steps, {}
@@ -30,7 +30,10 @@ class Weights(Callback):
 
 
 def accuracy(run, weights, step):
-    """Share of a step's batch that some weights get right, nothing dropped; worked out apart from `score`."""
+    """The share of a batch that some weights classify right, with nothing dropped.
+
+    Computed apart from `score`.
+    """
     net = networks.get(run.module.network.name).module()
     net.load_state_dict(weights)
     index = run.record.batches[step]
@@ -69,9 +72,8 @@ def test_hvass_prints_after_iterations_1_101_and_scores_its_stages(train, lines)
         re.fullmatch(shape, line) for shape, line in zip(shapes, printed, strict=True)
     ), printed
     for line, step in ((printed[0], 0), (printed[5], 100)):
-        figure = accuracy(
-            run, weights.before[step + 1], step
-        )  # after the step, on the step's own batch
+        # After the step, on the step's own batch.
+        figure = accuracy(run, weights.before[step + 1], step)
         assert line.endswith(f" Training Accuracy: {figure:>6.1%}")
     for line, step in ((printed[2], 1), (printed[4], 100)):
         correct = right_on_test_set(run, weights.before[step])
@@ -114,10 +116,9 @@ def test_an_epoch_that_max_steps_cuts_short_has_no_mean_yet(train, lines, tmp_pa
         )
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Be aware that when using `ckpt_path`:UserWarning"
-)  # the rest needs no callback
-def test_an_epoch_whose_last_step_wrote_the_checkpoint_is_still_told(
+# The continued run does not need the first one's callback.
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
+def test_an_epoch_whose_last_step_wrote_the_checkpoint_is_still_printed(
     train, lines, tmp_path
 ):
     made = {
@@ -148,9 +149,7 @@ def test_convnet_prints_a_sample_of_256_and_the_whole_test_set(train, lines):
     assert match[2] == f"{correct / 297:.4f}"
 
 
-def test_the_sample_is_the_same_however_the_run_is_cut_and_another_in_each_epoch(
-    train, lines
-):
+def test_the_sample_depends_on_the_epoch_and_not_on_chunks(train, lines):
     made = {
         "network": "convnet",
         "max_epochs": 2,
@@ -174,7 +173,7 @@ def test_the_sample_is_the_same_however_the_run_is_cut_and_another_in_each_epoch
         ("convnet", r"test accuracy 0(\.\d+)?  \[data: digits\]"),
     ],
 )
-def test_the_last_line_is_the_tutorials_and_names_a_data_set_that_is_not_mnist(
+def test_the_last_line_is_the_tutorials_and_names_the_data_if_it_is_not_mnist(
     train, lines, network, line
 ):
     run = train(network, max_steps=0)
