@@ -34,3 +34,15 @@ def whose_kernels() -> str:
     from mnistport.speed import compiling
 
     return "ours" if compiling.library.cache_info().currsize else "torch's"
+
+
+def kernels_of_fit() -> str:
+    """Whose kernels `mnistport fit` has on this machine: "ours" or "torch's".
+
+    Compiles ours if that has not been done yet.
+    """
+    if find_spec("mnistport.speed") is None:
+        return "torch's"
+    from mnistport.speed import compiling
+
+    return "torch's" if compiling.reason_against() else "ours"

@@ -28,6 +28,7 @@ from typing import Any
 
 from mnistport import networks
 from mnistport.environment import environment
+from mnistport.process import kernels_of_fit
 
 SIDES = ("tf1", "bare", "fit")
 
@@ -152,7 +153,7 @@ def main() -> None:
         print(f"{name:22}{shown}{ratios}{others}", flush=True)
     if args.json:
         made_on = {
-            **environment(),
+            **environment(kernels=kernels_of_fit()),
             "sgemm_gflops": peak / 1e9,
             "command": shlex.join(["python", *sys.argv]),
         }

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from mnistport.environment import environment
+from mnistport.process import kernels_of_fit
 
 BOUND = 1e-12
 """For ranks: they add up a batch in another order. All else must be equal bit for bit."""
@@ -195,12 +196,9 @@ def main() -> int:
             rows.append(line)
     if args.json:
         command = shlex.join(["python", "scripts/independence.py", *sys.argv[1:]])
-        args.json.write_text(
-            json.dumps(
-                {"environment": {**environment(), "command": command}, "results": rows},
-                indent=1,
-            )
-        )
+        made_on = {**environment(kernels=kernels_of_fit()), "command": command}
+        document = {"environment": made_on, "results": rows}
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
     return 0 if all(line["holds"] for line in rows) else 1
 
 

@@ -1,8 +1,8 @@
-"""The product: every port equals its TensorFlow 1 original, claim by claim, in both precisions.
+"""The product: every port equals its TensorFlow 1 original, claim by claim.
 
-Quick: batches of 16, 500 test images, weights trained for 20 steps; the check `trainer` takes whole batches.
-Slow: everything, as `parity verify` asks it.
-On MNIST where `MNISTPORT_DATA` says where it is, on the embedded digits otherwise.
+The quick tests take batches of 16, 500 test images and weights trained for 20 steps; only
+the check `trainer` takes whole batches. The slow tests ask what `parity verify` asks.
+They use MNIST where `MNISTPORT_DATA` says where it is, and the embedded digits otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import get_args
 
 import pytest
 
-from mnistport import networks, onednn
+from mnistport import networks
+from mnistport.speed import rewrite
 from parity import checks, references
 from parity.bench import Bench
 from parity.case import Case
@@ -61,7 +62,7 @@ def full(reference: Reference) -> tuple[Reference, Data]:
 
 @pytest.fixture(scope="module")
 def case_of() -> Callable[[str, str, Size], Case]:
-    """A network's case. Sessions, graphs and TF1's answers are kept for as long as the same network is asked."""
+    """A network's case. Its sessions are kept until another network is asked."""
     benches: dict[tuple[str, Size], Bench] = {}
 
     def make(name: str, dtype: Dtype, size: Size) -> Case:
@@ -106,9 +107,8 @@ def test_the_port_is_the_original(
     case_of,  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        onednn, "WORTH_IT", 1
-    )  # 16 images by the kernels that a whole batch takes
+    # Sixteen images go through the kernels that a whole batch goes through.
+    monkeypatch.setattr(rewrite, "WORTH_ONEDNN", 1)
     assert_holds(case_of(name, dtype, quick), check)
 
 

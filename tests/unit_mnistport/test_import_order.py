@@ -1,4 +1,4 @@
-"""The rooms of `mnistport` import one another in one direction; importing has no side effect."""
+"""The rooms of `mnistport` import one another in one direction, without side effects."""
 
 import ast
 import os
@@ -108,8 +108,10 @@ subprocess.Popen.__init__ = refuse
 def settings():
     return (
         torch.get_num_threads(), torch.get_float32_matmul_precision(),
-        torch.backends.cudnn.allow_tf32, torch.get_default_dtype(), torch.get_rng_state().sum().item(),
-        1e-310 * torch.ones(1, dtype=torch.float64) == 0, "tensorboard.compat.notf" in sys.modules,
+        torch.backends.cudnn.allow_tf32, torch.get_default_dtype(),
+        torch.get_rng_state().sum().item(),
+        1e-310 * torch.ones(1, dtype=torch.float64) == 0,
+        "tensorboard.compat.notf" in sys.modules,
     )
 before = settings()
 for name in sys.argv[1:]:
@@ -142,7 +144,7 @@ def test_layers_networks_and_optimizers_need_neither_lightning_nor_the_speed_roo
 
 WITHOUT_THE_CHECKOUT = """
 import sys
-sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in str(finder)]
+sys.meta_path[:] = [one for one in sys.meta_path if "Editable" not in str(one)]
 from mnistport.cli import main
 raise SystemExit(main())
 """
