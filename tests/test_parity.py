@@ -104,7 +104,7 @@ def test_the_port_is_the_original(
     name: str,
     dtype: str,
     check: str,
-    case_of,  # type: ignore[no-untyped-def]
+    case_of,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Sixteen images go through the kernels that a whole batch goes through.
@@ -117,7 +117,7 @@ def test_the_port_is_the_original(
 @pytest.mark.parametrize("name", references.names())
 def test_the_port_is_the_original_in_full(
     name: str, dtype: str, check: str, case_of
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     assert_holds(case_of(name, dtype, full), check)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 from mnistport.errors import UserError
+from mnistport.plugins import no_such_name, offered
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,18 +41,7 @@ def plug_ins() -> dict[str, EntryPoint]:
     Raises:
         UserError: Two networks have the same name.
     """
-    entries: dict[str, EntryPoint] = {}
-    places = {name: f"mnistport.networks.{name}" for name in BUILT_IN}
-    for entry in entry_points(group=GROUP):
-        # The same entry point may be listed twice.
-        place = places.setdefault(entry.name, entry.value)
-        if place != entry.value:
-            raise UserError(
-                f"two networks are called {entry.name!r}: {place} and {entry.value}; "
-                "rename one of them"
-            )
-        entries[entry.name] = entry
-    return entries
+    return offered(GROUP, "network", BUILT_IN)
 
 
 def names() -> tuple[str, ...]:
@@ -73,9 +62,7 @@ def get(name: str) -> Network:
         return network
     if name in plug_ins():
         return _plug_in(name)
-    near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise UserError(f"no network is called {name!r}{hint} Known: {', '.join(names())}")
+    raise UserError(no_such_name("network", name, names()))
 
 
 def _plug_in(name: str) -> Network:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mnistport import networks
 from mnistport.errors import UserError
+from mnistport.plugins import no_such_name, offered
 
 if TYPE_CHECKING:
     from parity.reference import Reference
@@ -23,23 +23,14 @@ GROUP = "parity.references"
 
 @cache
 def plug_ins() -> dict[str, EntryPoint]:
-    """References that installed packages offer under the entry point group `parity.references`.
+    """The references that installed packages offer, by name.
+
+    A package offers a reference as an entry point in the group `parity.references`.
 
     Raises:
-        UserError: Two places offer the same name, or a plug-in takes a built-in name.
+        UserError: Two references have the same name.
     """
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        taken = (
-            f"parity.references.{entry.name}" if entry.name in networks.BUILT_IN else None
-        )
-        taken = found[entry.name].value if entry.name in found else taken
-        if taken is not None and taken != entry.value:
-            raise UserError(
-                f"two references are called {entry.name!r}: {taken} and {entry.value}; rename one of them"
-            )
-        found[entry.name] = entry
-    return found
+    return offered(GROUP, "reference", networks.BUILT_IN)
 
 
 def names() -> tuple[str, ...]:
@@ -60,18 +51,28 @@ def get(target: str) -> Reference:
             import_module(f"parity.references.{target}"), "REFERENCE", target
         )
     if target in plug_ins():
-        return _reference_at(plug_ins()[target].value, target)
+        return _plug_in(target)
     if target.endswith(".py"):
         return _reference(_module_at(Path(target)), "REFERENCE", target)
     if ":" in target.strip(":"):
         _put_on_path(Path.cwd())  # where the user stands, as `python -m` would have it
         return _reference_at(target, target)
-    near = difflib.get_close_matches(target, names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise UserError(
-        f"no reference is called {target!r}{hint} Known: {', '.join(names())}. "
+        f"{no_such_name('reference', target, names())}. "
         "A port of your own: give its file (port.py) or package.module:REFERENCE"
     )
+
+
+def _plug_in(name: str) -> Reference:
+    """Load a plug-in and check that it is a reference of this name."""
+    place = plug_ins()[name].value
+    reference = _reference_at(place, name)
+    if reference.name != name:
+        raise UserError(
+            f"the plug-in {name!r} ({place}) holds a reference called "
+            f"{reference.name!r}; give both the same name"
+        )
+    return reference
 
 
 def _reference_at(place: str, target: str) -> Reference:

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from mnistport import networks
+from mnistport import networks, plugins
 from mnistport.errors import UserError
 
 
@@ -20,7 +20,7 @@ def plugged(monkeypatch):
     def plug(*pairs: tuple[str, str]) -> None:
         entries = [EntryPoint(name, value, networks.GROUP) for name, value in pairs]
         monkeypatch.setattr(
-            networks,
+            plugins,
             "entry_points",
             lambda *, group: entries if group == networks.GROUP else [],
         )

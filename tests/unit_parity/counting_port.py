@@ -14,7 +14,7 @@ from parity.weights import Unmapped, WeightMap
 TINY = references.get(str(Path(__file__).with_name("tiny_port.py")))
 
 
-class Counting(TINY.port.module):  # type: ignore[misc, name-defined]
+class Counting(TINY.port.module):
     """Counts the examples it has seen."""
 
     def __init__(self) -> None:

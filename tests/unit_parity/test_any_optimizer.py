@@ -43,7 +43,7 @@ class CenteredRMSProp(Optimizer):
             self.state[weight]["ms"] = torch.ones_like(weight)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         group = self.param_groups[0]
         for weight in group["params"]:
             state, grad = self.state[weight], weight.grad
@@ -71,7 +71,7 @@ class Ftrl(Optimizer):
             }
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         group = self.param_groups[0]
         for weight in group["params"]:
             state, grad = self.state[weight], weight.grad
@@ -131,7 +131,7 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Optimizer], Slots]]
 
 
 @pytest.fixture(scope="module")
-def case_of(tiny, small_case, with_reference) -> Callable[..., Case]:  # type: ignore[no-untyped-def]
+def case_of(tiny, small_case, with_reference) -> Callable[..., Case]:
     """The tiny port under a pair of optimizers; TF1's side is made once for each."""
     first: dict[str, Case] = {}
 
@@ -150,7 +150,7 @@ def case_of(tiny, small_case, with_reference) -> Callable[..., Case]:  # type: i
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_faithful_optimizer_passes(name: str, case_of, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_faithful_optimizer_passes(name: str, case_of, breaks) -> None:
     for dtype in ("float64", "float32"):
         case = case_of(name, dtype)
         assert breaks(case, ("weights", "step")) is None
@@ -162,7 +162,7 @@ def test_a_faithful_optimizer_passes(name: str, case_of, breaks) -> None:  # typ
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(
     name: str, case_of
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     case = case_of(name)
     first, second = case.ours(), Ours.made(case.reference, "float64")
     first.reset(case.bench.weights)
@@ -207,7 +207,7 @@ UNFAITHFUL = {
 
 
 @pytest.mark.parametrize("name", UNFAITHFUL)
-def test_an_unfaithful_one_does_not(name: str, case_of, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_an_unfaithful_one_does_not(name: str, case_of, breaks) -> None:
     optimizer, check, where = UNFAITHFUL[name]
     found = breaks(case_of(name, ours=optimizer), ("weights", "step"))
     assert found is not None
@@ -217,7 +217,7 @@ def test_an_unfaithful_one_does_not(name: str, case_of, breaks) -> None:  # type
 
 def test_a_key_torch_keeps_and_slots_does_not_declare_is_refused_by_name(
     tiny, small_case
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     theirs, ours, _ = PAIRS["adagrad"]
     case = small_case(
         tiny.trained_by(theirs, ours, Slots(per_weight={"accumulator": "sum"}))
@@ -231,7 +231,7 @@ def test_a_key_torch_keeps_and_slots_does_not_declare_is_refused_by_name(
 
 def test_a_key_slots_declares_and_torch_does_not_keep_is_refused_by_name(
     tiny, small_case
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     theirs, ours, _ = PAIRS["momentum"]
     case = small_case(
         tiny.trained_by(theirs, ours, Slots(per_weight={"momentum": "momentum_bufer"}))
@@ -243,7 +243,7 @@ def test_a_key_slots_declares_and_torch_does_not_keep_is_refused_by_name(
         checks.get("step")(case)
 
 
-def test_a_slot_without_a_counterpart_needs_a_reason(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_a_slot_without_a_counterpart_needs_a_reason(tiny, small_case, breaks) -> None:
     why = "without momentum it holds the last update, which nothing reads"
     left_out = [Unmapped("theirs", "momentum", why), Unmapped("ours", "momentum", why)]
     pair = (

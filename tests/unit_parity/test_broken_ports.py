@@ -413,7 +413,7 @@ MUTANTS = {
 
 
 @pytest.fixture(scope="module")
-def sound(tiny, small_case) -> Callable[[str], Case]:  # type: ignore[no-untyped-def]
+def sound(tiny, small_case) -> Callable[[str], Case]:
     """The unbroken case of a network; made once, so that all its mutants share TF1's side."""
     cases: dict[str, Case] = {}
 
@@ -428,7 +428,7 @@ def sound(tiny, small_case) -> Callable[[str], Case]:  # type: ignore[no-untyped
 
 
 @pytest.fixture(scope="module")
-def broken(with_reference) -> Callable[[Case, Change], Case]:  # type: ignore[no-untyped-def]
+def broken(with_reference) -> Callable[[Case, Change], Case]:
     """The case with a broken reference. TF1's graph, session and answers are shared unless its slots are others."""
 
     def changed(case: Case, change: Change) -> Case:
@@ -446,14 +446,14 @@ def broken(with_reference) -> Callable[[Case, Change], Case]:  # type: ignore[no
 @pytest.mark.parametrize(
     "network", sorted({mutant.network for mutant in MUTANTS.values()})
 )
-def test_no_sound_port_is_accused(network: str, sound, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
+def test_no_sound_port_is_accused(network: str, sound, breaks, ladder) -> None:
     assert breaks(sound(network), SHORT.get(network, ladder)) is None
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_port_is_caught_where_it_is_broken(
     name: str, sound, broken, breaks, ladder
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     mutant = MUTANTS[name]
     case = broken(sound(mutant.network), mutant.change)
     asked = SHORT.get(mutant.network, ladder)
@@ -478,7 +478,7 @@ def test_a_broken_port_is_caught_where_it_is_broken(
         "torch's RMSprop",
     ],
 )
-def test_float32_is_enough_to_catch_it(name: str, sound, broken, breaks, ladder) -> None:  # type: ignore[no-untyped-def]
+def test_float32_is_enough_to_catch_it(name: str, sound, broken, breaks, ladder) -> None:
     mutant = MUTANTS[name]
     case = replace(broken(sound(mutant.network), mutant.change), dtype="float32")
     found = breaks(case, SHORT.get(mutant.network, ladder))
@@ -488,7 +488,7 @@ def test_float32_is_enough_to_catch_it(name: str, sound, broken, breaks, ladder)
     assert part in found[1].name
 
 
-def test_where_our_module_raises_the_error_is_told(sound, broken) -> None:  # type: ignore[no-untyped-def]
+def test_where_our_module_raises_the_error_is_told(sound, broken) -> None:
     comparisons = checks.get("forward")(broken(sound("convnet"), layers(pool3=Floor)))
     found = {comparison.name: comparison.problem for comparison in comparisons}
     assert found["l3p"] == "shape (8, 3, 3, 128) against (8, 4, 4, 128)"
@@ -518,7 +518,7 @@ def poisoned(reference: Reference) -> Reference:
 @pytest.mark.parametrize("ours", [False, True])
 def test_a_nan_of_theirs_fails_even_if_we_have_it_too(
     ours: bool, sound, broken, breaks
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     change = layers(out=lambda: Poisoned(6, 3)) if ours else lambda reference: reference
     found = breaks(
         broken(sound("tiny"), lambda reference: poisoned(change(reference))), ("forward",)
@@ -555,14 +555,14 @@ def without_theirs(name: str) -> Change:
 )
 def test_a_stage_that_one_side_lacks_fails(
     change: Change, side: str, sound, broken, breaks
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     found = breaks(broken(sound("tiny"), change), ("forward",))
     assert found is not None
     assert (found[1].name, found[1].problem) == ("square", f"missing on {side} side")
 
 
-def test_a_stage_whose_module_never_runs_fails(tiny, sound, broken, breaks) -> None:  # type: ignore[no-untyped-def]
-    class Idle(tiny.Tiny):  # type: ignore[name-defined, misc]
+def test_a_stage_whose_module_never_runs_fails(tiny, sound, broken, breaks) -> None:
+    class Idle(tiny.Tiny):
         def __init__(self) -> None:
             super().__init__()
             self.idle = nn.Identity()
@@ -589,7 +589,7 @@ def rows(change: Callable[[list[Weight]], list[Weight]]) -> Change:
 )
 def test_a_map_without_a_variable_is_refused_by_every_check(
     check: str, sound, broken
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     case = broken(
         sound("tiny"), rows(lambda found: [row for row in found if row.theirs != "W_sq"])
     )
@@ -600,14 +600,14 @@ def test_a_map_without_a_variable_is_refused_by_every_check(
         checks.get(check)(case)
 
 
-def test_a_doubled_row_is_refused(sound, broken) -> None:  # type: ignore[no-untyped-def]
+def test_a_doubled_row_is_refused(sound, broken) -> None:
     with pytest.raises(
         UserError, match="a TF1 variable may stand in one row only: 'W_sq'"
     ):
         broken(sound("tiny"), rows(lambda found: [*found, Weight("W_sq", "again")]))
 
 
-def test_a_wrong_shape_is_refused(sound, broken) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_shape_is_refused(sound, broken) -> None:
     turned = rows(
         lambda found: [
             Weight("W_fc", "fc.weight") if row.theirs == "W_fc" else row for row in found
@@ -621,7 +621,7 @@ def test_a_wrong_shape_is_refused(sound, broken) -> None:  # type: ignore[no-unt
 
 def test_a_variable_left_out_on_purpose_stays_as_tf1_made_it(
     tiny, small_case, breaks
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     def build(tf: Any, dtype: str) -> Endpoints:
         endpoints = tiny.build(tf, dtype)
         extra = tf.Variable(3, trainable=False, dtype=tf.int64)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tf
 
 
 @pytest.fixture(scope="module")
-def case(tiny, small_case) -> Case:  # type: ignore[no-untyped-def]
+def case(tiny, small_case) -> Case:
     made: Case = small_case(tiny.REFERENCE)
     return made
 
@@ -99,7 +99,7 @@ def test_weights_and_draws_come_from_the_seed_and_are_float32_values(case: Case)
     assert all((slot > 0).all() for slot in benches[0].small_slots.values())
 
 
-def test_a_variable_that_must_be_positive_is(tiny, case: Case, with_reference) -> None:  # type: ignore[no-untyped-def]
+def test_a_variable_that_must_be_positive_is(tiny, case: Case, with_reference) -> None:
     positive = with_reference(case, replace(tiny.REFERENCE, positive={"b_out"}))
     assert (positive.bench.weights["b_out"] > 0).all()
     assert (case.bench.weights["b_fc"] < 0).any()
@@ -160,8 +160,8 @@ def test_float32_is_held_against_float64_and_says_so(case: Case) -> None:
 
 def test_float64_computed_in_float32_does_not_pass_for_float64(
     tiny, case: Case, with_reference
-) -> None:  # type: ignore[no-untyped-def]
-    class Rounded(tiny.Tiny):  # type: ignore[name-defined, misc]
+) -> None:
+    class Rounded(tiny.Tiny):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return super().forward(image.float().double() * (1 + 2.0**-24))
 
@@ -242,7 +242,7 @@ def test_without_labels_the_outputs_are_compared_and_nothing_else(case: Case) ->
     ]
 
 
-def test_the_number_right_shows_that_tf1_has_trained(tiny, small_case) -> None:  # type: ignore[no-untyped-def]
+def test_the_number_right_shows_that_tf1_has_trained(tiny, small_case) -> None:
     few = small_case(tiny.REFERENCE)
     trained = Case(
         bench=Bench(reference=replace(few.reference, trained_steps=60), data=few.data)

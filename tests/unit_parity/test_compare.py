@@ -427,8 +427,8 @@ def test_a_rule_is_asked_only_for_what_can_be_judged() -> None:
     def rule(name: str, theirs: Array) -> Bound:
         return Bound(float(np.abs(theirs).max()), f"the scale of {name}")
 
-    assert found([1.0], [2.0], rule).bound == 2.0  # type: ignore[arg-type]
-    result = found([1.0], [math.nan], rule)  # type: ignore[arg-type]
+    assert found([1.0], [2.0], rule).bound == 2.0
+    result = found([1.0], [math.nan], rule)
     assert not result.passed
     assert "no bound was computed" in result.reason
 
@@ -450,7 +450,7 @@ def test_every_name_of_theirs_in_their_order_then_names_of_ours_alone() -> None:
 
 
 def test_an_array_that_is_none_is_missing() -> None:
-    results = compare_all({"gradient": None}, {"gradient": np.ones(1)}, LOOSE)  # type: ignore[dict-item]
+    results = compare_all({"gradient": None}, {"gradient": np.ones(1)}, LOOSE)
     assert [result.problem for result in results] == ["missing on our side"]
 
 

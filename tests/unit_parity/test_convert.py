@@ -116,7 +116,7 @@ def test_the_step_is_read_off_adam_s_powers_or_asked_for(tf: Any, tmp_path: Path
 
 def test_the_step_is_read_off_whatever_beta2_the_graph_has(
     tiny, small_case, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     adam = tiny.trained_by(
         lambda tf: tf.train.AdamOptimizer(0.01, beta2=0.99),
         tiny.REFERENCE.port.optimizer,

@@ -96,7 +96,7 @@ def test_tf1_is_nudged_once_after_the_first_step(case: Case) -> None:
     made.again.load = lambda state: (
         loaded.append((made.step, sorted(state.everything()))),
         load(state),
-    )  # type: ignore[method-assign,assignment,func-returns-value]
+    )
     made.run(1, lambda _: None)
     first, second = made.theirs.state().weights, made.again.state().weights
     for name in ("W", "b"):

@@ -122,5 +122,5 @@ def test_the_nearest_is_a_failing_one_and_else_the_one_with_the_least_room() -> 
     assert nearest([exact, far, near]) is near
     assert nearest([near, failing]) is failing
     assert nearest([near, unjudged]) is unjudged
-    assert nearest([exact, made()]).bound == 1e-12  # type: ignore[union-attr]
+    assert nearest([exact, made()]).bound == 1e-12
     assert nearest([]) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mnistport import networks
+from mnistport import networks, plugins
 from mnistport.errors import UserError
 from parity import references
 from parity.reference import Reference
@@ -35,7 +35,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
     """Pretend that installed packages offer these (name, place)."""
     made = [EntryPoint(name, place, references.GROUP) for name, place in entries]
     monkeypatch.setattr(
-        references,
+        plugins,
         "entry_points",
         lambda group: made if group == references.GROUP else [],
     )
@@ -105,8 +105,19 @@ def test_an_entry_point_is_a_reference(
 ) -> None:
     plug_in(tmp_path, COPY)
     monkeypatch.syspath_prepend(str(tmp_path))
-    offer(monkeypatch, ("another", "a_plug_in:REFERENCE"), ("short", "a_plug_in"))
-    assert references.get("another") is references.get("short")
+    for place in ("a_plug_in:REFERENCE", "a_plug_in"):
+        offer(monkeypatch, ("tiny", place))
+        assert references.get("tiny").name == "tiny"
+
+
+def test_an_entry_point_and_its_reference_have_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in(tmp_path, COPY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    offer(monkeypatch, ("another", "a_plug_in:REFERENCE"))
+    with pytest.raises(UserError, match="holds a reference called 'tiny'; give both"):
+        references.get("another")
 
 
 # What is refused

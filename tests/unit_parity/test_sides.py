@@ -43,7 +43,7 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def case(tiny, small_case) -> Case:  # type: ignore[no-untyped-def]
+def case(tiny, small_case) -> Case:
     made: Case = small_case(tiny.REFERENCE)
     return made
 
@@ -60,7 +60,7 @@ def side(request: pytest.FixtureRequest, case: Case) -> Ours | Theirs:
 
 def test_state_has_weights_slots_and_scalars_by_name_in_their_axes(
     side, case: Case
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     state = side.state().named()
     assert sorted(state) == sorted(STATE)
     shapes = case.theirs().shapes
@@ -70,7 +70,7 @@ def test_state_has_weights_slots_and_scalars_by_name_in_their_axes(
     assert (state["W_fc/v"].dtype, state["beta1_power"].dtype) == (np.float64, np.float32)
 
 
-def test_a_loaded_state_is_read_back_bit_for_bit_and_acts(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_a_loaded_state_is_read_back_bit_for_bit_and_acts(side, case: Case) -> None:
     rng = np.random.default_rng(1)
     state = {
         name: rng.random(array.shape).astype(array.dtype)
@@ -90,7 +90,7 @@ def test_a_loaded_state_is_read_back_bit_for_bit_and_acts(side, case: Case) -> N
     assert (once["W_sq/m"] != state["W_sq/m"]).any()
 
 
-def test_a_reset_gives_a_fresh_optimizer(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_a_reset_gives_a_fresh_optimizer(side, case: Case) -> None:
     fresh = side.state().named()
     for number in range(3):
         side.step(*case.step_feeds(number))
@@ -100,7 +100,7 @@ def test_a_reset_gives_a_fresh_optimizer(side, case: Case) -> None:  # type: ign
         np.testing.assert_array_equal(array, fresh[name], name)
 
 
-def test_what_is_answered_does_not_change_later(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_answered_does_not_change_later(side, case: Case) -> None:
     before = side.state().everything()
     kept = {name: array.copy() for name, array in before.items()}
     side.step(*case.step_feeds(0))
@@ -108,7 +108,7 @@ def test_what_is_answered_does_not_change_later(side, case: Case) -> None:  # ty
         np.testing.assert_array_equal(array, kept[name], name)
 
 
-def test_stages_come_in_order_in_their_axes(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_stages_come_in_order_in_their_axes(side, case: Case) -> None:
     stages = side.stages(case.data.batch(0))
     assert list(stages) == STAGES
     assert [stages[name].shape for name in STAGES] == [
@@ -119,14 +119,14 @@ def test_stages_come_in_order_in_their_axes(side, case: Case) -> None:  # type: 
     )
 
 
-def test_gradients_are_of_every_trainable_weight(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_gradients_are_of_every_trainable_weight(side, case: Case) -> None:
     gradients = side.gradients(*case.step_feeds(0))
     assert {
         name: array.shape for name, array in gradients.items()
     } == case.theirs().shapes
 
 
-def test_step_returns_the_loss_before_it(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_step_returns_the_loss_before_it(side, case: Case) -> None:
     before = side.stages(*case.step_feeds(0))[LOSS]
     assert side.step(*case.step_feeds(0)) == before
     assert side.stages(*case.step_feeds(0))[LOSS] != before
@@ -135,7 +135,7 @@ def test_step_returns_the_loss_before_it(side, case: Case) -> None:  # type: ign
 # Draws
 
 
-def test_the_draws_that_are_fed_act(side, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_the_draws_that_are_fed_act(side, case: Case) -> None:
     feeds = case.data.batch(0)
     fc = side.stages(feeds)["fc"]
     drawn = np.full((8, 6), 0.9)
@@ -159,7 +159,7 @@ def swapped(reference: Reference, dropout: Callable[[], nn.Module]) -> Reference
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-def test_torchs_dropout_takes_draws_as_well(inplace: bool, tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_torchs_dropout_takes_draws_as_well(inplace: bool, tiny, case: Case) -> None:
     feeds, draws = case.step_feeds(0)
     rate = 1.0 - Dropout(tiny.KEEP).keep_prob
     with_torchs = Ours.made(
@@ -186,12 +186,12 @@ class Halved(nn.Dropout):
 @pytest.mark.parametrize("dropout", [nn.Identity, nn.AlphaDropout, lambda: Halved(0.3)])
 def test_what_cannot_be_given_draws_is_refused(
     dropout: Callable[[], nn.Module], tiny
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     with pytest.raises(UserError, match=r"neither nn.Dropout nor a module with `draw`"):
         Ours.made(swapped(tiny.REFERENCE, dropout), "float64")
 
 
-def test_two_draws_for_one_module_are_refused(tiny) -> None:  # type: ignore[no-untyped-def]
+def test_two_draws_for_one_module_are_refused(tiny) -> None:
     draws = [*tiny.REFERENCE.draws, Draw("other", "dropout", (6,))]
     with pytest.raises(UserError, match=r"several draws go to \['dropout'\]"):
         Ours.made(replace(tiny.REFERENCE, draws=draws), "float64")
@@ -199,7 +199,7 @@ def test_two_draws_for_one_module_are_refused(tiny) -> None:  # type: ignore[no-
 
 def test_asking_for_draws_in_evaluation_is_an_error_of_the_module(
     tiny, case: Case
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     class Always(Dropout):
         def forward(self, unit: Tensor) -> Tensor:
             return unit * self.draw(unit)
@@ -310,12 +310,12 @@ def with_sampled_classes(tf: Any, endpoints: Endpoints) -> Endpoints:
         ),
     ],
 )
-def test_a_graph_with_something_unnamed_is_refused(change, message: str, tiny) -> None:  # type: ignore[no-untyped-def]
+def test_a_graph_with_something_unnamed_is_refused(change, message: str, tiny) -> None:
     with pytest.raises(UserError, match=message):
         Theirs(built(tiny, change), "float64")
 
 
-def test_a_draw_the_reference_does_not_name_is_refused(tiny) -> None:  # type: ignore[no-untyped-def]
+def test_a_draw_the_reference_does_not_name_is_refused(tiny) -> None:
     with pytest.raises(
         UserError, match=r"the graph draws \['dropout'\]; the reference names others"
     ):
@@ -330,7 +330,7 @@ def test_a_draw_the_reference_does_not_name_is_refused(tiny) -> None:  # type: i
         Slots(per_weight=ADAM.per_weight),
     ],
 )
-def test_a_slot_or_scalar_that_is_not_declared_is_refused(slots: Slots, tiny) -> None:  # type: ignore[no-untyped-def]
+def test_a_slot_or_scalar_that_is_not_declared_is_refused(slots: Slots, tiny) -> None:
     with pytest.raises(
         UserError,
         match=r"TF's optimizer keeps \['beta1_power', 'beta2_power', 'm', 'v'\], Slots declares",
@@ -338,7 +338,7 @@ def test_a_slot_or_scalar_that_is_not_declared_is_refused(slots: Slots, tiny) ->
         Theirs(replace(tiny.REFERENCE, slots=slots), "float64")
 
 
-def test_a_scalar_our_optimizer_lacks_is_refused(tiny) -> None:  # type: ignore[no-untyped-def]
+def test_a_scalar_our_optimizer_lacks_is_refused(tiny) -> None:
     slots = Slots(
         per_weight=ADAM.per_weight,
         shared={"beta1_power": "beta1_power", "beta2_power": "b2"},
@@ -349,7 +349,7 @@ def test_a_scalar_our_optimizer_lacks_is_refused(tiny) -> None:  # type: ignore[
         Ours.made(replace(tiny.REFERENCE, slots=slots), "float64")
 
 
-def test_a_stage_or_draw_that_names_no_submodule_is_refused(tiny) -> None:  # type: ignore[no-untyped-def]
+def test_a_stage_or_draw_that_names_no_submodule_is_refused(tiny) -> None:
     for wrong in (
         {"stages": [Stage("conv", "convv")]},
         {"draws": [Draw("dropout", "convv", (6,))]},
@@ -361,8 +361,8 @@ def test_a_stage_or_draw_that_names_no_submodule_is_refused(tiny) -> None:  # ty
             Ours.made(replace(tiny.REFERENCE, **wrong), "float64")
 
 
-def test_a_module_that_runs_twice_cannot_be_a_stage(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
-    class Twice(tiny.Tiny):  # type: ignore[name-defined, misc]
+def test_a_module_that_runs_twice_cannot_be_a_stage(tiny, case: Case) -> None:
+    class Twice(tiny.Tiny):
         def forward(self, image: Tensor) -> Tensor:
             return super().forward(image) + 0 * self.relu(image).sum()
 
@@ -385,7 +385,7 @@ def test_feeds_that_the_graph_does_not_know_are_refused(case: Case) -> None:
 
 def test_a_layout_that_does_not_fit_leaves_the_output_to_be_told_by_its_shape(
     tiny, case: Case
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     wrong = [
         replace(stage, layout=Layout("n h w c -> n c h w"))
         for stage in tiny.REFERENCE.stages
@@ -400,8 +400,8 @@ def test_a_layout_that_does_not_fit_leaves_the_output_to_be_told_by_its_shape(
 
 def test_unmapped_rows_are_in_no_state_and_a_reset_puts_them_back(
     tiny, small_case
-) -> None:  # type: ignore[no-untyped-def]
-    class Counting(tiny.Tiny):  # type: ignore[name-defined, misc]
+) -> None:
+    class Counting(tiny.Tiny):
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("seen", torch.tensor(5))
@@ -440,7 +440,7 @@ def test_unmapped_rows_are_in_no_state_and_a_reset_puts_them_back(
 
 def test_a_random_variable_without_a_counterpart_begins_the_same_after_every_reset(
     tiny, small_case
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     def with_random_variable(tf: Any, endpoints: Endpoints) -> Endpoints:
         noise = tf.Variable(tf.random_normal([4], dtype="float64"), trainable=False)
         return replace(endpoints, variables={**endpoints.variables, "noise": noise})
@@ -465,7 +465,7 @@ def test_a_random_variable_without_a_counterpart_begins_the_same_after_every_res
 
 def test_variables_that_share_an_initial_tensor_keep_values_of_their_own(
     tiny, small_case, breaks
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """Two biases that begin as the same tensor: each is given its own array, and the sound port is not accused."""
 
     def build(tf: Any, dtype: str) -> Endpoints:
@@ -529,7 +529,7 @@ class LateAdam(torch.optim.Optimizer):
         super().__init__(params, {"lr": 0.01, **powers})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         group = self.param_groups[0]
         for weight in group["params"]:
             state = self.state[weight]
@@ -543,7 +543,7 @@ class LateAdam(torch.optim.Optimizer):
 
 def test_what_an_optimizer_that_makes_its_slots_late_is_given_is_read_back(
     tiny, case: Case
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     reference = replace(
         tiny.REFERENCE, port=replace(tiny.REFERENCE.port, optimizer=LateAdam)
     )
@@ -559,7 +559,7 @@ def test_what_an_optimizer_that_makes_its_slots_late_is_given_is_read_back(
         np.testing.assert_array_equal(array, arrays[name], name)
 
 
-def test_a_load_of_slots_alone_leaves_the_scalars_as_they_are(tiny, case: Case) -> None:  # type: ignore[no-untyped-def]
+def test_a_load_of_slots_alone_leaves_the_scalars_as_they_are(tiny, case: Case) -> None:
     reference = replace(
         tiny.REFERENCE, port=replace(tiny.REFERENCE.port, optimizer=LateAdam)
     )
@@ -587,7 +587,7 @@ class Tied(nn.Module):
 @pytest.mark.parametrize("first", ["fc", "again"])
 def test_tied_weights_are_mapped_once_and_stay_what_they_are_given(
     first: str, tiny, small_case, breaks
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     def build(tf: Any, dtype: str) -> Endpoints:
         x, y_ = tf.placeholder(dtype, [None, 7, 7, 2]), tf.placeholder(dtype, [None, 3])
         W = tf.Variable(tf.random_normal([98, 3], dtype=dtype))
@@ -632,7 +632,7 @@ def test_tied_weights_are_mapped_once_and_stay_what_they_are_given(
     assert breaks(case) is None
 
 
-def test_moving_averages_are_weights_that_are_not_trained(small_case) -> None:  # type: ignore[no-untyped-def]
+def test_moving_averages_are_weights_that_are_not_trained(small_case) -> None:
     """The example's buffers: in the state of both, without gradients and slots, changed by a step in training mode."""
     case = small_case(
         references.get(
@@ -656,10 +656,10 @@ def test_moving_averages_are_weights_that_are_not_trained(small_case) -> None:  
 
 def test_a_moving_average_of_the_weights_goes_with_the_step(
     tiny, small_case, breaks, with_reference
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """`tf.train.ExponentialMovingAverage` against a buffer that `Port.update` moves."""
 
-    class Averaged(tiny.Tiny):  # type: ignore[name-defined, misc]
+    class Averaged(tiny.Tiny):
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("shadow", self.square.weight.detach().clone())
@@ -700,7 +700,7 @@ def test_a_moving_average_of_the_weights_goes_with_the_step(
     assert (found[0], found[1].name) == ("step", "W_sq/average after 1 step")
 
 
-def test_rows_that_are_looked_up_have_gradients_too(tiny, small_case, breaks) -> None:  # type: ignore[no-untyped-def]
+def test_rows_that_are_looked_up_have_gradients_too(tiny, small_case, breaks) -> None:
     """`tf.gather` gives its gradient as indices and values; an input of whole numbers stays one."""
 
     class Lookup(nn.Module):
@@ -773,7 +773,7 @@ def test_rows_that_are_looked_up_have_gradients_too(tiny, small_case, breaks) ->
 
 def test_an_output_channel_first_is_compared_in_their_axes(
     tiny, small_case, breaks
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """An image for an output: no classes, another layout."""
 
     class Filter(nn.Module):

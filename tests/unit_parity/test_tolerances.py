@@ -30,12 +30,12 @@ def test_exact_is_zero() -> None:
 
 @pytest.mark.parametrize(("rule", "limit"), [(same_function, 1e-12), (lockstep, 1e-9)])
 @pytest.mark.parametrize("scale", [1e-2, 0.045, 0.1, 1.0])
-def test_of_order_one_the_limit_is_absolute(rule, limit: float, scale: float) -> None:  # type: ignore[no-untyped-def]
+def test_of_order_one_the_limit_is_absolute(rule, limit: float, scale: float) -> None:
     assert rule(scale).limit == limit
 
 
 @pytest.mark.parametrize("rule", [same_function, lockstep])
-def test_limits_never_fall_as_the_scale_grows_and_never_jump(rule) -> None:  # type: ignore[no-untyped-def]
+def test_limits_never_fall_as_the_scale_grows_and_never_jump(rule) -> None:
     limits = [rule(scale).limit for scale in SCALES]
     assert limits == sorted(limits)
     assert limits[0] > 0

@@ -31,7 +31,7 @@ def reference() -> Reference:
 
 
 @pytest.fixture(scope="module")
-def case(reference: Reference, small_case) -> Case:  # type: ignore[no-untyped-def]
+def case(reference: Reference, small_case) -> Case:
     made: Case = small_case(reference)
     return made
 
@@ -200,7 +200,7 @@ def test_nothing_unmapped_is_compared(case: Case) -> None:
 
 def test_a_slot_without_a_counterpart_goes_on_where_it_stood(
     tiny, small_case, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """torch's Adadelta makes its `step` on the first step: a fresh one has no place for it yet."""
     why = Unmapped(
         "ours",

@@ -65,7 +65,7 @@ def coded(*shape: int) -> Array:
 @pytest.mark.parametrize(("pattern", "axes", "shape", "by_hand"), MOVES)
 def test_a_layout_is_the_move_written_out_by_hand_and_back(
     pattern, axes, shape, by_hand
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     layout, theirs = Layout(pattern, **axes), coded(*shape)
     ours = layout.forward(theirs)
     np.testing.assert_array_equal(ours, by_hand(theirs), strict=True)
@@ -78,7 +78,7 @@ def test_a_layout_is_the_move_written_out_by_hand_and_back(
 def test_a_move_is_a_contiguous_copy_of_the_same_dtype(
     pattern: str, dtype: object
 ) -> None:
-    theirs = np.ones((3, 4), dtype)  # type: ignore[call-overload]
+    theirs = np.ones((3, 4), dtype)
     theirs.flags.writeable = False
     for source in (theirs, np.asfortranarray(theirs), theirs[::-1]):
         for moved in (Layout(pattern).forward(source), Layout(pattern).backward(source)):
@@ -212,8 +212,8 @@ def test_a_complete_map_passes() -> None:
 )  # fmt: skip
 def test_an_incomplete_map_names_what_is_unmatched(
     theirs: dict, ours: dict, why: str
-) -> None:  # type: ignore[type-arg]
-    def changed(shapes: dict, changes: dict) -> dict:  # type: ignore[type-arg]
+) -> None:
+    def changed(shapes: dict, changes: dict) -> dict:
         return {
             name: shape for name, shape in (shapes | changes).items() if shape is not None
         }
@@ -268,7 +268,7 @@ def test_one_name_may_stand_on_both_sides() -> None:
 
 def test_what_is_left_out_needs_a_side_and_a_reason() -> None:
     with pytest.raises(UserError, match="the side is 'ours' or 'theirs', found 'left'"):
-        Unmapped("left", "x", "why")  # type: ignore[arg-type]
+        Unmapped("left", "x", "why")
     with pytest.raises(UserError, match="say why"):
         Unmapped("ours", "x", "")
 
