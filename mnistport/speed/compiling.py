@@ -21,7 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mnistport.files import cache_folder
+from mnistport.errors import UserError
+from mnistport.files import cache_folder, written_whole
 
 SOURCE = Path(__file__).with_name("pooled.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
@@ -133,17 +134,10 @@ def _cache_path(compiler: list[str], real: str) -> Path | None:
         return None
 
 
-def _store_in_cache(library_path: Path, cached: Path) -> None:
-    """Copy a library into the cache folder. If that fails, there is no copy and no error.
-
-    Another process may do the same at this time. So the copy has another name at first,
-    and is then renamed.
-    """
-    folder = cached.parent
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".keeping-") as temporary:
-            os.replace(shutil.copy(library_path, temporary), cached)
+def _store_in_cache(path: Path, cached: Path) -> None:
+    """Keep the library for later processes. Where that fails, each compiles its own."""
+    with suppress(UserError), written_whole(cached) as partial:
+        shutil.copy(path, partial)
 
 
 def _fingerprint(compiler: list[str], real: str) -> str:
