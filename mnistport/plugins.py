@@ -1,4 +1,4 @@
-"""What installed packages add by entry points, and the answer to a name that nobody has."""
+"""What other packages offer by entry points, and the answer to an unknown name."""
 
 from __future__ import annotations
 

@@ -330,3 +330,21 @@ def test_a_step_that_the_state_contradicts_is_refused(tf: Any, tmp_path: Path) -
         part.rename(tmp_path / part.name.replace("model-3", "model-5"))
     with pytest.raises(UserError, match="the name says step 5, the state 3"):
         read_tf1(tmp_path / "model-5", references.get("hvass"), None)
+
+
+def test_converting_reads_no_images_and_makes_no_trainer(
+    tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pytorch_lightning as pl
+
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("a Trainer or a data set was asked for")
+
+    saved_program(tf, tmp_path / "model")
+    monkeypatch.setenv("MNISTPORT_DATA", str(tmp_path / "no such folder"))
+    monkeypatch.setattr(pl.Trainer, "__init__", refuse)
+    monkeypatch.setattr("mnistport.data.sources.load", refuse)
+    hvass = references.get("hvass")
+    convert(tmp_path / "model-3", tmp_path / "ours.ckpt", reference=hvass)
+    convert(tmp_path / "ours.ckpt", tmp_path / "back-3")
+    assert (tmp_path / "back-3.index").is_file()
