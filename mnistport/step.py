@@ -108,14 +108,19 @@ class Eager:
 
 
 def conditions(module: nn.Module) -> list[Any]:
-    """The facts on which the choice of an engine depends. If one changes, choose again.
+    """What an engine was chosen for. When it changes, the engine is chosen anew.
 
-    They are the modes of the layers, the weights, which weights are trained, and whether
-    there is a hook.
+    These are the layers' modes and other settings (a dropout's keep_prob, say), the
+    weights and which of them are trained, the buffers, and the hooks.
     """
-    modes = [layer.training for layer in module.modules()]
+    plain = (bool, int, float, str)
+    settings = [
+        {name: value for name, value in vars(layer).items() if isinstance(value, plain)}
+        for layer in module.modules()
+    ]
     weights = [(id(weight), weight.requires_grad) for weight in module.parameters()]
-    return [modes, weights, hooked_part(module)]
+    buffers = [id(buffer) for buffer in module.buffers()]
+    return [settings, weights, buffers, hooked_part(module)]
 
 
 def hooked_part(module: nn.Module) -> str:

@@ -79,6 +79,7 @@ class Classifier(pl.LightningModule):
         self.last_score: Score | None = None
         self.engine: Engine | None = None
         self.engine_conditions: list[Any] = []
+        self.engine_remark = ""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute scores: pixels `[N, 784]` in [0, 1] -> `[N, 10]`."""
@@ -184,17 +185,22 @@ class Classifier(pl.LightningModule):
         return {"loss": losses[-1], "losses": losses}
 
     def _choose_engine(self) -> Engine:
-        """The engine that the user chose. If it is impossible, say why, and use eager."""
+        """Choose the engine that the user asked for, or the eager one with the reason."""
         step = self._step()
         if self.asked_engine == "eager":
             return Eager(step)
-        fast = _fast_engine(step, self.pace.longest)
-        if isinstance(fast, str):
-            rank_zero_info(f"engine eager, not graph: {fast}")
+        engine = _fast_engine(step, self.pace.longest)
+        if isinstance(engine, str):
+            self._say_once(f"engine eager, not graph: {engine}")
             return Eager(step)
-        if fast.remark:
-            rank_zero_info(fast.remark)
-        return fast
+        self._say_once(engine.remark)
+        return engine
+
+    def _say_once(self, remark: str) -> None:
+        """Print a remark on the engine, unless it is what was printed last."""
+        if remark and remark != self.engine_remark:
+            rank_zero_info(remark)
+        self.engine_remark = remark
 
     def _step(self) -> Step:
         """Describe one optimizer step on this rank's share of the batch."""

@@ -167,3 +167,24 @@ def test_no_weight_has_a_gradient_after_the_list_is_recorded():
     step = step_of("deep")
     listed(step)
     assert all(weight.grad is None for weight in step.module.parameters())
+
+
+def test_a_setting_that_is_changed_on_the_way_counts_from_then_on(train):
+    """The list holds keep_prob as a constant, so it is written down again."""
+
+    class KeepLess(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if batch.stop == 4:
+                module.net.dropout.keep_prob = 0.25
+
+    flags = {"network": "deep", "batch_size": 5, "max_steps": 8, "steps_per_execution": 2}
+    flags |= {"precision": "64-true"}
+    changed, eager = (
+        train(**flags, module={"engine": engine}, callbacks=(KeepLess(),))
+        for engine in ("graph", "eager")
+    )
+    whole = train(**flags)
+    for name, weight in eager.weights.items():
+        assert (changed.weights[name] - weight).abs().max() < 1e-12
+    assert changed.record.losses[:4] == whole.record.losses[:4]
+    assert changed.record.losses[-1] != whole.record.losses[-1]
