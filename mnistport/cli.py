@@ -123,6 +123,10 @@ def _recipe_path(value: str) -> str:
             f"the network {value!r} is a plug-in and ships no recipe; "
             f"use --model.network {value}"
         )
+    if value in networks.BUILT_IN:
+        raise UserError(
+            f"the network {value!r} has no recipe; write mnistport/configs/{value}.yaml"
+        )
     if not Path(value).is_file():
         if Path(value).suffix in (".yaml", ".yml", ".json") or "/" in value:
             raise UserError(f"--config {value}: no such file")

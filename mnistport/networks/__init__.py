@@ -58,11 +58,22 @@ def get(name: str) -> Network:
         UserError: There is no such network. The message names those that exist.
     """
     if name in BUILT_IN:
-        network: Network = import_module(f"mnistport.networks.{name}").NETWORK
-        return network
+        return _built_in(name)
     if name in plug_ins():
         return _plug_in(name)
     raise UserError(no_such_name("network", name, names()))
+
+
+def _built_in(name: str) -> Network:
+    """Load a network of this package, whose file must define NETWORK."""
+    from mnistport.network import Network
+
+    network = getattr(import_module(f"mnistport.networks.{name}"), "NETWORK", None)
+    if not isinstance(network, Network) or network.name != name:
+        raise UserError(
+            f"mnistport/networks/{name}.py: define NETWORK = Network(name={name!r}, ...)"
+        )
+    return network
 
 
 def _plug_in(name: str) -> Network:

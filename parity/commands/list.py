@@ -16,11 +16,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Print what can be verified."""
+    width = 2 + max(len(name) for name in references.names())
     for name in references.names():
         about = (
             networks.BUILT_IN.get(name) or f"plug-in {references.plug_ins()[name].value}"
         )
-        print(f"{name:22}{about}")
+        print(f"{name:{width}}{about}")
     print("\nchecks, those that are asked by default with a star:")
     for check in CHECKS:
         print(_line(check))
@@ -33,4 +34,5 @@ def run(args: argparse.Namespace, words: Sequence[str]) -> int:
 def _line(check: Check) -> str:
     star = "*" if check.quick else " "
     only = f" ({check.precisions[0]} only)" if len(check.precisions) == 1 else ""
-    return f"{star} {check.name:20}{check.claim}{only}"
+    width = 2 + max(len(check.name) for check in CHECKS)
+    return f"{star} {check.name:{width}}{check.claim}{only}"

@@ -47,9 +47,7 @@ def get(target: str) -> Reference:
         UserError: There is none; says which there are and the nearest match.
     """
     if target in networks.BUILT_IN:
-        return _reference(
-            import_module(f"parity.references.{target}"), "REFERENCE", target
-        )
+        return _built_in(target)
     if target in plug_ins():
         return _plug_in(target)
     if target.endswith(".py"):
@@ -61,6 +59,20 @@ def get(target: str) -> Reference:
         f"{no_such_name('reference', target, names())}. "
         "A port of your own: give its file (port.py) or package.module:REFERENCE"
     )
+
+
+def _built_in(name: str) -> Reference:
+    """The reference of a network that this repository registers."""
+    module = f"parity.references.{name}"
+    try:
+        return _reference(import_module(module), "REFERENCE", name)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise UserError(
+            f"the network {name!r} has no proof yet; "
+            f"write parity/references/{name}.py, which defines REFERENCE"
+        ) from error
 
 
 def _plug_in(name: str) -> Reference:

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from mnistport import networks, plugins
+from mnistport.cli import with_recipe_paths
 from mnistport.errors import UserError
 
 
@@ -150,3 +151,18 @@ def test_records_are_frozen():
     with pytest.raises(AttributeError):
         network.name = "deeper"
     assert replace(network, name="deeper").name == "deeper"
+
+
+def test_a_file_without_its_network_is_answered_with_what_it_must_define(monkeypatch):
+    monkeypatch.setitem(networks.BUILT_IN, "half_done", "a contributor's")
+    monkeypatch.setitem(sys.modules, "mnistport.networks.half_done", sys)
+    with pytest.raises(
+        UserError, match=r"half_done\.py: define NETWORK = Network\(name="
+    ):
+        networks.get("half_done")
+
+
+def test_a_network_without_a_recipe_is_answered_with_the_file_to_write(monkeypatch):
+    monkeypatch.setitem(networks.BUILT_IN, "half_done", "a contributor's")
+    with pytest.raises(UserError, match=r"write mnistport/configs/half_done\.yaml"):
+        with_recipe_paths(["fit", "--config", "half_done"])

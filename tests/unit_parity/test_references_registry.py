@@ -131,7 +131,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
         references.get("depp")
     with pytest.raises(
         UserError,
-        match=r"no reference is called 'xyz'\. Known: .*convnet\. A port of your own: give",
+        match=r"no reference is called 'xyz'\. Known: .*\w+\. A port of your own: give",
     ):
         references.get("xyz")
 
@@ -222,3 +222,11 @@ def test_a_plug_in_that_fails_to_import_raises_its_own_error(
             references.get(way)
         assert not isinstance(caught.value, UserError)
     assert f"port at {target}" not in sys.modules
+
+
+def test_a_network_without_a_proof_is_answered_with_the_file_to_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(networks.BUILT_IN, "half_done", "a contributor's")
+    with pytest.raises(UserError, match=r"write parity/references/half_done\.py, which"):
+        references.get("half_done")
