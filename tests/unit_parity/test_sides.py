@@ -288,7 +288,7 @@ def with_sampled_classes(tf: Any, endpoints: Endpoints) -> Endpoints:
     ("change", "message"),
     [
         (with_sampled_classes, r"not fed: \['nce_loss/LogUniformCandidateSampler:0'\]"),
-        (with_variable, r"variables its Endpoints do not name: \['stray:0'\]"),
+        (with_variable, r"variables that Endpoints does not name: \['stray:0'\]"),
         (
             with_noise,
             r"a training step depends on random draws that are not fed: \['noise/RandomStandardNormal:0'\]",
@@ -297,7 +297,7 @@ def with_sampled_classes(tf: Any, endpoints: Endpoints) -> Endpoints:
         (with_noise_in_the_step, r"not fed: \['noise/RandomStandardNormal:0'\]"),
         (
             with_unused,
-            r"the loss does not depend on \['unused'\]; what nobody trains needs trainable=False",
+            r"the loss does not depend on \['unused'\]; a variable that is not trained needs trainable=False",
         ),
         (
             with_loss_stage,
