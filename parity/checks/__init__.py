@@ -137,11 +137,12 @@ CHECKS = (
     ),
     Check(
         name="checkpoint",
-        claim="a TF1 checkpoint is the same after conversion to our formats and back, "
+        claim="a TF1 checkpoint is the same after conversion to our formats and "
+        "back, "
         "and training may change sides in between",
     ),
 )
-"""The checks, in the order in which they are asked. Each assumes that the earlier hold."""
+"""The checks, in the order in which they are asked. Each assumes that all earlier hold."""
 
 
 def get(name: str) -> Check:

@@ -11,17 +11,15 @@ from parity.checks import CHECKS, Check
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
+    """Add nothing: this command has no options."""
 
 
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
-    """Print what can be verified."""
+    """Print the networks and the checks."""
     for name in references.names():
-        about = (
-            networks.BUILT_IN.get(name) or f"plug-in {references.plug_ins()[name].value}"
-        )
-        print(f"{name:22}{about}")
-    print("\nchecks, those that are asked by default with a star:")
+        title = networks.BUILT_IN.get(name)
+        print(f"{name:22}{title or f'plug-in {references.plug_ins()[name].value}'}")
+    print("\nchecks (* is asked by default):")
     for check in CHECKS:
         print(_line(check))
     print(
@@ -31,6 +29,7 @@ def run(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _line(check: Check) -> str:
+    """A check's name and claim, and its precision if there is only one."""
     star = "*" if check.quick else " "
     only = f" ({check.precisions[0]} only)" if len(check.precisions) == 1 else ""
     return f"{star} {check.name:20}{check.claim}{only}"
