@@ -118,7 +118,7 @@ CHECKS = (
     ),
     Check(
         name="trainer",
-        claim="ten steps of the port's real Trainer are TF1's (in float32: the first step)",
+        claim="ten steps of the port's real Trainer are TF1's (in float32: the first)",
         quick=True,
         needs=(TRAINER, ORIGINAL),
     ),
@@ -131,18 +131,19 @@ CHECKS = (
     ),
     Check(
         name="accuracy",
-        claim="on weights that TF1 has trained, every test example gets the same output "
-        "and the same class",
+        claim="on weights trained by TF1, every test example gets the same output and "
+        "the same class",
         quick=True,
     ),
     Check(
         name="checkpoint",
-        claim="a TF1 checkpoint is the same after conversion to our formats and "
-        "back, "
-        "and training may change sides in between",
+        claim="a TF1 checkpoint survives conversion to our formats and back, and "
+        "training may change sides in between",
     ),
 )
-"""The checks, in the order in which they are asked. Each assumes that all earlier hold."""
+"""The checks, in the order in which they are asked.
+
+Each assumes that the earlier ones hold."""
 
 
 def get(name: str) -> Check:

@@ -1,5 +1,5 @@
 """The commands of `parity`, one file each.
 
-Each has `arguments(parser)`, which adds its options, and `run(args, words)`, which returns
-the exit status. `--help` imports all of these files. Heavy imports stand inside `run`.
+Each has `arguments(parser)`, which adds its options, and `run(args, words)`, which
+returns the exit status. `--help` imports these files, so heavy imports are inside `run`.
 """

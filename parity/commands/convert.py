@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "target",
         type=Path,
         metavar="TARGET",
-        help="a .safetensors file, or the other framework's",
+        help="a .safetensors file, or a checkpoint of the other framework",
     )
     parser.add_argument(
         "--network", metavar="NAME", help="the network, if the source does not name it"

@@ -31,8 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--every",
         type=positive,
         metavar="K",
-        help="steps between two records (default: 1/200 of --steps, or as before if a run "
-        "is continued)",
+        help="steps between two records (default: 1/200 of --steps, or as before if a "
+        "run is continued)",
     )
     parser.add_argument(
         "--floor-steps",

@@ -13,9 +13,9 @@ from parity.commands import setting
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the networks, the checks, the precision, and where the results go."""
     parser.description = (
-        "Load identical weights into the TF1 graph and the PyTorch port. Compare weights, "
-        "every stage, loss, gradients, optimizer steps and test accuracy, in float64 and "
-        "then in float32."
+        "Load identical weights into the TF1 graph and the PyTorch port. Compare "
+        "weights, every stage, loss, gradients, optimizer steps and test accuracy, in "
+        "float64 and then in float32."
     )
     parser.add_argument(
         "targets",

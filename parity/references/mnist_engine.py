@@ -1,4 +1,4 @@
-"""Our steps as `mnistport fit` computes them, with the batches and the draws of a lock-step."""
+"""Our steps as `mnistport fit` computes them, on the batches and draws of a lock-step."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Tensors = Mapping[str, Tensor]
 
 
 class EngineBackward:
-    """Forward and backward by the list of kernel calls that `mnistport fit` repeats on a CPU.
+    """The forward and backward pass by the list of kernel calls that `mnistport fit` uses.
 
-    The list is written down at the first call, for that batch's size.
+    The list is written at the first call, for the size of that batch.
 
     Args:
-        network: Whose loss it is.
+        network: The network, which gives the loss.
         module: Its module, in training mode.
         optimizer: The module's optimizer.
     """
@@ -57,7 +57,7 @@ class EngineBackward:
             module=self.module,
             loss=mean_loss,
             optimizer=self.optimizer,
-            draws=self._fed,
+            draws=self._draws,
             pixels=pixels,
             labels=labels,
             num_images=len(labels),
@@ -68,10 +68,11 @@ class EngineBackward:
 
 
 class FedDraws:
-    """Draws that are given as numbers, where the engine's own are computed from keys.
+    """Draws whose numbers are fed. The engine's own draws are computed from keys.
 
     Args:
-        draws: The first step's numbers, by the dropout's path. Later ones have their shapes.
+        draws: The first step's numbers, by the dropout's path. Those of later steps must
+            have the same shapes.
 
     Attributes:
         key: All numbers of the step in one row.
@@ -82,19 +83,19 @@ class FedDraws:
         self.give(draws)
 
     def give(self, draws: Tensors) -> None:
-        """The numbers of the next step."""
+        """Set the numbers of the next step."""
         parts = [draws[path].reshape(-1) for path in self.shapes]
         self.key = torch.cat(parts) if parts else torch.zeros(0)
 
     def keys(self, start: int, length: int) -> Tensor:
-        """What an engine asks for before it takes steps: the numbers of this one."""
+        """The numbers of the present step, once for each of `length` steps."""
         return self.key.expand(length, -1)
 
     def stand_at(self, step: int) -> None:
-        """The numbers are given, so the step's number decides nothing."""
+        """Do nothing: the numbers are fed, whatever the step."""
 
     def uniform(self, path: str, unit: Tensor) -> Tensor:
-        """The numbers of a dropout."""
+        """The numbers of the dropout at a path."""
         paths = list(self.shapes)
         sizes = [shape.numel() for shape in self.shapes.values()]
         part = torch.split(self.key, sizes)[paths.index(path)]
@@ -102,7 +103,7 @@ class FedDraws:
 
     @contextmanager
     def in_place_of_others(self, module: nn.Module) -> Iterator[None]:
-        """Feed the module's dropouts while the list is written down."""
+        """Let the module's dropouts use these numbers inside of the `with` block."""
         dropouts = {path: module.get_submodule(path) for path in self.shapes}
         before: dict[str, Callable[..., Tensor]] = {}
         for path, dropout in dropouts.items():

@@ -14,7 +14,7 @@ from parity.lockstep import Lockstep, Record
 
 
 def record_for_json(record: Record) -> dict[str, Any]:
-    """The figures of a record. JSON has no NaN, so a figure that is not finite is None."""
+    """The figures of a record. Infinite ones and NaN become None, which JSON can hold."""
     figures = asdict(record)
     for name, value in figures.items():
         if isinstance(value, float) and not np.isfinite(value):
