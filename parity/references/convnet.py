@@ -1,4 +1,4 @@
-"""The graph of nlintz' ConvNet, and the names of its parts on our side."""
+"""The graph of nlintz' ConvNet, and its parts' names on our side."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class EngineBackward:
-    """The forward and backward pass by the list of kernel calls that `mnistport fit` uses.
+    """Forward and backward pass by the list of kernel calls that `mnistport fit` uses.
 
     The list is written at the first call, for the size of that batch.
 
@@ -35,21 +35,23 @@ class EngineBackward:
         self._backward: Backward | None = None
 
     def __call__(self, feeds: Tensors, draws: Tensors) -> Tensor:
-        """Leave the gradients at the weights; returns the batch's mean loss.
+        """Store the gradients in `grad` of the weights. Returns the batch's mean loss.
 
         Args:
-            feeds: "x", pixels of the batch, and "y_", its one-hot labels.
-            draws: Uniform numbers by the dropout's path, in its input's shape.
+            feeds: The batch's pixels "x" and one-hot labels "y_".
+            draws: Uniform numbers by the dropout's path, in the shape of its input.
         """
         pixels, labels = feeds["x"].flatten(1), feeds["y_"].argmax(1)
         if self._backward is None:
-            self._fed = FedDraws(draws)
-            with self._fed.in_place_of_others(self.module):
-                self._backward = self._written_down(pixels, labels)
-        self._fed.give(draws)
+            self._draws = FedDraws(draws)
+            with self._draws.in_place_of_others(self.module):
+                self._backward = self._list_of_calls(pixels, labels)
+        self._draws.give(draws)
         return self._backward(pixels, labels)
 
-    def _written_down(self, pixels: Tensor, labels: Tensor) -> Backward:
+    def _list_of_calls(self, pixels: Tensor, labels: Tensor) -> Backward:
+        """Write the list of kernel calls of a batch. The result runs it."""
+
         def mean_loss(output: Tensor, labels: Tensor) -> Tensor:
             return self.network.loss(output, labels).sum() / len(labels)
 

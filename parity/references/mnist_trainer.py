@@ -1,4 +1,4 @@
-"""Our side of a tutorial, trained by `mnistport`'s own Trainer, data module and engine."""
+"""Our side of a tutorial, trained by `mnistport`'s Trainer, data module and engine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -
         callbacks=[losses],
     )
     data.setup()
-    data.test = tuple(part[:1] for part in data.test)  # type: ignore[assignment]  # scored on the way; not asked here
+    # `fit` scores the test images during training. One image is enough here.
+    data.test = tuple(part[:1] for part in data.test)  # type: ignore[assignment]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings("ignore", message=".*GPU available but not used")
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -1,4 +1,4 @@
-"""The graph of "Deep MNIST for Experts", part 1, and the names of its parts on our side."""
+"""The graph of "Deep MNIST for Experts", part 1, and its parts' names on our side."""
 
 from __future__ import annotations
 

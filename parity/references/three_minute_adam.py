@@ -1,4 +1,4 @@
-"""The graph of "3-minute deep learning", chapter 7.2, and its parts' names on our side."""
+"""The graph of "3-minute deep learning", 7.2, and its parts' names on our side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph of "3-minute deep learning", chapter 7.3, and its parts' names on our side.
+"""The graph of "3-minute deep learning", 7.3, and its parts' names on our side.
 
 It uses the real `tf.layers`.
 """

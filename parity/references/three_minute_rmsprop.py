@@ -1,4 +1,4 @@
-"""The graph of "3-minute deep learning", chapter 7.2.9: `three_minute_adam` with RMSProp."""
+"""The graph of "3-minute deep learning", 7.2.9: `three_minute_adam` with RMSProp."""
 
 from __future__ import annotations
 
