@@ -34,17 +34,17 @@ BAND_TOP = 1.0
 # The limit for a tensor of zeros, so that -0.0 may stand for 0.0.
 ABOVE_ZERO = float(np.finfo(np.float64).tiny)
 
-# Rounding, in float32. The limit is OWN_ERROR_TIMES * TF1's own error + FLOOR_ULP ulp, but
-# never more than FRACTION of the scale.
+# Rounding, in float32. The limit is OWN_ERROR_TIMES * TF1's own error + FLOOR_ULP ulp,
+# but never more than FRACTION of the scale.
 
 # Both errors are draws from one distribution. One is seldom over 4 times the other.
 OWN_ERROR_TIMES = 4
-# If TF1 happens to come close to float64, the port need not. A sum of n float32 terms has
-# an error of sqrt(n) / 3 ulp, and a bias's gradient in `deep` sums 9,800 terms. The largest
-# error seen while TF1's was within 2 ulp: 17 (b_conv2/v after 1 step, digits), with torch's
-# own convolution, which your port will call. `mnistport` sums otherwise. It was within 3.5
-# in all 206 such comparisons of `parity verify --checks all` on MNIST (results/verify-*:
-# theirs_error, scale, max_abs).
+# If TF1 happens to come close to float64, the port need not. A sum of n float32 terms
+# ends sqrt(n) / 3 ulp off, and a bias's gradient in `deep` sums 9,800 terms. The largest
+# error seen while TF1 was within 2 ulp: 17 (b_conv2/v after 1 step, digits). That was
+# with torch's own convolution, which your port will call. `mnistport` sums in another
+# order. It was within 3.5 in all 206 such comparisons of `parity verify --checks all` on
+# MNIST (results/verify-*: theirs_error, scale, max_abs).
 FLOOR_ULP = 32
 # However inexact TF1 was, a tensor of zeros or one with wrong signs must not pass.
 FRACTION = 0.1
@@ -169,7 +169,7 @@ def by_scale(rule: Callable[[float], Bound]) -> Callable[[str, Array], Bound]:
 
 
 def by_arbiter(arbiter: Mapping[str, Array]) -> Callable[[str, Array], Bound]:
-    """`float32_bound` in the form for `compare_all`, with the arbiter's tensors by name."""
+    """`float32_bound` in the form for `compare_all`. The arbiter is given by name."""
     return lambda name, theirs: float32_bound(theirs, arbiter[name])
 
 

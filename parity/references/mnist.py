@@ -1,4 +1,4 @@
-"""The common parts of the eight references: data, the port of a `Network`, its trainer."""
+"""The common parts of the eight references: data, port of a `Network`, trainer."""
 
 from __future__ import annotations
 

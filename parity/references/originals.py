@@ -62,7 +62,7 @@ class DataSet:
 
 
 def _dense_to_one_hot(labels: Array) -> Array:
-    """Rows of zeros with a one at the label, filled by flat position as the original does."""
+    """Rows of zeros with a one at the label, set by flat index as in the original."""
     one_hot = np.zeros((len(labels), 10))
     one_hot.flat[np.arange(len(labels)) * 10 + labels] = 1
     return one_hot
@@ -71,7 +71,7 @@ def _dense_to_one_hot(labels: Array) -> Array:
 def next_batches(
     images: Array, labels: Array, batch_size: int, seed: int
 ) -> Iterator[Feeds]:
-    """`mnist.train.next_batch(batch_size)` without end, after `numpy.random.seed(seed)`."""
+    """`mnist.train.next_batch(batch_size)` for ever, after `numpy.random.seed(seed)`."""
     dataset, random = DataSet(images, labels, len(images) // 12), _GlobalSeed(seed)
     while True:
         with random:

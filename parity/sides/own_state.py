@@ -135,9 +135,9 @@ class OwnState:
         declared = self.reference.slots.declared("ours")
         if keys != declared:
             raise UserError(
-                f"{self.reference.name}: our optimizer keeps {sorted(keys)} for a weight, "
-                f"Slots declares {sorted(declared)}; name each in per_weight, "
-                "or as Unmapped with a reason"
+                f"{self.reference.name}: our optimizer keeps {sorted(keys)} "
+                f"for a weight, Slots declares {sorted(declared)}; "
+                "name each in per_weight, or as Unmapped with a reason"
             )
 
     def load_own(self, state: State) -> None:
