@@ -375,7 +375,7 @@ def _not_finite(sides: Mapping[str, Array], unfit: Array) -> dict[str, Any]:
 
 
 _BLOCK = 1 << 15
-"""Values measured at once. They are so few that intermediate results stay in the cache."""
+"""The number of values measured at once. Intermediate results then stay in the cache."""
 
 
 def _figures(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
@@ -499,7 +499,7 @@ def ulp_distance(ours: Array, reference: Array) -> NDArray[np.uint64]:
 
 
 def _rank(array: Array) -> Array:
-    """Floats as integers that grow by one from each float to the next. Both zeros are 0."""
+    """Floats as integers that grow by one from float to float. Both zeros are 0."""
     signed = np.dtype(f"i{array.dtype.itemsize}")
     bits = array.astype(array.dtype.newbyteorder("=")).view(signed)
     sign = bits >> (8 * signed.itemsize - 1)  # -1 or 0
