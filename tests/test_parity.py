@@ -1,8 +1,8 @@
-"""The product: every port equals its TensorFlow 1 original, claim by claim, in both precisions.
+"""The product: every port equals its TensorFlow 1 original, in both precisions.
 
-Quick: batches of 16, 500 test images, weights trained for 20 steps; the check `trainer` takes whole batches.
-Slow: everything, as `parity verify` asks it.
-On MNIST where `MNISTPORT_DATA` says where it is, on the embedded digits otherwise.
+The quick tests use batches of 16, 500 test images and weights trained for 20 steps. The
+check `trainer` uses whole batches. The slow tests ask everything that `parity verify`
+asks. The data is MNIST if `MNISTPORT_DATA` is set, or else the embedded digits.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def full(reference: Reference) -> tuple[Reference, Data]:
 
 @pytest.fixture(scope="module")
 def case_of() -> Callable[[str, str, Size], Case]:
-    """A network's case. Sessions, graphs and TF1's answers are kept for as long as the same network is asked."""
+    """Makes a network's case. One network's graphs, sessions and answers are shared."""
     benches: dict[tuple[str, Size], Bench] = {}
 
     def make(name: str, dtype: Dtype, size: Size) -> Case:
@@ -86,15 +86,14 @@ def assert_holds(case: Case, check: str) -> None:
     skip_what_cannot_be_asked(check, case)
     comparisons = checks.get(check)(case)
     assert comparisons, "nothing was compared"
-    failed = [comparison.explain() for comparison in comparisons if not comparison.passed]
-    again = f"parity verify {case.reference.name} --checks {check} --dtype {case.dtype}"
-    assert not failed, "\n".join(
-        [
-            f"{len(failed)} of {len(comparisons)} fail; the first:",
-            failed[0],
-            f"Again: {again}",
-        ]
-    )
+    failed = [comparison for comparison in comparisons if not comparison.passed]
+    if failed:
+        name = case.reference.name
+        pytest.fail(
+            f"{len(failed)} of {len(comparisons)} fail; the first:\n"
+            f"{failed[0].explain()}\n"
+            f"Again: parity verify {name} --checks {check} --dtype {case.dtype}"
+        )
 
 
 @pytest.mark.parametrize(("dtype", "check"), QUICK_CLAIMS)
@@ -106,9 +105,8 @@ def test_the_port_is_the_original(
     case_of,  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        onednn, "WORTH_IT", 1
-    )  # 16 images by the kernels that a whole batch takes
+    # Batches of 16 shall use the kernels of whole batches.
+    monkeypatch.setattr(onednn, "WORTH_IT", 1)
     assert_holds(case_of(name, dtype, quick), check)
 
 
