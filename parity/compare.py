@@ -144,7 +144,7 @@ class Comparison:
             return (
                 f"{self.name!r} cannot be judged (ours against theirs): {self.problem}."
             )
-        gap, allowed = _told_apart(self.max_abs, self.bound)
+        gap, allowed = _with_enough_digits(self.max_abs, self.bound)
         first = f"{self.name!r} {'agrees' if self.passed else 'differs'}"
         if self.num_nonfinite:
             first += (
@@ -169,7 +169,7 @@ class Comparison:
             "arbiter": self.arbiter_at_worst,
         }
         values = {side: value for side, value in sides.items() if value is not None}
-        texts = _told_apart(*values.values())
+        texts = _with_enough_digits(*values.values())
         return ", ".join(
             f"{side} {text}" for side, text in zip(values, texts, strict=True)
         )
@@ -195,7 +195,7 @@ class Comparison:
         return cls(**values)
 
 
-def _told_apart(*values: Scalar) -> list[str]:
+def _with_enough_digits(*values: Scalar) -> list[str]:
     """The values with 4, 9 or 17 digits: as few as make all of them look different."""
     texts: list[str] = []
     for digits in (4, 9, 17):
@@ -297,7 +297,7 @@ def compare_all(
         {} if arbiter is None else {"the arbiter's side": arbiter}
     )
 
-    def one(name: str) -> Comparison:
+    def compare_name(name: str) -> Comparison:
         if missing := [
             side for side, arrays in sides.items() if arrays.get(name) is None
         ]:
@@ -312,7 +312,7 @@ def compare_all(
             allow_nonfinite=name in exempt,
         )
 
-    return [one(name) for name in names]
+    return [compare_name(name) for name in names]
 
 
 def _structure(ours: Array, theirs: Array, arbiter: Array | None = None) -> str | None:
@@ -384,12 +384,14 @@ def _figures(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
     flat = {side: array.ravel() for side, array in sides.items()}
     starts = range(0, flat["ours"].size, _BLOCK)
     blocks = [
-        _measured({side: a[start : start + _BLOCK] for side, a in flat.items()}, limit)
+        _figures_of_block(
+            {side: a[start : start + _BLOCK] for side, a in flat.items()}, limit
+        )
         for start in starts
     ]
     figures = {
-        name: together(block[name] for block in blocks)
-        for name, together in _TOGETHER.items()
+        name: combine(block[name] for block in blocks)
+        for name, combine in _COMBINE.items()
     }
     figures["theirs_error"] = (
         max(block["theirs_error"] for block in blocks) if "arbiter" in sides else None
@@ -409,14 +411,14 @@ def _figures(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
     return figures
 
 
-_TOGETHER: Mapping[str, Callable[[Iterable[Any]], Any]] = {
+_COMBINE: Mapping[str, Callable[[Iterable[Any]], Any]] = {
     **dict.fromkeys(("max_abs", "max_rel", "max_ulp", "scale"), max),
     **dict.fromkeys(("num_over", "num_different", "num_nonfinite"), sum),
 }
 """How the figures of all blocks become those of the tensor."""
 
 
-def _measured(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
+def _figures_of_block(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
     """The figures of one block. Only finite values are measured. The others agree."""
     finite = np.isfinite(sides["ours"])
     if not finite.all():

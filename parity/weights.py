@@ -67,11 +67,11 @@ class Layout:
 
     def forward(self, array: Array) -> Array:
         """Theirs to ours. A C-contiguous copy of the same dtype."""
-        return self._moved(array, self._theirs, self._ours)
+        return self._move(array, self._theirs, self._ours)
 
     def backward(self, array: Array) -> Array:
         """Ours to theirs, the exact inverse. A C-contiguous copy of the same dtype."""
-        return self._moved(array, self._ours, self._theirs)
+        return self._move(array, self._ours, self._theirs)
 
     def shape_forward(self, shape: Sequence[int]) -> Shape:
         """The shape ours must have for a shape of theirs."""
@@ -83,7 +83,7 @@ class Layout:
         sizes = self._sizes(shape, source)
         return tuple(math.prod(sizes[axis] for axis in group) for group in target)
 
-    def _moved(self, array: Array, source: Groups, target: Groups) -> Array:
+    def _move(self, array: Array, source: Groups, target: Groups) -> Array:
         array = np.asarray(array)
         if self.pattern == "same":
             return np.array(array, order="C", copy=True)

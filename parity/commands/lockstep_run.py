@@ -66,16 +66,31 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
         return 130
     run.save(folder / "state.npz")
 
+    facts |= {"kernels": whose_kernels(), "command": shlex.join(words)}
+    return _report(run, settings, facts, folder, args)
+
+
+def _report(
+    run: Lockstep,
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    folder: Path,
+    args: argparse.Namespace,
+) -> int:
+    """Compare the two sides after the last step, write the results and print them.
+
+    Returns the exit status.
+    """
+    case = run.case
     final_outputs = {"ours": outputs(case, run.ours), "theirs": outputs(case, run.theirs)}
     comparisons = _comparisons(run, case, final_outputs)
     accuracies = _accuracies(case, final_outputs)
-    facts |= {"kernels": whose_kernels(), "command": shlex.join(words)}
     document = {
         "schema": 1,
         "environment": facts,
         **settings,
         "engine": run.engine,
-        "steps": steps,
+        "steps": run.step,
         "passed": all(comparison.passed for comparison in comparisons),
         "accuracy": accuracies,
         "comparisons": [comparison.to_json() for comparison in comparisons],

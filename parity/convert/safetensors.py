@@ -73,7 +73,7 @@ def write_safetensors(path: Path, reference: Reference, state: State, step: int)
 
     contiguous = {}
     for name, array in state.under(state.tensor_names()).items():
-        # NumPy makes an array of shape [1] of a scalar here.
+        # `ascontiguousarray` gives a scalar the shape [1], so the shape is set again.
         contiguous[name] = np.ascontiguousarray(array).reshape(array.shape)
     with written_whole(path) as partial:
         save_file(contiguous, partial, {"network": reference.name, "step": str(step)})

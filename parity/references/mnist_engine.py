@@ -50,7 +50,7 @@ class EngineBackward:
         return self._backward(pixels, labels)
 
     def _list_of_calls(self, pixels: Tensor, labels: Tensor) -> Backward:
-        """Write the list of kernel calls of a batch. The result runs it."""
+        """Write the list of kernel calls for a batch. Returns a function that runs it."""
 
         def mean_loss(output: Tensor, labels: Tensor) -> Tensor:
             return self.network.loss(output, labels).sum() / len(labels)

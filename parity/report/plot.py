@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,22 @@ def plot(
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    _draw_lines(axes, records, nudge=nudge)
+    axes.set(
+        yscale="log",
+        xlabel="optimizer step",
+        ylabel="largest |difference| of any weight",
+        title=title,
+    )
+    axes.set_xlim(0, 1.02 * records[-1].step)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_lines(axes: Any, records: Sequence[Record], *, nudge: bool) -> None:
+    """Draw a line for each of the three errors, if it was recorded."""
     floor = "noise floor: TF1 against TF1"
     if nudge:
         floor = "TF1 against TF1 nudged by one ulp"
@@ -45,17 +62,6 @@ def plot(
             positive = np.where(np.asarray(errors) > 0, errors, np.nan)
             label += _without_point(points)
             axes.plot(steps, positive, style, label=label, linewidth=1.2)
-    axes.set(
-        yscale="log",
-        xlabel="optimizer step",
-        ylabel="largest |difference| of any weight",
-        title=title,
-    )
-    axes.set_xlim(0, 1.02 * records[-1].step)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
 
 
 def _without_point(points: Sequence[tuple[int, float]]) -> str:

@@ -1,4 +1,4 @@
-"""Ports broken on purpose: each fails at the stage where it is broken. Correct ones pass."""
+"""Ports broken on purpose fail at the stage where they are broken. Correct ones pass."""
 
 from __future__ import annotations
 
