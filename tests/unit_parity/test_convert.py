@@ -155,27 +155,18 @@ def test_nothing_is_overwritten(tf: Any, tmp_path: Path) -> None:
     saved_program(tf, tmp_path / "model")
     target = tmp_path / "there.safetensors"
     target.write_text("mine")
+    source, hvass = tmp_path / "model-3", references.get("hvass")
     with pytest.raises(UserError, match="exists already"):
-        convert(tmp_path / "model-3", target, reference=references.get("hvass"))
+        convert(source, target, reference=hvass)
     assert target.read_text() == "mine"
     shard = tmp_path / "new.data-00000-of-00001"
     shard.write_text("mine")
     with pytest.raises(UserError, match="exists already"):
-        convert(
-            tmp_path / "model-3",
-            tmp_path / "new",
-            reference=references.get("hvass"),
-            to="tf1",
-        )
+        convert(source, tmp_path / "new", reference=hvass, to="tf1")
     assert shard.read_text() == "mine"
     shard.rename(tmp_path / "new.index")
     with pytest.raises(UserError, match="exists already"):
-        convert(
-            tmp_path / "model-3",
-            tmp_path / "new",
-            reference=references.get("hvass"),
-            to="lightning",
-        )
+        convert(source, tmp_path / "new", reference=hvass, to="lightning")
     assert not (tmp_path / "new").exists()
 
 
@@ -184,26 +175,18 @@ def test_the_command_line(
 ) -> None:
     saved_program(tf, tmp_path / "model")
     source, target = str(tmp_path / "model-3"), str(tmp_path / "state.safetensors")
+    other = str(tmp_path / "x")
     assert cli.main(["convert", source, target]) == 2
     assert "add --network NAME" in capsys.readouterr().err
     assert cli.main(["convert", source, target, "--network", "hvass"]) == 0
     assert "26 tensors after 3 steps" in capsys.readouterr().out
-    assert (
-        cli.main(
-            ["convert", target, str(tmp_path / "x"), "--network", "deep", "--to", "tf1"]
-        )
-        == 2
-    )
+    words = ["convert", target, other, "--to", "tf1"]
+    assert cli.main([*words, "--network", "deep"]) == 2
     assert "holds 'hvass', not 'deep'" in capsys.readouterr().err
-    assert (
-        cli.main(["convert", target, str(tmp_path / "x"), "--to", "tf1", "--step", "9"])
-        == 2
-    )
+    assert cli.main([*words, "--step", "9"]) == 2
     assert "says its own" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        cli.main(
-            ["convert", source, str(tmp_path / "x"), "--network", "hvass", "--step", "-5"]
-        )
+        cli.main(["convert", source, other, "--network", "hvass", "--step", "-5"])
     assert "-5 is not a whole number of at least 0" in capsys.readouterr().err
     assert cli.main(["convert", str(tmp_path / "nothing"), target]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
@@ -234,7 +217,7 @@ def a_name_too_many(tensors: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [another_shape, without_slots, a_name_too_many])
 @pytest.mark.parametrize("to", ["tf1", "lightning"])
-def test_an_incomplete_safetensors_file_is_refused(
+def test_safetensors_that_do_not_match_the_network_are_refused(
     sound: Path, tmp_path: Path, change: Any, to: Any
 ) -> None:
     from safetensors.numpy import load_file, save_file
@@ -249,26 +232,25 @@ def test_an_incomplete_safetensors_file_is_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["in.safetensors"]
 
 
-LOST = ["optimizer_states", "a weight", "a shape", "a parameter's place", "a power"]
+FAULTS = ["optimizer_states", "a weight", "a shape", "a parameter's place", "a power"]
 
 
-@pytest.mark.parametrize("lost", LOST)
-def test_an_incomplete_lightning_checkpoint_is_refused(
-    sound: Path, tmp_path: Path, lost: str
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_lightning_checkpoint_that_does_not_match_the_network_is_refused(
+    sound: Path, tmp_path: Path, fault: str
 ) -> None:
     checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
-    if lost == "optimizer_states":
+    weights, optimizer = checkpoint["state_dict"], checkpoint["optimizer_states"][0]
+    if fault == "optimizer_states":
         del checkpoint["optimizer_states"]
-    elif lost == "a weight":
-        del checkpoint["state_dict"]["net.fc1.weight"]
-    elif lost == "a parameter's place":
-        checkpoint["optimizer_states"][0]["state"][8] = checkpoint["optimizer_states"][0][
-            "state"
-        ][7]
-    elif lost == "a power":
-        del checkpoint["optimizer_states"][0]["param_groups"][0]["beta1_power"]
+    elif fault == "a weight":
+        del weights["net.fc1.weight"]
+    elif fault == "a parameter's place":
+        optimizer["state"][8] = optimizer["state"][7]
+    elif fault == "a power":
+        del optimizer["param_groups"][0]["beta1_power"]
     else:
-        checkpoint["state_dict"]["net.fc1.bias"] = torch.zeros(64)
+        weights["net.fc1.bias"] = torch.zeros(64)
     torch.save(checkpoint, tmp_path / "in.ckpt")
     with pytest.raises(UserError, match=r"Expected: .* Stored: "):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
@@ -280,9 +262,8 @@ def test_a_precision_that_cannot_be_converted_exactly_is_refused(
     sound: Path, tmp_path: Path, dtype: torch.dtype
 ) -> None:
     checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
-    checkpoint["state_dict"]["net.fc1.bias"] = checkpoint["state_dict"][
-        "net.fc1.bias"
-    ].to(dtype)
+    weights = checkpoint["state_dict"]
+    weights["net.fc1.bias"] = weights["net.fc1.bias"].to(dtype)
     torch.save(checkpoint, tmp_path / "in.ckpt")
     with pytest.raises(UserError, match=r"'fc1\.bias' is (torch\.bfloat16|float16)"):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
@@ -308,20 +289,8 @@ def test_an_unreadable_file_gives_one_line(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     source = tmp_path / name.removesuffix(".index")
-    assert (
-        cli.main(
-            [
-                "convert",
-                str(source),
-                str(tmp_path / "out"),
-                "--to",
-                "lightning",
-                "--network",
-                "hvass",
-            ]
-        )
-        == 2
-    )
+    words = ["convert", str(source), str(tmp_path / "out"), "--to", "lightning"]
+    assert cli.main([*words, "--network", "hvass"]) == 2
     err = capsys.readouterr().err
     assert "that can be read" in err and err.count("\n") == 1
 
