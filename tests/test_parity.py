@@ -15,7 +15,8 @@ from typing import get_args
 
 import pytest
 
-from mnistport import networks, onednn
+from mnistport import networks
+from mnistport.speed import rewrite
 from parity import checks, references
 from parity.bench import Bench
 from parity.case import Case
@@ -106,7 +107,7 @@ def test_the_port_is_the_original(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Batches of 16 shall use the kernels of whole batches.
-    monkeypatch.setattr(onednn, "WORTH_IT", 1)
+    monkeypatch.setattr(rewrite, "WORTH_ONEDNN", 1)
     assert_holds(case_of(name, dtype, quick), check)
 
 
