@@ -1,6 +1,7 @@
-"""One network on the bench: TF1's side, the port, and what both are fed. Shared by both precisions.
+"""The two sides of one network, and the numbers that both are fed.
 
-Everything here is a function of the reference, the data and the seed. What was asked before never changes an answer.
+Everything here is a function of the reference, the data and the seed. The order of the
+questions never changes an answer. Both precisions use the same bench.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from parity.sides import Answer, Ours, Theirs
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The two sides of a reference and what they are given.
+    """The two sides of a reference and the numbers that they are given.
 
     Attributes:
-        reference: Whose proof it is.
-        data: What both sides are fed.
-        seed: Of initial weights and draws.
-        data_set: What the data was asked for: `source`, `directory`.
-        sessions: TF1's side by precision, once it was needed.
-        ports: Our side by precision and device, once it was needed.
-        truths: What TF1 answered in float64, by the question's name.
+        reference: The port and its original.
+        data: The batches and the evaluation examples.
+        seed: The seed of initial weights and draws.
+        data_set: The data set's `source` and `directory`, if the user named them.
+        sessions: TF1's side by precision. It is built at its first use.
+        ports: Our side by precision and device. It is built at its first use.
+        truths: TF1's answers in float64, by the question's name.
     """
 
     reference: Reference
@@ -48,7 +49,8 @@ class Bench:
         """Our side in a precision, on a device.
 
         Raises:
-            UserError: The weight map leaves a variable or tensor out, or gives one the wrong shape.
+            UserError: The weight map lacks a variable or a tensor, or a shape does not
+                fit it.
         """
         if (dtype, device) not in self.ports:
             ours = Ours.made(self.reference, dtype, device)
@@ -60,77 +62,92 @@ class Bench:
         return self.ports[dtype, device]
 
     def truth(self, name: str, question: Callable[[Theirs], Answer]) -> Answer:
-        """TF1's answer in float64, asked once for both precisions. `name` is the question's."""
+        """TF1's answer in float64. It is computed once and serves both precisions.
+
+        Args:
+            name: The question's name, under which the answer is stored.
+            question: A function of TF1's side that gives the answer.
+        """
         if name not in self.truths:
             self.truths[name] = question(self.theirs("float64"))
         return self.truths[name]
 
     @cached_property
     def weights(self) -> Answer:
-        """Weights of order one at every depth, float32 values: normal, deviation 1 / sqrt(fan in), vectors 0.1."""
+        """Random weights that keep the activations of order one at every depth.
+
+        They are normal with standard deviation 1 / sqrt(fan in), and 0.1 for vectors. All
+        are float32 values.
+        """
         rng = np.random.default_rng(self.seed)
-        shapes = self.theirs("float64").shapes.items()
-        return self.admissible(
-            {
-                name: rng.standard_normal(shape) / root_fan_in(shape)
-                for name, shape in shapes
-            }
-        )
+        values = {}
+        for name, shape in self.theirs("float64").shapes.items():
+            values[name] = rng.standard_normal(shape) / root_fan_in(shape)
+        return self.admissible(values)
 
     def admissible(self, values: Mapping[str, Array]) -> Answer:
-        """Weights both sides can be given: what has a counterpart; positive where it must be; counters at 0.
+        """The values, changed so that both sides can take them as weights.
 
-        They are float32 values, so that both precisions are given the same.
+        Weights without a counterpart are left out. `Reference.positive` weights become
+        exp(value), and integers become 0. The others are rounded to float32, so that both
+        precisions are given the same numbers.
         """
         variables = self.theirs("float64").endpoints.variables
         answer: Answer = {}
         for row in self.reference.weights.weights:
-            name, dtype = row.theirs, variables[row.theirs].dtype.as_numpy_dtype
-            if np.issubdtype(dtype, np.floating):
-                value = (
-                    np.exp(values[name])
-                    if name in self.reference.positive
-                    else values[name]
-                )
-                answer[name] = value.astype(np.float32)
+            name = row.theirs
+            value, dtype = values[name], variables[name].dtype.as_numpy_dtype
+            if not np.issubdtype(dtype, np.floating):
+                answer[name] = np.zeros_like(value, dtype)
+            elif name in self.reference.positive:
+                answer[name] = np.exp(value).astype(np.float32)
             else:
-                answer[name] = np.zeros_like(values[name], dtype)
+                answer[name] = value.astype(np.float32)
         return answer
 
     @cached_property
     def small_slots(self) -> Mapping[tuple[str, str], Array]:
-        """Slots as they are late in training: positive and so small that an epsilon counts, float32 values."""
+        """Positive slots, as small as late in training, so that an epsilon shows.
+
+        They are float32 values, by the weight's name and the kind of slot.
+        """
         rng = np.random.default_rng((self.seed, 0))
         size = np.float32(tolerances.SMALL_SLOT)
-        slots = self.theirs("float64").variables.slots
-        shapes = {place: slot.shape.as_list() for place, slot in slots.items()}
-        return {
-            place: size * rng.uniform(0.5, 1.5, shape).astype(np.float32)
-            for place, shape in shapes.items()
-        }
+        arrays = {}
+        for place, slot in self.theirs("float64").variables.slots.items():
+            factor = rng.uniform(0.5, 1.5, slot.shape.as_list())
+            arrays[place] = size * factor.astype(np.float32)
+        return arrays
 
     def draws(self, step: int, num_images: int) -> Answer:
-        """Uniform numbers in [0, 1) for every dropout, float32 values so that both precisions see the same."""
+        """Uniform numbers in [0, 1) for every dropout, in TF1's names and axes.
+
+        They are float32 values, so that both precisions see the same numbers.
+        """
         rng = np.random.default_rng((self.seed, step))
-        draws = self.reference.draws
-        return {
-            draw.theirs: rng.random((num_images, *draw.shape), dtype=np.float32)
-            for draw in draws
-        }
+        numbers = {}
+        for draw in self.reference.draws:
+            shape = (num_images, *draw.shape)
+            numbers[draw.theirs] = rng.random(shape, dtype=np.float32)
+        return numbers
 
     def step_feeds(self, step: int) -> tuple[Feeds, Answer]:
         """The tutorial's batch of a training step, and the draws for it."""
         feeds = self.data.batch(step)
-        return feeds, self.draws(step, len(next(iter(feeds.values()))))
+        num_images = len(next(iter(feeds.values())))
+        return feeds, self.draws(step, num_images)
 
     @cached_property
     def initial(self) -> Answer:
-        """A fresh start of the tutorial's training: weights from TF1's own initial distributions, float32 values."""
+        """Weights from TF1's own initial distributions, as float32 values."""
         return dict(self.theirs("float32").initial.weights)
 
     @cached_property
     def trained(self) -> Answer:
-        """Weights TF1 has trained in float32 from its own initial values, on the tutorial's batches."""
+        """Weights that TF1 has trained in float32 on the tutorial's batches.
+
+        Training starts from `initial` and takes `Reference.trained_steps` steps.
+        """
         theirs = self.theirs("float32")
         theirs.reset(self.initial)
         for step in range(self.reference.trained_steps):
@@ -139,5 +156,5 @@ class Bench:
 
 
 def root_fan_in(shape: tuple[int, ...]) -> float:
-    """Square root of the fan in; vectors (biases) get deviation 0.1."""
+    """The square root of the fan in. It is 10 for vectors, such as biases."""
     return float(np.sqrt(np.prod(shape[:-1]))) if len(shape) > 1 else 10.0

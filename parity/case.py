@@ -1,4 +1,4 @@
-"""A network's bench under one precision and on one device: what a check is given, and how it asks."""
+"""A network's bench in one precision and on one device: the argument of every check."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from parity.sides import Answer, Ours, Side, Theirs
 
 
 class Answers(NamedTuple):
-    """What both sides said: ours, as far as it goes, what our module raised if it did, TF1's, and TF1's in float64."""
+    """The answers of both sides to one question.
+
+    Attributes:
+        ours: Our answer. It is incomplete if our module raised an error.
+        raised: The error that our module raised, or None.
+        theirs: TF1's answer.
+        truth: TF1's answer in float64.
+    """
 
     ours: Answer
     raised: Exception | None
@@ -27,12 +34,12 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What a check is given.
+    """The argument of a check.
 
     Attributes:
         bench: The two sides and their feeds.
-        dtype: The precision both sides run in.
-        device: Where our side runs.
+        dtype: The precision in which both sides run.
+        device: The device on which our side runs.
     """
 
     bench: Bench
@@ -41,12 +48,12 @@ class Case:
 
     @property
     def reference(self) -> Reference:
-        """Whose proof it is."""
+        """The port and its original."""
         return self.bench.reference
 
     @property
     def data(self) -> Data:
-        """What both sides are fed."""
+        """The batches and the evaluation examples."""
         return self.bench.data
 
     def theirs(self) -> Theirs:
@@ -57,7 +64,8 @@ class Case:
         """Our side, in this precision.
 
         Raises:
-            UserError: The weight map leaves a variable or tensor out, or gives one the wrong shape.
+            UserError: The weight map lacks a variable or a tensor, or a shape does not
+                fit it.
         """
         return self.bench.ours(self.dtype, self.device)
 
@@ -72,28 +80,34 @@ class Case:
         *,
         allow_nonfinite: Collection[str] = (),
     ) -> list[Comparison]:
-        """Put a question to both sides and compare the answers. `name` is the question's, for remembering answers.
+        """Ask both sides a question and compare their answers.
 
-        In float64 the bound says "same function". In float32 both sides are held against TF1 in float64, and ours may
-        be off by a small multiple of what TF1 itself is off.
+        In float64 the bound means: both compute the same function. In float32 both sides
+        are compared with TF1 in float64. Our error may be a small multiple of TF1's own.
+
+        Args:
+            name: The question's name, under which TF1's answer is stored.
+            question: A function of a side that gives its answer.
+            allow_nonfinite: Names of results that may be infinite or NaN, if they are so
+                on both sides.
         """
-        got = self.both(name, question)
+        answers = self.both(name, question)
         return self.judge(
-            got.ours,
-            got.theirs,
-            got.truth,
-            raised=got.raised,
+            answers.ours,
+            answers.theirs,
+            answers.truth,
+            raised=answers.raised,
             allow_nonfinite=allow_nonfinite,
         )
 
     def both(self, name: str, question: Callable[[Side], Answer]) -> Answers:
-        """Put a question to both sides, one after the other, each with all cores."""
+        """Ask both sides a question, one after the other. Each uses all cores."""
         side, theirs = self.ours(), self.theirs()
-        ours, raised = _answer(side, question)
+        ours, raised = _ask_ours(side, question)
         truth = self.bench.truth(name, question)
-        return Answers(
-            ours, raised, truth if self.dtype == "float64" else question(theirs), truth
-        )
+        if self.dtype == "float64":
+            return Answers(ours, raised, truth, truth)
+        return Answers(ours, raised, question(theirs), truth)
 
     def judge(
         self,
@@ -108,10 +122,12 @@ class Case:
 
         Args:
             ours: Our answer.
-            theirs: TF1's.
-            truth: TF1's in float64.
-            raised: Why ours is not whole; told wherever it lacks something.
-            allow_nonfinite: Names of what may be non-finite, on both sides alike.
+            theirs: TF1's answer.
+            truth: TF1's answer in float64.
+            raised: The error that made our answer incomplete. It is added to the report
+                of each missing result.
+            allow_nonfinite: Names of results that may be infinite or NaN, if they are so
+                on both sides.
         """
         arbiter, rule = None, tolerances.by_scale(tolerances.same_function)
         if self.dtype != "float64":
@@ -120,17 +136,21 @@ class Case:
         comparisons = compare_all(
             ours, theirs, rule, arbiter, allow_nonfinite=allow_nonfinite
         )
-        if raised is None:
-            return comparisons
-        return [
-            one if one.name in ours else _with_error(one, raised) for one in comparisons
-        ]
+        if raised is not None:
+            for number, comparison in enumerate(comparisons):
+                if comparison.name not in ours:
+                    comparisons[number] = _with_error(comparison, raised)
+        return comparisons
 
 
-def _answer(
+def _ask_ours(
     side: Ours, question: Callable[[Side], Answer]
 ) -> tuple[Answer, Exception | None]:
-    """Our answer, as far as it goes: a module that raises is a port that fails, not a question badly put."""
+    """Our answer, and the error that our module raised, if it did.
+
+    If the module raises, the port is wrong, and the check fails. The question itself was
+    possible. A `UserError` means that it was not, so it is raised again.
+    """
     side.raised = None
     try:
         answer = question(side)
@@ -142,11 +162,11 @@ def _answer(
 
 
 def _with_error(comparison: Comparison, raised: Exception) -> Comparison:
-    """A missing answer, with the reason why it is."""
+    """The comparison of a missing result, with the error that is the reason."""
     error = " ".join(f"{type(raised).__name__}: {raised}".split())
     return replace(comparison, problem=f"{comparison.problem}, which raised {error}")
 
 
 def _upcast(array: Array) -> Array:
-    """float32 parts of a float64 graph (Adam's beta powers) as the arbiter states them."""
+    """The array in float64. A float64 graph has float32 parts: Adam's beta powers."""
     return array.astype(np.float64) if array.dtype == np.float32 else array

@@ -1,4 +1,8 @@
-"""The `parity` command. Exit status: 0 all claims hold, 1 one fails, 2 the question could not be asked."""
+"""The `parity` command.
+
+Exit status: 0 if all claims hold, 1 if one fails, 2 if there was no answer because of a
+mistake in the command or an error in a plug-in, 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,11 @@ from mnistport.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A first word of the command line: `parity/commands/<word>.py`.
+    """A command, such as `parity verify`. Its code is in `parity/commands/<word>.py`.
 
     Attributes:
-        help: What it does, in a line.
-        computes: Whether it computes so much that the settings of the process are worth it.
+        help: Its purpose, in one line.
+        computes: Whether it computes for long, so that `keep_freed_memory` pays.
     """
 
     help: str
@@ -38,24 +42,30 @@ COMMANDS = {
         computes=True,
     ),
     "convert": Command(
-        help="a training state between TF1, Lightning and safetensors, slots and step included"
+        help="convert a training state between TF1, Lightning and safetensors"
     ),
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage before it. Its subcommands' parsers are of the same kind."""
+    """Reports an error in one line, without the usage. Subcommands inherit this."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
+        """Print the message and exit with status 2."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parser(word: str = "") -> argparse.ArgumentParser:
-    """The command line; only the arguments of the command `word` are there. Imports neither torch nor TensorFlow."""
+    """The command line, with the arguments of the command `word` only.
+
+    It imports neither torch nor TensorFlow, so that `--help` is fast.
+    """
     top = _Parser(
         prog="parity",
-        description="Prove that a PyTorch port equals its TensorFlow 1 original, or show where it does not.",
+        description=(
+            "Prove that a PyTorch port equals its TensorFlow 1 original, "
+            "or show where it does not."
+        ),
     )
     top.add_argument("--version", action="version", version=f"parity {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -67,7 +77,7 @@ def parser(word: str = "") -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     args = parser(words[0] if words else "").parse_args(words)
     try:
@@ -75,9 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from mnistport.process import keep_freed_memory
 
             keep_freed_memory()
-        status: int = import_module(f"parity.commands.{args.command}").run(
-            args, ["parity", *words]
-        )
+        command = import_module(f"parity.commands.{args.command}")
+        status: int = command.run(args, ["parity", *words])
         return status
     except UserError as error:
         print(f"parity: {error}", file=sys.stderr)
@@ -85,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
         return 130
-    except Exception:  # a plug-in's own error, with its own traceback; status 1 would say that a claim fails
+    except Exception:
+        # This is a plug-in's own error. Status 1 would say that a claim fails.
         traceback.print_exc()
         return 2

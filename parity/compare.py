@@ -1,9 +1,12 @@
-"""How far apart two sides are: named arrays in, figures out. Never logs, never skips, never changes its inputs.
+"""How far apart two sides are: named arrays in, figures out.
 
-Compared in this order: names, shapes, dtypes, emptiness, finiteness, values. Nothing is broadcast, transposed, cast to
-fit or averaged. What could not be judged is a failing `Comparison` that says why; it is never left out of the result.
+The order of comparison is: names, shapes, dtypes, emptiness, finiteness, values. Nothing
+is broadcast, transposed, cast to fit or averaged. Nothing is logged or skipped, and the
+inputs do not change. Arrays that could not be judged give a failing `Comparison` that
+says why. They are never left out of the result.
 
-Sides are `ours` and `theirs`. The *reference* is what ours is measured against: theirs, or the arbiter if there is one.
+Sides are `ours` and `theirs`. Ours is measured against the *reference*: theirs, or the
+arbiter if there is one.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ Scalar: TypeAlias = bool | int | float
 class Bound:
     """The largest |ours - reference| allowed anywhere in a tensor, and why.
 
-    `limit` is finite and at least 0, in the tensor's own unit; 0 asks for equal bits, so -0.0 is then not 0.0.
-    `reason` is one sentence shown to the reader.
+    Attributes:
+        limit: Finite and at least 0, in the tensor's own unit. 0 asks for equal bits, so
+            -0.0 is then not 0.0.
+        reason: One sentence for the reader.
     """
 
     limit: float
@@ -38,14 +43,14 @@ class Bound:
             )
         if not self.reason.strip():
             raise ValueError(
-                f"the bound {self.limit!r} has no reason; say in one sentence why so much is allowed"
+                f"the bound {self.limit!r} has no reason; "
+                "say in one sentence why so much is allowed"
             )
         object.__setattr__(self, "limit", float(self.limit))
 
 
-BoundRule: TypeAlias = (
-    Bound | Callable[[str, Array], Bound]
-)  # a rule sees the name and theirs
+BoundRule: TypeAlias = Bound | Callable[[str, Array], Bound]
+"""A bound, or a function: (name, theirs) -> bound."""
 
 _WHOLE = Bound(
     0.0, "whole numbers and truth values have no rounding, so they are compared exactly"
@@ -55,14 +60,33 @@ _NONE = Bound(0.0, "no bound was computed, because no value could be judged")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What was found for one name. Figures are None where `problem` says that no value could be judged.
+    """The result of comparing the arrays of one name.
 
-    max_abs, max_rel, max_ulp: largest over the tensor, each at its own place, ours against the reference. max_rel is
-    infinite where the reference is 0 and ours is not. The ulp is that of the arrays' dtype; of whole numbers it is 1.
-    worst_index and the values there: where max_abs is reached; None if nothing differs.
-    num_over: values over the bound; None if not known. num_different: values not equal bit for bit.
-    num_nonfinite: NaN and inf, judged by kind and place alone (see `compare`, allow_nonfinite).
-    scale: largest |reference|. theirs_error: largest |theirs - arbiter|. Both serve to compute another bound later.
+    Figures are None if `problem` says that no value could be judged. `scale` and
+    `theirs_error` are stored so that another bound can be computed later.
+
+    Attributes:
+        name: The name.
+        bound: The largest |ours - reference| allowed.
+        reason: Why so much is allowed.
+        dtype: The arrays' dtype.
+        count: The number of values.
+        max_abs: The largest |ours - reference|.
+        max_rel: The largest |ours - reference| / |reference|. It is infinite if a
+            reference is 0 and ours is not.
+        max_ulp: The largest distance in ulp of the arrays' dtype. The ulp of whole
+            numbers is 1. Each of these three has its own place in the tensor.
+        worst_index: The place of `max_abs`. None if nothing differs.
+        ours_at_worst: Our value there.
+        theirs_at_worst: Their value there.
+        arbiter_at_worst: The arbiter's value there.
+        num_over: The number of values over the bound. None if it is not known.
+        num_different: The number of values that are not equal bit for bit.
+        num_nonfinite: The number of NaN and inf. Only their kind and place are judged
+            (see `allow_nonfinite` of `compare`).
+        scale: The largest |reference|.
+        theirs_error: The largest |theirs - arbiter|.
+        problem: Why no value could be judged, or None.
     """
 
     name: str
@@ -86,15 +110,16 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """True if values were judged and none is over. Asked positively, so that whatever is unknown fails."""
+        """Whether values were judged and none is over the bound. Unknown facts fail."""
         if self.problem is not None or self.count == 0 or self.max_abs is None:
             return False
         return self.num_over == 0 and self.max_abs <= self.bound
 
     def judge(self, bound: Bound) -> Comparison:
-        """The stored figures under another bound; a problem stays one, whole numbers stay exact.
+        """The stored figures under another bound.
 
-        num_over becomes None where the figures cannot tell the number: some values are over, how many is not stored.
+        A problem stays a problem, and whole numbers stay exact. num_over becomes None if
+        some values are over the new bound: their number is not stored.
         """
         if self.problem is not None:
             return self
@@ -114,24 +139,26 @@ class Comparison:
         return self.num_over if limit == self.bound else None
 
     def explain(self) -> str:
-        """The text for a reader: found, expected, allowed, the count over, and the bound's reason."""
+        """The text for a reader: values, allowed gap, number over it, reason."""
         if self.problem is not None or self.max_abs is None:
             return (
                 f"{self.name!r} cannot be judged (ours against theirs): {self.problem}."
             )
-        gap, allowed = _told_apart(self.max_abs, self.bound)
+        gap, allowed = _with_enough_digits(self.max_abs, self.bound)
         first = f"{self.name!r} {'agrees' if self.passed else 'differs'}"
         if self.num_nonfinite:
-            first += f"; {self.num_nonfinite:,} of its values are not finite, alike on both sides"
-        worst = (
-            f" at {list(self.worst_index)}: {self._worst_values()}"
-            if self.worst_index is not None
-            else ""
-        )
+            first += (
+                f"; {self.num_nonfinite:,} of its values are not finite, "
+                "alike on both sides"
+            )
+        worst = ""
+        if self.worst_index is not None:
+            worst = f" at {list(self.worst_index)}: {self._worst_values()}"
         over = "an unknown number" if self.num_over is None else f"{self.num_over:,}"
         return (
             f"{first}.\n  worst gap {gap}{worst}; allowed {allowed} ({self.dtype})."
-            f"\n  {over} of {self.count:,} values are over; at most {self.max_ulp or 0:,} ulp apart."
+            f"\n  {over} of {self.count:,} values are over; "
+            f"at most {self.max_ulp or 0:,} ulp apart."
             f"\n  The bound: {self.reason.rstrip('.')}."
         )
 
@@ -142,34 +169,34 @@ class Comparison:
             "arbiter": self.arbiter_at_worst,
         }
         values = {side: value for side, value in sides.items() if value is not None}
+        texts = _with_enough_digits(*values.values())
         return ", ".join(
-            f"{side} {text}"
-            for side, text in zip(values, _told_apart(*values.values()), strict=True)
+            f"{side} {text}" for side, text in zip(values, texts, strict=True)
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `json.dumps(..., allow_nan=False)`; infinite figures (a gap past the range) become null."""
-        return {
-            field.name: _plain(getattr(self, field.name)) for field in fields(self)
-        } | {"passed": self.passed}
+        """Data for `json.dumps(..., allow_nan=False)`. Infinite figures become null."""
+        data = {
+            field.name: _for_json(getattr(self, field.name)) for field in fields(self)
+        }
+        return data | {"passed": self.passed}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Comparison:
-        """The comparison that `to_json` wrote; whether it passed is worked out again, not believed."""
+        """The comparison that `to_json` wrote. Whether it passed is computed again."""
         if missing := [field.name for field in fields(cls) if field.name not in data]:
             raise ValueError(f"not a saved comparison: it has no {', '.join(missing)}")
         values = {field.name: data[field.name] for field in fields(cls)}
         if values["worst_index"] is not None:
             values["worst_index"] = tuple(values["worst_index"])
         if values["problem"] is None:
-            values |= {
-                key: math.inf for key in ("max_abs", "max_rel") if values[key] is None
-            }
+            for key in ("max_abs", "max_rel"):
+                values[key] = math.inf if values[key] is None else values[key]
         return cls(**values)
 
 
-def _told_apart(*values: Scalar) -> list[str]:
-    """The values with as many digits, from four on, as it takes for all to look different."""
+def _with_enough_digits(*values: Scalar) -> list[str]:
+    """The values with 4, 9 or 17 digits: as few as make all of them look different."""
     texts: list[str] = []
     for digits in (4, 9, 17):
         texts = [
@@ -181,7 +208,8 @@ def _told_apart(*values: Scalar) -> list[str]:
     return texts
 
 
-def _plain(value: Any) -> Any:
+def _for_json(value: Any) -> Any:
+    """A list for a tuple, and None for a figure that is not finite."""
     if isinstance(value, tuple):
         return list(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -198,12 +226,18 @@ def compare(
 ) -> Comparison:
     """Compare one tensor of each side, element by element.
 
-    bound: a limit, or a rule that is given the name and theirs, and is asked only once both are known to be comparable.
-    arbiter: float64 truth of the same shape. Then |ours - arbiter| is judged and max_abs, max_rel, max_ulp and scale
-        are ours against the *arbiter*; theirs must still have the same shape, dtype and finiteness. Whole numbers have
-        no rounding to arbitrate and are compared with theirs.
-    allow_nonfinite: for a value that is non-finite by design. NaN, +inf and -inf must then be of the same kind at the
-        same places in ours and theirs; the finite rest is judged. Otherwise one such value on any side is a failure.
+    Args:
+        name: The tensor's name.
+        ours: Our tensor.
+        theirs: Their tensor.
+        bound: A bound, or a rule. The rule is called only if both tensors are comparable.
+        arbiter: The float64 truth, of the same shape. Then |ours - arbiter| is judged,
+            and max_abs, max_rel, max_ulp and scale are ours against the *arbiter*. Theirs
+            must still have the same shape, dtype and finiteness. Whole numbers have no
+            rounding, so they are compared with theirs.
+        allow_nonfinite: Whether values may be NaN, +inf and -inf, by design. They must
+            then be of the same kind at the same places in ours and theirs, and the other
+            values are judged. Otherwise one such value on any side is a failure.
     """
     sides = {"ours": np.asarray(ours), "theirs": np.asarray(theirs)}
     if arbiter is not None:
@@ -216,14 +250,13 @@ def compare(
         bound = _WHOLE
     unfit = _unfit(**sides, allow_nonfinite=allow_nonfinite)
     if unfit.any():
-        found = _not_finite(sides, unfit)
-        return replace(_unjudged(name, "", bound), dtype=dtype.name, count=count, **found)
+        facts = _not_finite(sides, unfit)
+        return replace(_unjudged(name, "", bound), dtype=dtype.name, count=count, **facts)
     stated = bound if isinstance(bound, Bound) else bound(name, sides["theirs"])
-    figures = (
-        _figures(sides, stated.limit)
-        if not _same_bits(**sides)
-        else _no_difference(sides["theirs"])
-    )
+    if _same_bits(**sides):
+        figures = _no_difference(sides["theirs"])
+    else:
+        figures = _figures(sides, stated.limit)
     return Comparison(
         name=name,
         bound=stated.limit,
@@ -242,10 +275,17 @@ def compare_all(
     *,
     allow_nonfinite: Collection[str] = (),
 ) -> list[Comparison]:
-    """Compare by name, in the order of theirs, then names only we (or the arbiter) have. Each name gives one result.
+    """Compare by name: the names of theirs, then those that only ours or the arbiter has.
 
-    A name that a side lacks, or whose array is None, fails; two empty sides give one failing result.
-    allow_nonfinite: the names that may be non-finite, see `compare`.
+    Each name gives one result. It fails if a side lacks the name, or has None for it. Two
+    empty sides give one failing result.
+
+    Args:
+        ours: Our tensors by name.
+        theirs: Their tensors by name.
+        bound: A bound, or a rule. See `compare`.
+        arbiter: The float64 truth by name. See `compare`.
+        allow_nonfinite: The names whose values may be NaN or infinite. See `compare`.
     """
     names = list(dict.fromkeys([*theirs, *ours, *(arbiter or ())]))
     if not names:
@@ -257,7 +297,7 @@ def compare_all(
         {} if arbiter is None else {"the arbiter's side": arbiter}
     )
 
-    def one(name: str) -> Comparison:
+    def compare_name(name: str) -> Comparison:
         if missing := [
             side for side, arrays in sides.items() if arrays.get(name) is None
         ]:
@@ -272,11 +312,11 @@ def compare_all(
             allow_nonfinite=name in exempt,
         )
 
-    return [one(name) for name in names]
+    return [compare_name(name) for name in names]
 
 
 def _structure(ours: Array, theirs: Array, arbiter: Array | None = None) -> str | None:
-    """Why the values cannot even be looked at, or None."""
+    """Why the values cannot be compared at all, or None."""
     if ours.shape != theirs.shape:
         return f"shape {ours.shape} against {theirs.shape}"
     if ours.dtype != theirs.dtype:
@@ -311,15 +351,18 @@ def _kind(array: Array) -> Array:
 def _unfit(
     ours: Array, theirs: Array, arbiter: Array | None = None, *, allow_nonfinite: bool
 ) -> Array:
-    """Where no gap can be taken: not finite on a side or, where that is allowed, not finite in the same way."""
-    untold = np.zeros(ours.shape, bool) if arbiter is None else ~np.isfinite(arbiter)
+    """Where values have no difference: one is not finite or, if allowed, not alike.
+
+    Returns a boolean array.
+    """
+    unknown = np.zeros(ours.shape, bool) if arbiter is None else ~np.isfinite(arbiter)
     if allow_nonfinite:
-        return np.asarray((_kind(ours) != _kind(theirs)) | (np.isfinite(ours) & untold))
-    return np.asarray(~np.isfinite(ours) | ~np.isfinite(theirs) | untold)
+        return np.asarray((_kind(ours) != _kind(theirs)) | (np.isfinite(ours) & unknown))
+    return np.asarray(~np.isfinite(ours) | ~np.isfinite(theirs) | unknown)
 
 
 def _not_finite(sides: Mapping[str, Array], unfit: Array) -> dict[str, Any]:
-    """How many values are not finite, and every side at the first of them."""
+    """The number of values that are not finite, and the first of them on each side."""
     index = tuple(int(i) for i in np.argwhere(unfit)[0])
     values = ", ".join(
         f"{side} {array[index].item():.4g}" for side, array in sides.items()
@@ -332,23 +375,23 @@ def _not_finite(sides: Mapping[str, Array], unfit: Array) -> dict[str, Any]:
 
 
 _BLOCK = 1 << 15
-"""Values measured at once: few enough that whatever is computed on the way stays in the processor's cache."""
+"""The number of values measured at once. Intermediate results then stay in the cache."""
 
 
 def _figures(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
     """Every figure of a comparison, block by block."""
-    shape, flat = (
-        sides["ours"].shape,
-        {side: array.ravel() for side, array in sides.items()},
-    )
+    shape = sides["ours"].shape
+    flat = {side: array.ravel() for side, array in sides.items()}
     starts = range(0, flat["ours"].size, _BLOCK)
     blocks = [
-        _measured({side: a[start : start + _BLOCK] for side, a in flat.items()}, limit)
+        _figures_of_block(
+            {side: a[start : start + _BLOCK] for side, a in flat.items()}, limit
+        )
         for start in starts
     ]
     figures = {
-        name: together(block[name] for block in blocks)
-        for name, together in _TOGETHER.items()
+        name: combine(block[name] for block in blocks)
+        for name, combine in _COMBINE.items()
     }
     figures["theirs_error"] = (
         max(block["theirs_error"] for block in blocks) if "arbiter" in sides else None
@@ -359,26 +402,24 @@ def _figures(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
             for start, block in zip(starts, blocks, strict=True)
             if block["num_different"]
         ]
-        start, block = max(
-            differing, key=lambda found: found[1]["max_abs"]
-        )  # of equal gaps the first
+        # Of equal gaps, `max` takes the first.
+        start, block = max(differing, key=lambda pair: pair[1]["max_abs"])
         worst = start + block["worst"]
         figures["worst_index"] = tuple(int(i) for i in np.unravel_index(worst, shape))
-        figures |= {
-            f"{side}_at_worst": array[worst].item() for side, array in flat.items()
-        }
+        for side, array in flat.items():
+            figures[f"{side}_at_worst"] = array[worst].item()
     return figures
 
 
-_TOGETHER: Mapping[str, Callable[[Iterable[Any]], Any]] = {
+_COMBINE: Mapping[str, Callable[[Iterable[Any]], Any]] = {
     **dict.fromkeys(("max_abs", "max_rel", "max_ulp", "scale"), max),
     **dict.fromkeys(("num_over", "num_different", "num_nonfinite"), sum),
 }
-"""How the figures of blocks become those of the whole."""
+"""How the figures of all blocks become those of the tensor."""
 
 
-def _measured(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
-    """The figures of one block. Only finite values are measured; the others have been found to agree."""
+def _figures_of_block(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
+    """The figures of one block. Only finite values are measured. The others agree."""
     finite = np.isfinite(sides["ours"])
     if not finite.all():
         sides = {side: array[finite] for side, array in sides.items()}
@@ -387,18 +428,16 @@ def _measured(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
     size = np.abs(reference.astype(np.float64))
     with np.errstate(all="ignore"):  # a gap past the range is inf and over any limit
         gap, ulp, different = _gaps(ours, reference)
-        relative = np.fmax.reduce(
-            gap / size, initial=0.0
-        )  # 0/0 is no gap, and fmax leaves it out
+        # 0/0 is no gap. It is NaN, which fmax leaves out.
+        relative = np.fmax.reduce(gap / size, initial=0.0)
         theirs_error = np.abs(theirs.astype(np.float64) - reference).max(initial=0.0)
     within = gap <= limit
     if limit == 0:
         within &= ~different
     worst = None
     if different.any():
-        worst = int(
-            np.flatnonzero(finite)[gap.argmax() if gap.any() else different.argmax()]
-        )
+        largest = gap.argmax() if gap.any() else different.argmax()
+        worst = int(np.flatnonzero(finite)[largest])
     return {
         "max_abs": float(gap.max(initial=0.0)),
         "max_rel": float(relative),
@@ -413,7 +452,7 @@ def _measured(sides: Mapping[str, Array], limit: float) -> dict[str, Any]:
 
 
 def _same_bits(ours: Array, theirs: Array, arbiter: Array | None = None) -> bool:
-    """Whether there is nothing to measure: two float arrays equal bit for bit, and no arbiter between them."""
+    """Whether both are float arrays with equal bits, and there is no arbiter."""
     if arbiter is not None or ours.dtype.kind != "f":
         return False
     bits = np.dtype(f"i{ours.dtype.itemsize}")
@@ -423,8 +462,12 @@ def _same_bits(ours: Array, theirs: Array, arbiter: Array | None = None) -> bool
 
 
 def _no_difference(theirs: Array) -> dict[str, Any]:
-    """The figures of two sides with the same bits; what `_figures` would find, without the arrays it needs for that."""
+    """The figures of two sides with the same bits.
+
+    They are those of `_figures`, but without its intermediate arrays.
+    """
     finite = np.isfinite(theirs)
+    size = np.abs(theirs, where=finite, out=np.zeros_like(theirs))
     return {
         "max_abs": 0.0,
         "max_rel": 0.0,
@@ -432,9 +475,7 @@ def _no_difference(theirs: Array) -> dict[str, Any]:
         "num_over": 0,
         "num_different": 0,
         "num_nonfinite": int(theirs.size - finite.sum()),
-        "scale": float(
-            np.abs(theirs, where=finite, out=np.zeros_like(theirs)).max(initial=0.0)
-        ),
+        "scale": float(size.max(initial=0.0)),
         "theirs_error": None,
     }
 
@@ -450,28 +491,29 @@ def _gaps(ours: Array, reference: Array) -> tuple[Array, Array, Array]:
 
 
 def ulp_distance(ours: Array, reference: Array) -> NDArray[np.uint64]:
-    """How many floats of ours' dtype (float32 or float64) lie from ours to the reference, rounded to it. Finite values.
+    """The number of floats from ours to the reference, for finite values.
 
-    The count goes on across zero: both zeros are one place, and the smallest numbers of either sign are two apart.
+    The floats are those of our dtype (float32 or float64), to which the reference is
+    rounded. Both zeros are one place, so the smallest positive and the smallest negative
+    number are two apart.
     """
     return _steps_apart(_rank(ours), _rank(reference.astype(ours.dtype)))
 
 
 def _rank(array: Array) -> Array:
-    """Floats as integers that grow by one from each float to the next, with both zeros at 0."""
+    """Floats as integers that grow by one from float to float. Both zeros are 0."""
     signed = np.dtype(f"i{array.dtype.itemsize}")
     bits = array.astype(array.dtype.newbyteorder("=")).view(signed)
-    sign, size = (
-        bits >> (8 * signed.itemsize - 1),
-        bits & np.iinfo(signed).max,
-    )  # sign: -1 or 0
-    return (
-        size ^ sign
-    ) - sign  # -size or size; without a branch, which random signs would mislead
+    sign = bits >> (8 * signed.itemsize - 1)  # -1 or 0
+    size = bits & np.iinfo(signed).max
+    # This is -size or size. There is no branch, which random signs would make slow.
+    return (size ^ sign) - sign
 
 
 def _steps_apart(ours: Array, reference: Array) -> NDArray[np.uint64]:
-    """|ours - reference| of integers, exact over the whole range of 64 bits: unsigned subtraction wraps back."""
-    return np.maximum(ours, reference).astype(np.uint64) - np.minimum(
-        ours, reference
-    ).astype(np.uint64)
+    """|ours - reference| of integers, exact over the whole range of 64 bits.
+
+    A negative number wraps around as unsigned, and the subtraction wraps back.
+    """
+    larger = np.maximum(ours, reference).astype(np.uint64)
+    return larger - np.minimum(ours, reference).astype(np.uint64)

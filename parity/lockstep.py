@@ -1,12 +1,14 @@
-"""`parity lockstep`: both sides trained on the same batches with the same draws, step by step, over a whole recipe.
+"""Both sides trained on the same batches with the same draws, over a whole recipe.
 
-Three figures per recorded step, each the largest |difference| of any weight:
+Each recorded step has three figures, each the largest |difference| of any weight:
 
-- *local*: our step from TF1's state against TF1's step from it. What one step adds.
-- *accumulated*: both sides running free from the same initial weights. What the user sees.
-- *noise floor*: TF1 against TF1, run a second time on the same feeds. What nobody can be better than. With
-  `nudge` every weight of its second run that is not 0 is moved by one ulp after the first step: how far the recipe
-  itself carries a rounding.
+- *local*: Both sides take one step from TF1's state. This is the error of one step.
+- *accumulated*: Both sides run free from the same initial weights. This is the error that
+  a user sees.
+- *noise floor*: TF1 runs a second time on the same feeds and is compared with itself. No
+  port can be expected to do better. With `nudge`, the weights of the second run that are
+  not 0 are moved by one ulp after the first step. The figure then shows how much the
+  recipe itself amplifies a rounding error.
 """
 
 from __future__ import annotations
@@ -30,14 +32,17 @@ from parity.state import State
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was measured after one step. Errors are absolute, weights and slots apart.
+    """The figures of one step. All errors are absolute.
 
     Attributes:
         step: Optimizer steps taken.
-        loss: Ours in this step, before the update.
-        loss_error: |ours - theirs|.
-        local, accumulated, floor: Largest |difference| of any weight; `floor` is None where TF1 was not run twice.
-        local_slots, accumulated_slots: The same for the optimizer's slots and scalars.
+        loss: Our loss in this step, before the update.
+        loss_error: |our loss - TF1's loss|.
+        local: Largest |difference| of any weight after one step from TF1's state.
+        accumulated: Largest |difference| of any weight between the free runs.
+        floor: The same between TF1's two runs. None if TF1 was not run twice.
+        local_slots: As `local`, for the optimizer's slots and scalars.
+        accumulated_slots: As `accumulated`, for the optimizer's slots and scalars.
     """
 
     step: int
@@ -51,29 +56,32 @@ class Record:
 
 
 class Lockstep:
-    """Both sides, a second TF1 for the noise floor, and a second port that is put on TF1's state for the local error.
+    """Runs both sides, a second TF1 and a second port.
+
+    The second TF1 gives the noise floor. The second port starts each recorded step from
+    TF1's state and gives the local error.
 
     Args:
         case: Network, precision, data.
-        every: Steps between two records; the first and the last step are always recorded.
+        every: Steps between two records. The first and the last step are always recorded.
         floor_steps: Steps over which TF1 is run a second time.
-        nudge: Move every weight of that second run one ulp further from zero, once, after the first step. (Before it
-            some stand where a function has a kink: a bias of 0 under a ReLU. What is 0 still stays there.)
+        nudge: Whether, after the first step, each weight of that second run is moved one
+            ulp further from zero. Weights that are 0 stay 0. They are not moved before
+            the first step, because some are then where a function has a kink (a bias of
+            0 before a ReLU).
     """
 
     def __init__(
         self, case: Case, every: int, floor_steps: int, *, nudge: bool = False
     ) -> None:
-        self.case, self.every, self.floor_steps, self.nudge = (
-            case,
-            every,
-            floor_steps,
-            nudge,
-        )
+        self.case = case
+        self.every = every
+        self.floor_steps = floor_steps
+        self.nudge = nudge
         self.theirs, self.ours = case.theirs(), case.ours()
-        self.again = (
-            Theirs(case.reference, case.dtype, case.bench.seed) if floor_steps else None
-        )
+        self.again: Theirs | None = None
+        if floor_steps:
+            self.again = Theirs(case.reference, case.dtype, case.bench.seed)
         self.local = Ours.made(case.reference, case.dtype, case.device)
         self.engine = self._use_the_trainers_engine()
         self.records: list[Record] = []
@@ -82,13 +90,20 @@ class Lockstep:
             side.reset(case.bench.initial)
 
     def _use_the_trainers_engine(self) -> str:
-        """Let our sides compute as the port's trainer does. Returns who computes, in words."""
+        """Let our sides compute as the port's trainer does, if it has its own engine.
+
+        Returns a name of the engine, for the reader.
+        """
         if all(side.use_the_trainers_engine() for side in (self.ours, self.local)):
             return "the trainer's engine"
         return "the module and autograd"
 
     def run(self, steps: int, after: Callable[[Lockstep], None]) -> None:
-        """Go on to `steps` steps, calling `after` behind each. A difference that is not finite stays in the record."""
+        """Train until `steps` steps are taken, and call `after` after each of them.
+
+        Ctrl-C raises `KeyboardInterrupt` between two steps. A difference that is not
+        finite is recorded as it is.
+        """
         with interrupted_between_steps() as check:
             while self.step < steps:
                 self._take_step(steps)
@@ -96,47 +111,43 @@ class Lockstep:
                 check()
 
     def _take_step(self, steps: int) -> None:
+        """Take the next step on every side, and record it if it is its turn."""
         number = self.step
-        recorded = number + 1 == steps or number == 0 or (number + 1) % self.every == 0
+        first, last = number == 0, number + 1 == steps
+        recorded = first or last or (number + 1) % self.every == 0
         before = self._common_state() if recorded else None
         feeds, draws = self.case.step_feeds(number)
-        theirs, ours = (
-            float(self.theirs.step(feeds, draws)),
-            float(self.ours.step(feeds, draws)),
-        )
+        their_loss = float(self.theirs.step(feeds, draws))
+        our_loss = float(self.ours.step(feeds, draws))
         if self.again is not None and number < self.floor_steps:
             self.again.step(feeds, draws)
-            if self.nudge and number == 0:
-                weights = self.again.state().weights
-                self.again.load(
-                    State(
-                        weights={name: nudged(array) for name, array in weights.items()}
-                    )
-                )
+            if self.nudge and first:
+                _nudge(self.again)
         self.step += 1
         if before is not None:
             self.local.load(before)
             self.local.step(feeds, draws)
-            self.records.append(self._record(ours, theirs))
+            self.records.append(self._record(our_loss, their_loss))
 
     def _common_state(self) -> State:
-        """TF1's state for the step that is measured, and what only our side keeps, as the free run has it."""
+        """TF1's state, and our free run's value of each part that only our side has."""
         return replace(self.theirs.state(), unmapped=self.ours.state().unmapped)
 
-    def _record(self, ours: float, theirs: float) -> Record:
-        whole = self.theirs.state()
-        state, weights = whole.named(), set(whole.weights)
-        local, accumulated = (
-            _errors(side.state().named(), state) for side in (self.local, self.ours)
-        )
+    def _record(self, our_loss: float, their_loss: float) -> Record:
+        """Compare the sides after the step at hand."""
+        their_state = self.theirs.state()
+        arrays = their_state.named()
+        weights = set(their_state.weights)
+        slots = set(arrays) - weights
+        local = _errors(self.local.state().named(), arrays)
+        accumulated = _errors(self.ours.state().named(), arrays)
         floor = None
         if self.again is not None and self.step <= self.floor_steps:
-            floor = _largest(_errors(self.again.state().named(), state), weights)
-        slots = set(state) - weights
+            floor = _largest(_errors(self.again.state().named(), arrays), weights)
         return Record(
             step=self.step,
-            loss=ours,
-            loss_error=abs(ours - theirs),
+            loss=our_loss,
+            loss_error=abs(our_loss - their_loss),
             local=_largest(local, weights),
             accumulated=_largest(accumulated, weights),
             floor=floor,
@@ -145,12 +156,12 @@ class Lockstep:
         )
 
     def _free_sides(self) -> dict[str, Side]:
-        """Every side that runs free."""
+        """The sides that run free, by name."""
         sides: dict[str, Side] = {"theirs": self.theirs, "ours": self.ours}
         return sides if self.again is None else {**sides, "again": self.again}
 
     def save(self, file: Path) -> None:
-        """Everything it takes to go on: the states and the records."""
+        """Write the states and the records, from which `restore` can continue."""
         arrays = {"step": np.asarray(self.step)}
         records = json.dumps([asdict(record) for record in self.records])
         arrays["records"] = np.frombuffer(records.encode(), np.uint8)
@@ -161,12 +172,11 @@ class Lockstep:
             np.savez(opened, **arrays)  # type: ignore[arg-type]
 
     def restore(self, file: Path) -> None:
-        """Go on where `save` left off."""
+        """Read the states and the records that `save` wrote."""
         with file.open("rb") as opened, np.load(opened) as saved:
             self.step = int(saved["step"])
-            self.records = [
-                Record(**record) for record in json.loads(saved["records"].tobytes())
-            ]
+            records = json.loads(saved["records"].tobytes())
+            self.records = [Record(**record) for record in records]
             for name, side in self._free_sides().items():
                 prefix = f"{name}:"
                 keys = [key for key in saved.files if key.startswith(prefix)]
@@ -176,42 +186,51 @@ class Lockstep:
 
 @contextmanager
 def interrupted_between_steps() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back until `check` is called: a state in which one side is a step ahead must not be saved."""
-    asked: list[int] = []
-    here = threading.current_thread() is threading.main_thread()
-    before = (
-        signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
-        if here
-        else None
-    )
+    """Delay Ctrl-C until the yielded function `check` is called.
+
+    So a state in which one side is a step ahead is never saved. Outside of the main
+    thread, where Python allows no signal handlers, this does nothing.
+    """
+    interrupts: list[int] = []
+    in_main_thread = threading.current_thread() is threading.main_thread()
+
+    def remember(number: int, _: object) -> None:
+        interrupts.append(number)
 
     def check() -> None:
-        if asked:
+        if interrupts:
             raise KeyboardInterrupt
 
+    handler = signal.signal(signal.SIGINT, remember) if in_main_thread else None
     try:
         yield check
     finally:
-        if here:
-            signal.signal(signal.SIGINT, before)
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _nudge(theirs: Theirs) -> None:
+    """Move the weights of a side one ulp further from zero."""
+    weights = theirs.state().weights
+    moved = {name: nudged(array) for name, array in weights.items()}
+    theirs.load(State(weights=moved))
 
 
 def nudged(weight: Array) -> Array:
-    """Every number one ulp further from zero; zeros as they are, and whole numbers."""
+    """A copy with each number one ulp further from zero. Zeros and integers stay."""
     if not np.issubdtype(weight.dtype, np.floating):
         return weight
-    return np.where(
-        weight == 0, weight, np.nextafter(weight, np.copysign(np.inf, weight))
-    ).astype(weight.dtype)
+    next_number = np.nextafter(weight, np.copysign(np.inf, weight))
+    return np.where(weight == 0, weight, next_number).astype(weight.dtype)
 
 
 def _errors(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:
-    """Largest |difference| by name. A NaN on either side makes it NaN."""
+    """The largest |difference| of each array. It is NaN if either side holds a NaN."""
     if set(ours) != set(theirs):
         raise ValueError(f"states differ in {sorted(set(ours) ^ set(theirs))}")
     return {name: float(np.max(np.abs(ours[name] - theirs[name]))) for name in theirs}
 
 
 def _largest(errors: Mapping[str, float], names: set[str]) -> float:
-    """The largest of the named errors; NaN if one of them is."""
+    """The largest of the errors under these names. It is NaN if one of them is."""
     return float(np.max([errors[name] for name in names])) if names else 0.0

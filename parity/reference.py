@@ -1,6 +1,7 @@
-"""The records a proof is described by: our side, their side, and how the names of one belong to the other.
+"""The records that describe a port, its TF1 original, and how their names correspond.
 
-Nothing here knows MNIST, images or classes. `Feeds` are arrays by placeholder name, first axis the batch.
+Nothing here knows MNIST, images or classes. `Feeds` are arrays by the placeholder's name.
+Their first axis is the batch.
 """
 
 from __future__ import annotations
@@ -47,13 +48,14 @@ class Port:
     """Our side: a module, its loss and its optimizer.
 
     Attributes:
-        name: Command-line argument, test id and report row.
-        module: Makes the module.
-        forward: (module, feeds as tensors) -> output.
-        loss: (output, feeds as tensors) -> scalar.
-        optimizer: Makes the optimizer from parameters.
-        update: What a training step does once the gradients are there. Not just `optimizer.step()` where gradients are
-            clipped, or where a moving average of the weights goes with it.
+        name: The network's name on the command line, in tests and in reports.
+        module: A function that makes the module.
+        forward: A function: (module, feeds as tensors) -> output.
+        loss: A function: (output, feeds as tensors) -> scalar.
+        optimizer: A function: parameters -> the optimizer.
+        update: A function: (module, optimizer) -> anything. A training step calls it when
+            the gradients are computed. It is `optimizer.step()` by default. It does more
+            if gradients are clipped, or if there is a moving average of the weights.
     """
 
     name: str
@@ -68,18 +70,19 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoints:
-    """Their side: what a graph builder hands over. All values are TensorFlow's own objects.
+    """TF1's side: the tensors and operations of a graph, as TensorFlow's own objects.
 
     Attributes:
         feeds: Placeholders by name.
         variables: Variables by the tutorial's Python names.
-        stages: Intermediate results in order of computation, the output among them. None is called "loss".
+        stages: Intermediate results, including the output, in the order of computation.
+            The name "loss" is not allowed.
         loss: The scalar that is minimized.
         optimizer: The `tf.train.Optimizer`.
-        train_op: What one training step runs.
-        draws: The uniform draw inside each dropout (`tf1.uniform_of`).
-        training: What else is fed in a training step, e.g. {keep_prob: 0.5}.
-        evaluation: What else is fed otherwise, e.g. {keep_prob: 1.0}.
+        train_op: The operation of one training step.
+        draws: The uniform draw inside each dropout (`tf1.uniform_of`), by name.
+        training: Further feeds of a training step, such as {keep_prob: 0.5}.
+        evaluation: Further feeds in evaluation mode, such as {keep_prob: 1.0}.
     """
 
     feeds: Mapping[str, Any]
@@ -99,8 +102,8 @@ class Stage:
 
     Attributes:
         theirs: Its key in `Endpoints.stages`.
-        ours: Path of the submodule whose output it is ("" for the module itself).
-        layout: From their axes to ours.
+        ours: The path of the submodule that returns it ("" for the module itself).
+        layout: The change from TF1's axes to ours.
     """
 
     theirs: str
@@ -110,13 +113,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A dropout whose uniform numbers both sides are given.
+    """A dropout. Both sides are given the same uniform numbers for it.
 
     Attributes:
         theirs: Its key in `Endpoints.draws`.
-        ours: Path of the dropout module.
-        shape: One example's shape on their side.
-        layout: From their axes (batch first) to ours.
+        ours: The path of the dropout module.
+        shape: The shape of one example on TF1's side.
+        layout: The change from TF1's axes (batch first) to ours.
     """
 
     theirs: str
@@ -127,16 +130,18 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """What both sides are fed.
+    """The batches and examples that both sides are fed.
 
     Attributes:
-        name: Data set and where it came from, for reports.
-        batch: Training step (from 0) -> its feeds.
-        evaluation: Examples that were never trained on.
-        labels: Their classes [N], or None where the output does not score classes.
-        original: Starts the original's own input program, an endless stream of feeds; None where there is none.
-        steps_per_epoch: Training steps in a pass over the training examples; 0 where there is no such thing.
-        recipe_steps: Training steps of the whole recipe; 0 where it does not say.
+        name: The data set and its origin, for reports.
+        batch: A function: training step, counted from 0 -> its feeds.
+        evaluation: Examples that are not in the training set.
+        labels: The classes of these examples, `[N]`. None if the output does not score
+            classes.
+        original: A function that starts the original's own input program, an endless
+            iterator of feeds. None if it is not known.
+        steps_per_epoch: Training steps in one epoch. 0 if there are no epochs.
+        recipe_steps: Training steps of the whole recipe. 0 if it is not known.
     """
 
     name: str
@@ -150,14 +155,15 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """What a training run of the port's own trainer left behind.
+    """The result of a training run of the port's own trainer.
 
     Attributes:
         module: The trained module.
         optimizer: Its optimizer.
-        losses: Loss of each step.
-        draws: Training step -> what our dropouts drew, by their names and in their axes.
-        save: Writes a checkpoint that `parity convert` can read.
+        losses: The loss of each step.
+        draws: A function: training step -> the random numbers of our dropouts, by TF1's
+            names and in TF1's axes.
+        save: A function that writes a checkpoint for `parity convert`.
     """
 
     module: nn.Module
@@ -169,15 +175,15 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What a training run of the port's own trainer begins with.
+    """The start of a training run of the port's own trainer.
 
     Attributes:
-        reference: Whose port is trained.
+        reference: The reference whose port is trained.
         weights: The initial weights, in TF1's names and layouts.
         dtype: The precision of the run.
-        device: Where torch computes.
-        seed: Of batches and dropout draws.
-        data_set: What the data was asked for: `source`, `directory`.
+        device: The device on which torch computes.
+        seed: The seed of batches and dropout draws.
+        data_set: The data set's `source` and `directory`, if the user named them.
     """
 
     reference: Reference
@@ -189,20 +195,24 @@ class Start:
 
 
 Backward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
-"""(feeds, draws by the dropout's path) -> the loss, after leaving its gradients at the weights."""
+"""A function: (feeds, random numbers by the dropout's path) -> the loss, a scalar.
+
+It stores the gradient of the loss in `grad` of each trained weight.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trainer:
-    """The port's own trainer, and its own checkpoint format.
+    """The port's own trainer, and its checkpoint format.
 
     Attributes:
-        train: (start, steps, checkpoint) -> what the trainer has made of the start, or of a checkpoint it goes on
-            from, by the time it has taken that many steps.
-        read: (checkpoint, reference) -> the state in our names, and its step.
-        write: Writes a checkpoint that the trainer goes on from: (file, reference, state in our names, step).
-        backward: (port, module, optimizer) -> forward and backward as the trainer's engine computes them on a CPU;
-            None where the trainer runs the module itself.
+        train: A function: (start, steps, checkpoint) -> the result of training until that
+            many steps are taken. It continues from the checkpoint, if there is one.
+        read: A function: (checkpoint, reference) -> the state in our names, and its step.
+        write: A function: (file, reference, state in our names, step) -> None. It writes
+            a checkpoint from which the trainer can continue.
+        backward: A function: (port, module, optimizer) -> the forward and backward pass
+            of the trainer's engine on a CPU. None if the trainer runs the module itself.
     """
 
     train: Callable[[Start, int, Path | None], Trained]
@@ -213,7 +223,12 @@ class Trainer:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A known departure of the graph from the published program, and why it changes nothing that is claimed."""
+    """A known difference between the graph and the published program.
+
+    Attributes:
+        what: The difference.
+        why: The reason for it, and why the claims hold all the same.
+    """
 
     what: str
     why: str
@@ -225,18 +240,23 @@ class Reference:
 
     Attributes:
         port: Our side.
-        build: (tensorflow.compat.v1, dtype) -> Endpoints, in the default graph.
-        weights: Every TF variable and every tensor of the module's state, once each.
-        positive: Variables that must stay above zero, such as a moving variance; they are given such values.
-        stages: Every named stage, in order.
-        output: The stage that is the model's output (its last axis the classes, where there are classes).
-        slots: The optimizer's state.
-        data: Seed -> what both sides are fed. `source` and `directory` name a data set where the reference has any.
+        build: A function: (tensorflow.compat.v1, dtype) -> Endpoints. It builds the graph
+            in TF's default graph.
+        weights: Each TF variable and each tensor of the module's state, exactly once.
+        positive: Variables that must be above zero, such as a moving variance. The checks
+            give them such values.
+        stages: The intermediate results to compare, in the order of computation.
+        output: The stage that is the model's output. If it scores classes, they are its
+            last axis.
+        slots: The names of the optimizer's state.
+        data: A function: seed -> Data. It takes `source` and `directory` as well if the
+            reference can use several data sets.
         draws: Every dropout.
-        trained_steps: Steps TF1 trains before trained weights are compared.
-        trainer: The port's own trainer; None where there is none.
-        nonfinite_loss: The loss is not finite by design at some inputs; then both sides must be so at the same.
-        differences: Known departures from the published program.
+        trained_steps: Steps that TF1 trains before trained weights are compared.
+        trainer: The port's own trainer. None if there is none.
+        nonfinite_loss: Whether the tutorial's loss is infinite or NaN for some inputs.
+            Then it must be so on both sides, for the same inputs.
+        differences: Known differences between the graph and the published program.
     """
 
     port: Port

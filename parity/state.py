@@ -1,8 +1,11 @@
-"""A training state as one typed value, and the one rule by which it changes sides. NumPy only.
+"""A training state as one typed value, and its conversion between the two sides.
 
-A state consists of weights, of an optimizer's slots (one or more for each weight), of the optimizer's scalars, and of
-what has no counterpart on the other side. It is held either in TF1's names and layouts or in ours. `to_ours` and
-`to_theirs` go from one to the other; they alone know that a slot has its weight's layout.
+A state has four kinds of parts: weights, slots of the optimizer (one or more for each
+weight), scalars of the optimizer, and parts that exist on one side only (*unmapped*). Its
+names and layouts are either TF1's or ours. `to_ours` and `to_theirs` convert between
+them. Only they know that a slot has its weight's layout.
+
+This file needs NumPy, but neither torch nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -23,14 +26,15 @@ Shapes = Mapping[str, Shape]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slots:
-    """Optimizer state by name: theirs -> ours.
+    """The names of an optimizer's state on both sides: theirs -> ours.
 
     Attributes:
-        per_weight: TF slot name -> key in `optimizer.state[weight]`. A slot that torch makes on its first step only is
-            held to be zeros before it, as torch fills it.
+        per_weight: TF slot name -> key in `optimizer.state[weight]`. If torch creates the
+            slot only in the first step, it counts as zeros before.
         shared: TF variable name -> key in the (single) parameter group.
-        unmapped: What one side keeps and the other does not, and why, such as
-            `Unmapped("ours", "step", "counts steps; this update does not use it")`. All else is refused by name.
+        unmapped: Names that exist on one side only, and the reason, such as
+            `Unmapped("ours", "step", "counts steps; this update does not use it")`. A
+            name that stands in none of the three is an error.
     """
 
     per_weight: Mapping[str, str] = field(default_factory=dict)
@@ -38,15 +42,18 @@ class Slots:
     unmapped: Sequence[Unmapped] = ()
 
     def declared(self, side: Side) -> set[str]:
-        """What a side's optimizer must keep, and nothing else: slots, on their side scalars too."""
-        mapped = {
-            "theirs": [*self.per_weight, *self.shared],
-            "ours": [*self.per_weight.values()],
-        }
-        return {*mapped[side], *self.unmapped_names(side)}
+        """The names that a side's optimizer must have, and no others.
+
+        They are the slots. On TF1's side they include the scalars.
+        """
+        if side == "theirs":
+            mapped = [*self.per_weight, *self.shared]
+        else:
+            mapped = [*self.per_weight.values()]
+        return {*mapped, *self.unmapped_names(side)}
 
     def unmapped_names(self, side: Side) -> list[str]:
-        """What a side's optimizer keeps that has no counterpart."""
+        """The names in a side's optimizer that have no counterpart."""
         return [row.name for row in self.unmapped if row.side == side]
 
 
@@ -59,27 +66,29 @@ RMSPROP = Slots(per_weight={"rms": "rms", "momentum": "momentum"})
 
 
 class Tables(Protocol):
-    """Whatever says which name belongs to which: a `Reference`."""
+    """The tables that say which names belong together. A `Reference` has them."""
 
     @property
     def weights(self) -> WeightMap:
-        """Which variable is which tensor."""
+        """The pairs of TF1 variables and torch tensors."""
 
     @property
     def slots(self) -> Slots:
-        """Which slot is which."""
+        """The pairs of optimizer slots and scalars."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Places(Generic[Value]):
-    """A value for every part of a training state: an array, a TF1 variable, or the part's name in a file.
+    """One value for every part of a training state.
+
+    The values are of one type: arrays, TF1 variables, or the parts' names in a file.
 
     Attributes:
-        weights: By the weight's name.
-        slots: By the weight's name and the kind of slot, such as ("W_conv1", "m").
-        scalars: The optimizer's own numbers, by name.
-        unmapped: What has no counterpart, by its side and its name there. It goes with the state wherever that goes,
-            and is never compared between sides.
+        weights: Values by the weight's name.
+        slots: Values by the weight's name and the kind of slot, such as ("W_conv1", "m").
+        scalars: Values of the optimizer's scalars, by name.
+        unmapped: Values of parts without a counterpart, by their side and their name
+            there. They are converted with the state, but never compared between sides.
     """
 
     weights: Mapping[str, Value]
@@ -88,20 +97,22 @@ class Places(Generic[Value]):
     unmapped: Mapping[tuple[Side, str], Value] = field(default_factory=dict)
 
     def names(self) -> Places[str]:
-        """Each part's flat name: "W_conv1", "W_conv1/m", "beta1_power", "theirs/global_step"."""
+        """Each part's flat name.
+
+        Examples: "W_conv1", "W_conv1/m", "beta1_power", "theirs/global_step".
+        """
         return Places(
             weights={name: name for name in self.weights},
-            slots={
-                (weight, kind): slot_name(weight, kind) for weight, kind in self.slots
-            },
+            slots={place: slot_name(*place) for place in self.slots},
             scalars={name: name for name in self.scalars},
-            unmapped={
-                (side, name): unmapped_name(side, name) for side, name in self.unmapped
-            },
+            unmapped={place: unmapped_name(*place) for place in self.unmapped},
         )
 
     def tensor_names(self) -> Places[str]:
-        """Each part's name in files of ours: "conv1.weight", "optimizer.m/conv1.weight", "optimizer.beta1_power"."""
+        """Each part's name in our files.
+
+        Examples: "conv1.weight", "optimizer.m/conv1.weight", "optimizer.beta1_power".
+        """
         return Places(
             weights={name: name for name in self.weights},
             slots={
@@ -109,23 +120,20 @@ class Places(Generic[Value]):
                 for weight, kind in self.slots
             },
             scalars={name: f"optimizer.{name}" for name in self.scalars},
-            unmapped={
-                (side, name): unmapped_name(side, name) for side, name in self.unmapped
-            },
+            unmapped={place: unmapped_name(*place) for place in self.unmapped},
         )
 
     def named(self) -> dict[str, Value]:
-        """What both sides have, by its flat name: what is compared."""
-        return Places(
-            weights=self.weights, slots=self.slots, scalars=self.scalars
-        ).everything()
+        """The parts that both sides have, by their flat names. These are compared."""
+        mapped = Places(weights=self.weights, slots=self.slots, scalars=self.scalars)
+        return mapped.everything()
 
     def everything(self) -> dict[str, Value]:
-        """The whole state by its flat names, what is unmapped included."""
+        """All parts by their flat names, including the unmapped ones."""
         return self.under(self.names())
 
     def under(self, names: Places[str]) -> dict[str, Value]:
-        """The whole state by these names."""
+        """All parts by these names."""
         return {
             **{names.weights[key]: value for key, value in self.weights.items()},
             **{names.slots[key]: value for key, value in self.slots.items()},
@@ -140,22 +148,21 @@ def slot_name(weight: str, kind: str) -> str:
 
 
 def unmapped_name(side: Side, name: str) -> str:
-    """The flat name of what only one side has."""
+    """The flat name of a part that exists on one side only."""
     return f"{side}/{name}"
 
 
 def unmapped_of_theirs(tables: Tables) -> list[str]:
-    """Every name that a part of TF1's state without a counterpart may have: variables, slots, scalars."""
-    rows = tables.weights.rows
-    variables = [
-        row.name for row in rows if isinstance(row, Unmapped) and row.side == "theirs"
-    ]
+    """The names that unmapped parts of TF1's state may have."""
+    rows = [row for row in tables.weights.rows if isinstance(row, Unmapped)]
+    variables = [row.name for row in rows if row.side == "theirs"]
     kinds = tables.slots.unmapped_names("theirs")
-    slots = [
-        slot_name(row.theirs, kind) for row in tables.weights.weights for kind in kinds
-    ]
-    every_kind = [*tables.slots.per_weight, *kinds]
-    slots += [slot_name(variable, kind) for variable in variables for kind in every_kind]
+    slots = []
+    for row in tables.weights.weights:
+        slots += [slot_name(row.theirs, kind) for kind in kinds]
+    for variable in variables:
+        every_kind = [*tables.slots.per_weight, *kinds]
+        slots += [slot_name(variable, kind) for kind in every_kind]
     return [*variables, *slots, *kinds]
 
 
@@ -165,24 +172,27 @@ class State(Places[Array]):
 
     @classmethod
     def found(cls, names: Places[str], arrays: Mapping[str, Array]) -> State:
-        """The state whose parts have these names among the arrays. What is unmapped may be missing.
+        """Build a state from named arrays.
+
+        Args:
+            names: The name of each part among the arrays.
+            arrays: Arrays by name. Unmapped parts may be missing.
 
         Raises:
-            KeyError: A mapped part is missing.
+            KeyError: Another part is missing.
         """
+        unmapped = {
+            key: arrays[name] for key, name in names.unmapped.items() if name in arrays
+        }
         return cls(
             weights={key: arrays[name] for key, name in names.weights.items()},
             slots={key: arrays[name] for key, name in names.slots.items()},
             scalars={key: arrays[name] for key, name in names.scalars.items()},
-            unmapped={
-                key: arrays[name]
-                for key, name in names.unmapped.items()
-                if name in arrays
-            },
+            unmapped=unmapped,
         )
 
     def rounded(self, dtype: DTypeLike) -> State:
-        """The state with its numbers in this precision; whole numbers stay as they are."""
+        """The state in this precision. Whole numbers stay as they are."""
 
         def of(arrays: Mapping[Any, Array]) -> dict[Any, Array]:
             return {
@@ -199,35 +209,33 @@ class State(Places[Array]):
 
     @property
     def dtype(self) -> str:
-        """The precision it was trained in."""
+        """The precision of the training: "float64" if any array has it, or "float32"."""
         wide = any(array.dtype == np.float64 for array in self.named().values())
         return "float64" if wide else "float32"
 
 
 def to_ours(tables: Tables, state: State) -> State:
-    """A state in TF1's names and layouts, in ours. The arrays are copies.
+    """Convert a state from TF1's names and layouts to ours. The arrays are copies.
 
     Raises:
-        UserError: A weight is missing, or there is one the weight map does not know.
+        UserError: A weight is missing, or one is not in the weight map.
     """
     rows = {row.theirs: row for row in tables.weights.weights}
+    kinds, shared = tables.slots.per_weight, tables.slots.shared
     slots = {}
     for (weight, kind), array in state.slots.items():
         row = rows[weight]
-        slots[row.ours, tables.slots.per_weight[kind]] = row.layout.forward(array)
+        slots[row.ours, kinds[kind]] = row.layout.forward(array)
     return State(
         weights=tables.weights.to_ours(state.weights),
         slots=slots,
-        scalars={
-            tables.slots.shared[name]: np.array(array)
-            for name, array in state.scalars.items()
-        },
+        scalars={shared[name]: np.array(array) for name, array in state.scalars.items()},
         unmapped={key: np.array(array) for key, array in state.unmapped.items()},
     )
 
 
 def to_theirs(tables: Tables, state: State) -> State:
-    """The exact inverse of `to_ours`: a state in our names and layouts, in TF1's."""
+    """Convert a state from our names and layouts to TF1's, the inverse of `to_ours`."""
     rows = {row.ours: row for row in tables.weights.weights}
     kinds = {ours: theirs for theirs, ours in tables.slots.per_weight.items()}
     shared = {ours: theirs for theirs, ours in tables.slots.shared.items()}
@@ -244,15 +252,17 @@ def to_theirs(tables: Tables, state: State) -> State:
 
 
 def from_tensors(where: object, template: State, tensors: Mapping[str, Any]) -> State:
-    """The state that a file of ours holds.
+    """The state that one of our files holds.
 
     Args:
         where: The file, for messages.
-        template: A state of the same network in our names; its shapes say what must be stored.
-        tensors: What is stored, under the names of `tensor_names`.
+        template: A state of the same network, in our names. The file must have the same
+            names and shapes.
+        tensors: The file's tensors, under the names of `tensor_names`.
 
     Raises:
-        UserError: It is not the whole state and nothing else, or is of a precision that would not survive.
+        UserError: A part is missing, a tensor is no part of the state, or a tensor has a
+            precision that TF1 cannot store exactly.
     """
     arrays = {name: _as_array(where, name, tensor) for name, tensor in tensors.items()}
     names = template.tensor_names()
@@ -262,44 +272,45 @@ def from_tensors(where: object, template: State, tensors: Mapping[str, Any]) -> 
     for name, array in arrays.items():
         if array.dtype.kind not in "biu" and array.dtype not in (np.float32, np.float64):
             raise UserError(
-                f"{where}: {name!r} is {array.dtype}; only float32 and float64 go over bit for bit"
+                f"{where}: {name!r} is {array.dtype}; "
+                "only float32 and float64 are converted bit for bit"
             )
     return State.found(names, arrays)
 
 
 def _as_array(where: object, name: str, tensor: Any) -> Array:
-    """A stored tensor as an array. NumPy does not know every precision that torch does."""
+    """A stored tensor as an array. NumPy does not have every precision of torch."""
     try:
         return np.asarray(tensor)
     except TypeError as error:
         raise UserError(
-            f"{where}: {name!r} is {tensor.dtype}, and has no counterpart in TF1 ({error})"
+            f"{where}: {name!r} is {tensor.dtype}, which has no counterpart in TF1 "
+            f"({error})"
         ) from error
 
 
 def refuse_mismatch(
     where: object, expected: Shapes, stored: Shapes, *, optional: Collection[str] = ()
 ) -> None:
-    """Refuse what is not the whole state of a network and nothing else.
+    """Refuse a file that does not hold exactly the state of a network.
 
     Args:
         where: The file, for the message.
-        expected: Name -> shape of everything the network keeps.
-        stored: Name -> shape of everything in the file.
-        optional: Names that need not be stored, and may be stored in any shape.
+        expected: Name -> shape of each part of the network's state.
+        stored: Name -> shape of each array in the file.
+        optional: Names that may be missing in the file, or have any shape.
 
     Raises:
-        UserError: With both lists of names and shapes.
+        UserError: The names or shapes differ. The message holds both lists.
     """
     required = {name: shape for name, shape in expected.items() if name not in optional}
-    judged = {name: shape for name, shape in stored.items() if name not in optional}
-    if required != judged:
+    compared = {name: shape for name, shape in stored.items() if name not in optional}
+    if required != compared:
         lists = f"Expected: {_shape_list(required)}. Stored: {_shape_list(stored)}"
         raise UserError(f"{where}: what is stored does not match the network. {lists}")
 
 
 def _shape_list(shapes: Shapes) -> str:
-    return (
-        ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
-        or "nothing"
-    )
+    """The names and shapes in one line, sorted by name."""
+    texts = [f"{name} {list(shape)}" for name, shape in sorted(shapes.items())]
+    return ", ".join(texts) or "nothing"

@@ -1,4 +1,7 @@
-"""The only place TensorFlow is imported: compat.v1, quiet, on the CPU, with the legacy Keras that `tf.layers` needs."""
+"""TensorFlow's compat.v1, on the CPU. No other file imports TensorFlow.
+
+Keras is the legacy version, which `tf.layers` needs.
+"""
 
 from __future__ import annotations
 
@@ -17,44 +20,49 @@ from mnistport.errors import UserError
 
 @cache
 def load() -> Any:
-    """`tensorflow.compat.v1`, imported on first use (about 3 s).
+    """The module `tensorflow.compat.v1`. Its import, at the first call, takes about 3 s.
 
     Raises:
         UserError: TensorFlow is not installed, or could not be imported.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["TF_USE_LEGACY_KERAS"] = (
-        "1"  # read when tf.layers is first used; Keras 3 refuses it
-    )
+    # TF reads this when tf.layers is first used. Keras 3 does not support tf.layers.
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     if importlib.util.find_spec("triton") is not None:
-        import triton  # noqa: F401  # torch imports it late; after TensorFlow, its own copy of LLVM crashes the process
+        # torch would import triton later, and triton has its own copy of LLVM. If it is
+        # loaded after TensorFlow's, the process crashes.
+        import triton  # noqa: F401
     try:
         with _quiet():
             import tensorflow.compat.v1 as tf
     except ImportError as error:
         raise UserError(
-            f"TensorFlow, the original's side, cannot be imported ({error}); get it: pip install 'mnistport[parity]'"
+            f"TensorFlow, the original's side, cannot be imported ({error}); "
+            "get it: pip install 'mnistport[parity]'"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
-    warnings.filterwarnings(
-        "ignore", message="`tf.layers"
-    )  # deprecated, and what the originals use
-    tf.disable_control_flow_v2()  # as in TF1, tf.cond's branches stay in the graph: their draws can be seen and fed
+    # tf.layers is deprecated, but the originals use it.
+    warnings.filterwarnings("ignore", message="`tf.layers")
+    # As in TF1, the branches of tf.cond stay in the graph, so their draws can be fed.
+    tf.disable_control_flow_v2()
     return tf
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ side writes to standard error while it loads, before its log level acts."""
+    """Discard the standard error of TensorFlow's C++ code.
+
+    While it loads, its log level does not act yet.
+    """
     sys.stderr.flush()
-    kept = os.dup(2)
+    standard_error = os.dup(2)
     with tempfile.TemporaryFile() as sink:
         os.dup2(sink.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
 
 
 def version() -> str:
@@ -63,37 +71,34 @@ def version() -> str:
 
 
 def session(graph: Any) -> Any:
-    """A session on `graph` that takes memory and devices as it finds them, without a GPU."""
+    """A session on `graph` that uses the CPU only."""
     tf = load()
     return tf.Session(graph=graph, config=tf.ConfigProto(device_count={"GPU": 0}))
 
 
 def uniform_of(dropped: Any) -> Any:
-    """The uniform draw inside a `tf.nn.dropout`, an ordinary tensor that can be fed.
+    """The uniform draw inside a `tf.nn.dropout`. It is a tensor that can be fed.
 
     Args:
-        dropped: What `tf.nn.dropout` returned.
+        dropped: The tensor that `tf.nn.dropout` returned.
 
     Raises:
         UserError: There is not exactly one random draw under that operation's name.
     """
     scope = dropped.op.name.rsplit("/", 1)[0] + "/"
-    draws = [
-        op
-        for op in dropped.graph.get_operations()
-        if op.type == "RandomUniform" and op.name.startswith(scope)
-    ]
+    operations = dropped.graph.get_operations()
+    uniform = [op for op in operations if op.type == "RandomUniform"]
+    draws = [op for op in uniform if op.name.startswith(scope)]
     if len(draws) != 1:
-        raise UserError(
-            f"expected one uniform draw under {scope!r}, found {[op.name for op in draws]}"
-        )
+        names = [op.name for op in draws]
+        raise UserError(f"expected one uniform draw under {scope!r}, found {names}")
     return draws[0].outputs[0]
 
 
 def is_random(operation: Any) -> bool:
-    """Whether an operation draws random numbers: it keeps a state of its own, and that state starts from a seed.
+    """Whether an operation draws random numbers: it has a state, and a seed.
 
-    So do the samplers of candidates inside `tf.nn.nce_loss` and its like.
+    This includes the candidate samplers in `tf.nn.nce_loss` and similar losses.
     """
     definition = operation.op_def
     return bool(definition.is_stateful) and any(
@@ -102,7 +107,10 @@ def is_random(operation: Any) -> bool:
 
 
 def random_ancestors(*goals: Any) -> set[str]:
-    """Names of the random draws a tensor or operation depends on; those must be fed or two runs cannot be compared."""
+    """Names of the random draws on which tensors or operations depend.
+
+    They must be fed. Otherwise two runs cannot be compared.
+    """
     draws: set[str] = set()
     seen: set[Any] = set()
     queue = [getattr(goal, "op", goal) for goal in goals]
@@ -114,13 +122,12 @@ def random_ancestors(*goals: Any) -> set[str]:
         if is_random(op):
             draws.add(op.outputs[0].name)
         if op.type not in ("VarHandleOp", "VariableV2"):
-            queue.extend([*(source.op for source in op.inputs), *op.control_inputs])
+            queue.extend(source.op for source in op.inputs)
+            queue.extend(op.control_inputs)
     return draws
 
 
 def stateless_seeds(graph: Any) -> list[Any]:
     """The seeds of a graph's stateless random operations, as tensors that can be fed."""
-    operations = graph.get_operations()
-    return [
-        op.inputs[0] for op in operations if op.type == "StatelessRandomGetKeyCounter"
-    ]
+    kind = "StatelessRandomGetKeyCounter"
+    return [op.inputs[0] for op in graph.get_operations() if op.type == kind]

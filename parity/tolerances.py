@@ -1,8 +1,14 @@
-"""The one table of bounds. Every limit that decides whether a port passes is computed here and carries its reason.
+"""The one table of bounds. Every limit that decides whether a port passes is here.
 
-Two questions, two kinds of bound. *Same function?* is asked in float64, where the bound is fixed and leaves room for
-the order of summation only. *Good enough in float32?* has no fixed bound: the port may be as inexact as TF1 itself is,
-measured against float64 as the arbiter. A limit is never raised without a figure measured and a reason written here.
+Each limit has its reason. There are two questions and two kinds of bounds:
+
+*Same function?* is asked in float64. The bound is fixed and leaves room for another order
+of summation only.
+
+*Good enough in float32?* has no fixed bound. The port may be as inexact as TF1 itself,
+measured against float64 as the arbiter.
+
+A limit is never raised without a measured figure and a reason written here.
 """
 
 from __future__ import annotations
@@ -14,52 +20,75 @@ import numpy as np
 
 from parity.compare import Array, Bound
 
-# Same function, float64. Inside the band the limit is one absolute figure; outside it follows the scale, continuously.
-SAME_FUNCTION = (
-    1e-12  # largest |ours - theirs| for a tensor whose largest value lies inside the band
-)
-LOCKSTEP = 1e-9  # the same after a full recipe of free running, in which every step hands its rounding on
-BAND_BOTTOM = 1e-2  # below: gradients late in training, Adam's v. An absolute limit would let them be all wrong
-BAND_TOP = 1.0  # above: sums over many large terms, whose rounding grows with the terms
-ABOVE_ZERO = float(
-    np.finfo(np.float64).tiny
-)  # limit for an all-zero tensor, so that -0.0 may stand for 0.0
+# Same function, in float64. Inside the band the limit is one absolute figure. Outside, it
+# follows the scale continuously.
 
-# Rounding, float32: limit = OWN_ERROR_TIMES * TF1's own error + FLOOR_ULP ulp, and never past FRACTION of the scale.
-OWN_ERROR_TIMES = 4  # both errors are draws from one distribution; the larger is seldom over this multiple of the other
-# Where TF1 happens to come close to float64, the port need not: a sum of n float32 terms ends sqrt(n) / 3 ulp off,
-# and a bias's gradient in `deep` sums 9,800. Largest seen while TF1 was within 2: 17 (b_conv2/v after 1 step, digits),
-# with torch's own convolution, which a port of yours will call. `mnistport`, which sums otherwise, was within 3.5 in
-# all 206 such comparisons of `parity verify --checks all` on MNIST (results/verify-*: theirs_error, scale, max_abs).
+# The largest |ours - theirs| of a tensor whose largest value lies inside the band.
+SAME_FUNCTION = 1e-12
+# The same after a full recipe of free running, in which each step passes its rounding on.
+LOCKSTEP = 1e-9
+# Below: gradients late in training, Adam's v. With an absolute limit all could be wrong.
+BAND_BOTTOM = 1e-2
+# Above: sums over many large terms. Their rounding grows with the terms.
+BAND_TOP = 1.0
+# The limit for a tensor of zeros, so that -0.0 may stand for 0.0.
+ABOVE_ZERO = float(np.finfo(np.float64).tiny)
+
+# Rounding, in float32. The limit is OWN_ERROR_TIMES * TF1's own error + FLOOR_ULP ulp,
+# but never more than FRACTION of the scale.
+
+# Both errors are draws from one distribution. One is seldom over 4 times the other.
+OWN_ERROR_TIMES = 4
+# If TF1 happens to come close to float64, the port need not. A sum of n float32 terms
+# ends sqrt(n) / 3 ulp off, and a bias's gradient in `deep` sums 9,800 terms. The largest
+# error seen while TF1 was within 2 ulp: 17 (b_conv2/v after 1 step, digits). That was
+# with torch's own convolution, which your port will call. `mnistport` sums in another
+# order. It was within 3.5 in all 206 such comparisons of `parity verify --checks all` on
+# MNIST (results/verify-*: theirs_error, scale, max_abs).
 FLOOR_ULP = 32
-FRACTION = 0.1  # however inexact TF1 was, a tensor of zeros or one with its signs turned must not pass
+# However inexact TF1 was, a tensor of zeros or one with wrong signs must not pass.
+FRACTION = 0.1
 
-# Initial distributions: samples are fixed by their seeds, so a sound port passes always or never, not once in a while.
-ALPHA = 1e-6  # how seldom two samples of one distribution are told apart
+# Initial distributions. Samples are fixed by their seeds, so a correct port passes always
+# or never, not sometimes.
+
+# The probability that two samples of one distribution are found to differ.
+ALPHA = 1e-6
 
 JUDGEMENTS = {
-    "float64": "the same function? Ours against TF1; only the order of summation may differ.",
-    "float32": f"as exact as TF1? Both against TF1 in float64; ours may be off {OWN_ERROR_TIMES} times as far as TF1's "
-    f"own float32, and {FLOOR_ULP} ulp.",
+    "float64": "the same function? Ours against TF1; only the order of summation may "
+    "differ.",
+    "float32": "as exact as TF1? Both against TF1 in float64; ours may be off "
+    f"{OWN_ERROR_TIMES} times as far as TF1's own float32, and {FLOOR_ULP} ulp.",
 }
 """How each precision is judged, in a line for the reader."""
 
-# Not a bound: slots as small as the smallest epsilon TF1's optimizers add, RMSProp's, so that an epsilon's place shows.
+# Not a bound: slots as small as the smallest epsilon of TF1's optimizers, RMSProp's. They
+# show where an epsilon is added.
 SMALL_SLOT = 2.0**-33
 
 
 def exact() -> Bound:
-    """Bit for bit: data, index streams, weight maps, checkpoints. Nothing is computed, so nothing may change."""
+    """Bit for bit: data, index streams, weight maps, checkpoints.
+
+    Nothing is computed, so nothing may change.
+    """
     return Bound(0.0, "values are copied, not computed, so every bit must be the same")
 
 
 def same_function(scale: float) -> Bound:
-    """One pass in float64: stages, loss, gradients, a step and its slots. `scale` is the largest |theirs|."""
+    """One pass in float64: stages, loss, gradients, a step and its slots.
+
+    `scale` is the largest |theirs|.
+    """
     return _by_scale(SAME_FUNCTION, scale, "float64, one pass")
 
 
 def lockstep(scale: float) -> Bound:
-    """Weights, slots and losses after a whole recipe in float64, free running. `scale` is the largest |theirs|."""
+    """Weights, slots and losses after a whole recipe in float64, free running.
+
+    `scale` is the largest |theirs|.
+    """
     return _by_scale(LOCKSTEP, scale, "float64, rounding carried on through every step")
 
 
@@ -75,23 +104,32 @@ def _by_scale(limit: float, scale: float, what: str) -> Bound:
         )
     if scale < BAND_BOTTOM:
         relative = limit / BAND_BOTTOM
-        reason = f"{what}: {relative:.0e} of the largest value, {scale:.2g}, so that no wrong value hides"
+        reason = (
+            f"{what}: {relative:.0e} of the largest value, {scale:.2g}, "
+            "so that no wrong value hides"
+        )
         return Bound(max(relative * scale, ABOVE_ZERO), reason)
     return Bound(limit, f"{what}: the largest value, {scale:.2g}, is of order one")
 
 
 def rounding(theirs_error: float, scale: float) -> Bound:
-    """float32 against the float64 arbiter, from TF1's own largest error and the arbiter's largest |value|.
+    """float32 against the float64 arbiter.
 
-    A saved `Comparison` holds both (`theirs_error`, `scale`), so it can be judged again with other factors.
+    Args:
+        theirs_error: TF1's own largest error.
+        scale: The arbiter's largest |value|.
+
+    A saved `Comparison` holds both, so it can be judged again with other factors.
     """
-    largest = np.nextafter(
-        np.finfo(np.float32).max, np.float32(0)
-    )  # the last that has a next one
+    # The largest number that has a next one.
+    largest = np.nextafter(np.finfo(np.float32).max, np.float32(0))
     ulp = float(np.spacing(np.float32(min(scale, float(largest)))))
     floor = FLOOR_ULP * ulp
     limit = OWN_ERROR_TIMES * theirs_error + floor
-    reason = f"{OWN_ERROR_TIMES} x TF1's own float32 error {theirs_error:.1e} + {FLOOR_ULP} ulp at {scale:.2g}"
+    reason = (
+        f"{OWN_ERROR_TIMES} x TF1's own float32 error {theirs_error:.1e} + "
+        f"{FLOOR_ULP} ulp at {scale:.2g}"
+    )
     most = max(FRACTION * scale, floor)
     if limit > most:
         return Bound(
@@ -102,7 +140,10 @@ def rounding(theirs_error: float, scale: float) -> Bound:
 
 
 def float32_bound(theirs32: Array, arbiter64: Array) -> Bound:
-    """`rounding` with its two figures taken from TF1's float32 result and the float64 truth (same shape)."""
+    """`rounding`, with its two figures from TF1's float32 result and the float64 truth.
+
+    Both have the same shape.
+    """
     if theirs32.shape != arbiter64.shape:
         raise ValueError(
             f"shape {theirs32.shape} against the arbiter's {arbiter64.shape}"
@@ -123,38 +164,50 @@ def scale_of(array: Array) -> float:
 
 
 def by_scale(rule: Callable[[float], Bound]) -> Callable[[str, Array], Bound]:
-    """A rule of the scale (`same_function`, `lockstep`) as `compare_all` asks for it: one bound for each tensor."""
+    """A rule of the scale (`same_function`, `lockstep`) in the form for `compare_all`."""
     return lambda name, theirs: rule(scale_of(theirs))
 
 
 def by_arbiter(arbiter: Mapping[str, Array]) -> Callable[[str, Array], Bound]:
-    """`float32_bound` as `compare_all` asks for it: one bound for each tensor, against the arbiter's of that name."""
+    """`float32_bound` in the form for `compare_all`. The arbiter is given by name."""
     return lambda name, theirs: float32_bound(theirs, arbiter[name])
 
 
 def kolmogorov_smirnov(num_ours: int, num_theirs: int) -> Bound:
-    """Two samples' distribution functions: the distance that samples of one distribution exceed at `ALPHA`.
+    """The distance of two samples' distribution functions.
 
-    Smirnov's asymptotic quantile, sqrt(-ln(alpha / 2) / 2) * sqrt(1 / n + 1 / m); within a percent at these sizes.
+    Samples of one distribution exceed it with probability `ALPHA`. It is Smirnov's
+    asymptotic quantile, sqrt(-ln(alpha / 2) / 2) * sqrt(1 / n + 1 / m), which is within a
+    percent at these sizes.
     """
     limit = float(
         np.sqrt(-np.log(ALPHA / 2) / 2) * np.sqrt(1 / num_ours + 1 / num_theirs)
     )
     return Bound(
         limit,
-        f"two samples of {num_ours:,} and {num_theirs:,} from one law are further apart once in {1 / ALPHA:,.0f}",
+        f"two samples of {num_ours:,} and {num_theirs:,} from one law are further apart "
+        f"once in {1 / ALPHA:,.0f}",
     )
 
 
 def moment(what: str, standard_error: float) -> Bound:
-    """Two samples' means or deviations: what samples of one distribution exceed at `ALPHA`."""
+    """The difference of two samples' means or standard deviations.
+
+    Samples of one distribution exceed it with probability `ALPHA`.
+    """
     times = NormalDist().inv_cdf(1 - ALPHA / 2)
-    reason = f"{times:.1f} standard errors of the difference of two {what}; exceeded once in {1 / ALPHA:,.0f}"
+    reason = (
+        f"{times:.1f} standard errors of the difference of two {what}; "
+        f"exceeded once in {1 / ALPHA:,.0f}"
+    )
     return Bound(times * standard_error, reason)
 
 
 def support(slack: float) -> Bound:
-    """Values beyond the other sample's ends: no further than the gap its own outermost values leave."""
+    """The distance of a value beyond the other sample's ends.
+
+    It may be as large as the gap between that sample's own outermost values.
+    """
     return Bound(
         slack,
         f"TF1's outermost values lie {slack:.1e} apart, so its distribution ends there",

@@ -1,4 +1,4 @@
-"""Which TF1 variable is which torch tensor, and in what layout: literal tables that read both ways. NumPy only.
+"""Which TF1 variable is which torch tensor, and in which layout: tables for both ways.
 
     WeightMap(
         Weight("W_conv1", "conv1.weight", "h w i o -> o i h w"),
@@ -7,8 +7,11 @@
         Unmapped("theirs", "global_step", "counts steps; it is no weight"),
     )
 
-A pattern is written from theirs to ours. The way back is the same pattern read from the right, so that import and
-export cannot disagree. A map is complete or it raises: every variable and every tensor exactly once.
+A pattern is written from theirs to ours. The way back is the same pattern, read from the
+right, so import and export cannot disagree. A map must hold each variable and each tensor
+exactly once. Otherwise it raises an error.
+
+This file needs NumPy, but neither torch nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,18 +33,24 @@ Shape: TypeAlias = tuple[int, ...]
 Given = TypeVar("Given")
 Moved = TypeVar("Moved")
 Side: TypeAlias = Literal["ours", "theirs"]
-Groups: TypeAlias = tuple[
-    tuple[str, ...], ...
-]  # one group of axis names for each dimension
+Groups: TypeAlias = tuple[tuple[str, ...], ...]
+"""One group of axis names for each dimension."""
 
 
 @dataclass(frozen=True, init=False)
 class Layout:
-    """How a tensor of theirs is laid out on our side: `Layout("(h w c) o -> o (c h w)", h=7, w=7)`.
+    """The change of a tensor's axes from TF1's side to ours.
 
-    Names are axes, and a group in brackets is one dimension that runs through its axes, the last one fastest. `axes`
-    gives the sizes a shape cannot tell: all but one in each group. The pattern "same" leaves any tensor as it is.
-    Raises UserError for a pattern that cannot be read both ways.
+    Example: `Layout("(h w c) o -> o (c h w)", h=7, w=7)`.
+
+    Args:
+        pattern: TF1's axes, "->", our axes. A group in brackets is one dimension that
+            runs through its axes, the last one fastest. "same" leaves each tensor as it
+            is.
+        axes: The sizes of axes that a shape does not tell: all but one in each group.
+
+    Raises:
+        UserError: The pattern cannot be read both ways.
     """
 
     pattern: str
@@ -51,21 +60,18 @@ class Layout:
 
     def __init__(self, pattern: str = "same", **axes: int) -> None:
         theirs, ours = _parse(pattern, axes)
-        for name, value in {
-            "pattern": pattern,
-            "axes": axes,
-            "_theirs": theirs,
-            "_ours": ours,
-        }.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "pattern", pattern)
+        object.__setattr__(self, "axes", axes)
+        object.__setattr__(self, "_theirs", theirs)
+        object.__setattr__(self, "_ours", ours)
 
     def forward(self, array: Array) -> Array:
         """Theirs to ours. A C-contiguous copy of the same dtype."""
-        return self._moved(array, self._theirs, self._ours)
+        return self._move(array, self._theirs, self._ours)
 
     def backward(self, array: Array) -> Array:
         """Ours to theirs, the exact inverse. A C-contiguous copy of the same dtype."""
-        return self._moved(array, self._ours, self._theirs)
+        return self._move(array, self._ours, self._theirs)
 
     def shape_forward(self, shape: Sequence[int]) -> Shape:
         """The shape ours must have for a shape of theirs."""
@@ -77,7 +83,7 @@ class Layout:
         sizes = self._sizes(shape, source)
         return tuple(math.prod(sizes[axis] for axis in group) for group in target)
 
-    def _moved(self, array: Array, source: Groups, target: Groups) -> Array:
+    def _move(self, array: Array, source: Groups, target: Groups) -> Array:
         array = np.asarray(array)
         if self.pattern == "same":
             return np.array(array, order="C", copy=True)
@@ -90,19 +96,25 @@ class Layout:
         )
 
     def _sizes(self, shape: Shape, source: Groups) -> dict[str, int]:
-        """The size of every axis, or a UserError if the shape does not fit this side of the pattern."""
+        """The size of each axis.
+
+        Raises:
+            UserError: The shape does not fit this side of the pattern.
+        """
         if len(shape) != len(source):
             raise UserError(
-                f"{self}: shape {shape} has {len(shape)} dimensions, this side of it {len(source)}"
+                f"{self}: shape {shape} has {len(shape)} dimensions, "
+                f"this side of it {len(source)}"
             )
         sizes = dict(self.axes)
         for dimension, group in zip(shape, source, strict=True):
             known = math.prod(sizes.get(axis, 1) for axis in group)
             unknown = [axis for axis in group if axis not in sizes]
             if dimension % known if unknown else dimension != known:
-                must = "a multiple of " * bool(unknown) + str(known)
+                must = f"a multiple of {known}" if unknown else str(known)
                 raise UserError(
-                    f"{self}: in shape {shape}, {dimension} is '{' '.join(group)}' and must be {must}"
+                    f"{self}: in shape {shape}, {dimension} is '{' '.join(group)}' "
+                    f"and must be {must}"
                 )
             sizes |= dict.fromkeys(unknown, dimension // known)  # one at most, see _parse
         return sizes
@@ -113,7 +125,11 @@ class Layout:
 
 
 def _parse(pattern: str, axes: Mapping[str, int]) -> tuple[Groups, Groups]:
-    """Both sides of a pattern, or a UserError that teaches what is wrong with it."""
+    """Both sides of a pattern.
+
+    Raises:
+        UserError: The pattern is wrong. The message says what is wrong.
+    """
 
     def refuse(why: str) -> UserError:
         return UserError(f"the pattern '{pattern}' cannot be read: {why}")
@@ -121,7 +137,8 @@ def _parse(pattern: str, axes: Mapping[str, int]) -> tuple[Groups, Groups]:
     for axis, size in axes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise refuse(
-                f"the size of axis '{axis}' must be a whole number of at least 1, found {size!r}"
+                f"the size of axis '{axis}' must be a whole number of at least 1, "
+                f"found {size!r}"
             )
     if pattern == "same":
         if axes:
@@ -129,20 +146,22 @@ def _parse(pattern: str, axes: Mapping[str, int]) -> tuple[Groups, Groups]:
         return (), ()
     if pattern.count("->") != 1:
         raise refuse(
-            "it needs one '->' between theirs on the left and ours on the right, or be 'same'"
+            "it needs one '->' between theirs on the left and ours on the right, "
+            "or be 'same'"
         )
     left, right = (_groups(side, refuse) for side in pattern.split("->"))
     names = [{axis for group in side for axis in group} for side in (left, right)]
     if lonely := sorted(names[0] ^ names[1]):
         raise refuse(
-            f"{_listed(lonely)} must stand on both sides: a layout drops and adds nothing"
+            f"{_quoted(lonely)} must stand on both sides: a layout drops and adds nothing"
         )
     if strange := [axis for axis in axes if axis not in names[0]]:
-        raise refuse(f"a size is given for {_listed(strange)}, which it does not name")
+        raise refuse(f"a size is given for {_quoted(strange)}, which it does not name")
     for group in left + right:
         if len(unknown := [axis for axis in group if axis not in axes]) > 1:
             raise refuse(
-                f"the group ({' '.join(group)}) does not tell the sizes of {_listed(unknown)}: give all but one"
+                f"the group ({' '.join(group)}) does not tell the sizes of "
+                f"{_quoted(unknown)}: give all but one"
             )
     return left, right
 
@@ -161,18 +180,26 @@ def _groups(side: str, refuse: Callable[[str], UserError]) -> Groups:
     names = [axis for group in groups for axis in group]
     if strange := [axis for axis in names if not axis.isidentifier()]:
         raise refuse(
-            f"{_listed(strange)} is no axis name; names are words such as h, w, i, o, with spaces between"
+            f"{_quoted(strange)} is no axis name; names are words such as h, w, i, o, "
+            "with spaces between"
         )
     if repeated := sorted({axis for axis in names if names.count(axis) > 1}):
         raise refuse(
-            f"{_listed(repeated)} is repeated in '{side}'; two axes of one size still need two names"
+            f"{_quoted(repeated)} is repeated in '{side}'; two axes of one size still "
+            "need two names"
         )
     return groups
 
 
 @dataclass(frozen=True, init=False)
 class Weight:
-    """One row: a variable of theirs, the tensor of ours it becomes, and the layout between them."""
+    """One row of a map: a TF1 variable and a torch tensor.
+
+    Attributes:
+        theirs: The variable's name in `Endpoints.variables`.
+        ours: The tensor's name in the module's state.
+        layout: The change from TF1's axes to ours.
+    """
 
     theirs: str
     ours: str
@@ -181,12 +208,9 @@ class Weight:
     def __init__(
         self, theirs: str, ours: str, pattern: str = "same", **axes: int
     ) -> None:
-        for name, value in {
-            "theirs": theirs,
-            "ours": ours,
-            "layout": Layout(pattern, **axes),
-        }.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "theirs", theirs)
+        object.__setattr__(self, "ours", ours)
+        object.__setattr__(self, "layout", Layout(pattern, **axes))
 
     def __str__(self) -> str:
         return f"'{self.theirs}' -> '{self.ours}'"
@@ -194,7 +218,15 @@ class Weight:
 
 @dataclass(frozen=True)
 class Unmapped:
-    """One row: a variable or tensor that has no counterpart, on purpose, and why. It must exist all the same."""
+    """One row of a map: a variable or tensor that has no counterpart, on purpose.
+
+    It must exist all the same.
+
+    Attributes:
+        side: "theirs" or "ours".
+        name: Its name on that side.
+        why: Why it has no counterpart.
+    """
 
     side: Side
     name: str
@@ -203,7 +235,8 @@ class Unmapped:
     def __post_init__(self) -> None:
         if self.side not in ("ours", "theirs"):
             raise UserError(
-                f"Unmapped '{self.name}': the side is 'ours' or 'theirs', found {self.side!r}"
+                f"Unmapped '{self.name}': the side is 'ours' or 'theirs', "
+                f"found {self.side!r}"
             )
         if not self.why.strip():
             raise UserError(f"Unmapped '{self.name}': say why it has no counterpart")
@@ -214,7 +247,11 @@ class Unmapped:
 
 @dataclass(frozen=True, init=False)
 class WeightMap:
-    """A complete table of rows. Raises UserError if a name stands in two rows, or if nothing is mapped."""
+    """A complete table of rows.
+
+    Raises:
+        UserError: A name stands in two rows, or there is no `Weight` row.
+    """
 
     rows: tuple[Weight | Unmapped, ...]
 
@@ -222,20 +259,21 @@ class WeightMap:
         object.__setattr__(self, "rows", rows)
         if not self.weights:
             raise UserError(
-                "a weight map needs at least one Weight row: without one it proves nothing"
+                "a weight map needs at least one Weight row: "
+                "without one it proves nothing"
             )
         for side, noun in _NOUNS.items():
             names = [name for row in rows if (name := _name(row, side)) is not None]
-            if doubled := [
-                name for name in dict.fromkeys(names) if names.count(name) > 1
-            ]:
-                standing = " and ".join(
-                    f"row {n} ({row})"
-                    for n, row in enumerate(rows, 1)
-                    if _name(row, side) in doubled
-                )
+            repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1]
+            if repeated:
+                places = [
+                    f"row {number} ({row})"
+                    for number, row in enumerate(rows, 1)
+                    if _name(row, side) in repeated
+                ]
                 raise UserError(
-                    f"a {noun} may stand in one row only: {_listed(doubled)} stands in {standing}"
+                    f"a {noun} may stand in one row only: {_quoted(repeated)} "
+                    f"stands in {' and '.join(places)}"
                 )
 
     @property
@@ -246,10 +284,18 @@ class WeightMap:
     def check(
         self, theirs: Mapping[str, Sequence[int]], ours: Mapping[str, Sequence[int]]
     ) -> None:
-        """Hold the map against the shapes of all TF1 variables and all torch tensors, by name.
+        """Compare the map with all variables and tensors of the two sides.
 
-        Raises UserError unless each of them stands in exactly one row, each row names an existing one, and each
-        pattern turns their shape into ours. Shapes cannot see a transposed square; `index_coded` arrays can.
+        A square matrix that is not transposed cannot be seen in shapes. `index_coded`
+        arrays show it.
+
+        Args:
+            theirs: The shapes of all TF1 variables, by name.
+            ours: The shapes of all torch tensors, by name.
+
+        Raises:
+            UserError: One of them stands in no row, a row names none of them, or a
+                pattern does not turn TF1's shape into ours.
         """
         faults = self._unmatched("theirs", theirs, self.rows) + self._unmatched(
             "ours", ours, self.rows
@@ -259,15 +305,24 @@ class WeightMap:
         for row in self.weights:
             expected = _by_row(row, row.layout.shape_forward, theirs[row.theirs])
             if tuple(ours[row.ours]) != expected:
-                found = f"found {tuple(ours[row.ours])}, expected {expected} from {tuple(theirs[row.theirs])}"
-                faults.append(f"row {row}: {found} by {row.layout}")
+                faults.append(
+                    f"row {row}: found {tuple(ours[row.ours])}, expected {expected} "
+                    f"from {tuple(theirs[row.theirs])} by {row.layout}"
+                )
         if faults:
             raise UserError(f"shapes do not fit the weight map: {'; '.join(faults)}")
 
     def to_ours(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Every mapped tensor under our name and in our layout: C-contiguous copies of the same dtype.
+        """Convert TF1's arrays to our names and layouts.
 
-        Raises UserError unless all mapped names of theirs are there and no unknown one is. Unmapped ones may be.
+        Args:
+            arrays: TF1's arrays by name. Unmapped ones may be among them.
+
+        Returns:
+            C-contiguous copies of the same dtype, without the unmapped ones.
+
+        Raises:
+            UserError: A mapped array is missing, or a name is unknown.
         """
         self._require("theirs", arrays)
         return {
@@ -276,7 +331,7 @@ class WeightMap:
         }
 
     def to_theirs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The exact inverse of `to_ours`, with names of ours on the way in."""
+        """Convert our arrays to TF1's names and layouts: the inverse of `to_ours`."""
         self._require("ours", arrays)
         return {
             row.theirs: _by_row(row, row.layout.backward, arrays[row.ours])
@@ -290,19 +345,20 @@ class WeightMap:
     def _unmatched(
         self, side: Side, found: Iterable[str], required: Sequence[Weight | Unmapped]
     ) -> list[str]:
-        """What is wrong with the names found on a side: those in no row, and required rows that name none of them."""
+        """The names found on a side that are in no row, and required rows without a name.
+
+        Both are returned as parts of a message.
+        """
         found, noun = list(found), _NOUNS[side]
         known = [name for row in self.rows if (name := _name(row, side)) is not None]
         needed = [name for row in required if (name := _name(row, side)) is not None]
-        rowless, missing = (
-            [n for n in found if n not in known],
-            [n for n in needed if n not in found],
-        )
+        rowless = [name for name in found if name not in known]
+        missing = [name for name in needed if name not in found]
         faults = []
         if rowless:
-            faults.append(f"{noun} without a row: {_listed(rowless, missing or known)}")
+            faults.append(f"{noun} without a row: {_quoted(rowless, missing or known)}")
         if missing:
-            faults.append(f"row without a {noun}: {_listed(missing, rowless or found)}")
+            faults.append(f"row without a {noun}: {_quoted(missing, rowless or found)}")
         return faults
 
 
@@ -316,50 +372,51 @@ def _name(row: Weight | Unmapped, side: Side) -> str | None:
 
 
 def _by_row(row: Weight, move: Callable[[Given], Moved], value: Given) -> Moved:
-    """What the row's layout makes of a value, with the row in front of what the layout complains of."""
+    """Apply a row's layout to a value. An error message starts with the row."""
     try:
         return move(value)
     except UserError as error:
         raise UserError(f"row {row}: {error}") from error
 
 
-def _listed(names: Iterable[str], others: Sequence[str] = ()) -> str:
-    """'a', 'b' (nearest: 'c')."""
-
-    def one(name: str) -> str:
+def _quoted(names: Iterable[str], others: Sequence[str] = ()) -> str:
+    """The names in quotes, each with the nearest other: 'a', 'b' (nearest: 'c')."""
+    texts = []
+    for name in names:
         nearest = difflib.get_close_matches(name, others, n=1)
-        return f"'{name}' (nearest: '{nearest[0]}')" if nearest else f"'{name}'"
-
-    return ", ".join(map(one, names))
+        texts.append(f"'{name}'" + (f" (nearest: '{nearest[0]}')" if nearest else ""))
+    return ", ".join(texts)
 
 
 def index_coded(
     shapes: Mapping[str, Sequence[int]], dtype: DTypeLike = np.float64
 ) -> dict[str, Array]:
-    """Arrays in which every element of the whole set is another whole number, from 1 on: no move goes unseen.
+    """Arrays of whole numbers from 1 on. All elements of all arrays are different.
 
-    Raises UserError if the dtype cannot hold them all exactly (float32 holds 16,777,216).
+    So each change of their order can be seen.
+
+    Raises:
+        UserError: The dtype cannot hold all numbers exactly (float32 holds 16,777,216).
     """
     kind = np.dtype(dtype)
     if kind.kind not in "iuf":
         raise UserError(
             f"index-coded arrays are of whole numbers or floats, found dtype {kind}"
         )
-    most = (
-        2 ** (np.finfo(kind).nmant + 1) if kind.kind == "f" else int(np.iinfo(kind).max)
-    )
+    if kind.kind == "f":
+        most = 2 ** (np.finfo(kind).nmant + 1)
+    else:
+        most = int(np.iinfo(kind).max)
     total = sum(math.prod(shape) for shape in shapes.values())
     if total > most:
         raise UserError(
-            f"{total:,} elements cannot be told apart in {kind}, which holds {most:,}: take a wider dtype"
+            f"{total:,} elements cannot be told apart in {kind}, which holds {most:,}: "
+            "take a wider dtype"
         )
     arrays, start = {}, 1
     for name, shape in shapes.items():
         size = math.prod(shape)
-        arrays[name] = (
-            np.arange(start, start + size, dtype=np.int64)
-            .astype(kind)
-            .reshape(tuple(shape))
-        )
+        numbers = np.arange(start, start + size, dtype=np.int64)
+        arrays[name] = numbers.astype(kind).reshape(tuple(shape))
         start += size
     return arrays

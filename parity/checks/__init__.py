@@ -1,4 +1,7 @@
-"""The ladder of proof: every check as a record. Importing this imports no check, and neither NumPy nor torch."""
+"""All checks, as records, in the order in which they are asked.
+
+This file imports neither the checks themselves nor NumPy nor torch.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Need:
-    """What a reference must give before a check can be asked of it.
+    """A part of a reference without which a check cannot be asked.
 
     Attributes:
-        text: What it gives, as it stands in the reference.
-        given: Whether this reference and its data do.
+        text: The part, as it is written in the reference.
+        given: A function: (reference, data) -> whether they have this part.
     """
 
     text: str
@@ -33,12 +36,12 @@ class Check:
     """One claim about a port.
 
     Attributes:
-        name: Its name on the command line, and its function's.
-        claim: What is proven if it holds, in a line.
-        precisions: In which it can be asked.
-        quick: Whether it is asked where nothing else is said.
-        needs: What only some references give.
-        module: The file in `parity/checks/`, where it is not called like the check.
+        name: The name on the command line. The check's function has the same name.
+        claim: The claim, in one line.
+        precisions: The precisions in which it can be asked.
+        quick: Whether it is asked by default.
+        needs: The parts that it needs and that only some references have.
+        module: The file in `parity/checks/`, if it has another name than the check.
     """
 
     name: str
@@ -49,14 +52,13 @@ class Check:
     module: str = ""
 
     def __call__(self, case: Case) -> list[Comparison]:
-        """Ask it of a case; every comparison that was made."""
-        function = getattr(
-            import_module(f"parity.checks.{self.module or self.name}"), self.name
-        )
+        """Run the check on a case. Returns all comparisons."""
+        module = import_module(f"parity.checks.{self.module or self.name}")
+        function = getattr(module, self.name)
         return cast("list[Comparison]", function(case))
 
     def lacking(self, reference: Reference, data: Data) -> list[str]:
-        """What this reference does not give, and the check needs."""
+        """The parts that the check needs and this reference lacks."""
         return [need.text for need in self.needs if not need.given(reference, data)]
 
 
@@ -66,13 +68,16 @@ TRAINER = Need(
 )
 
 FREE_RUNNING = ("float64",)
-"""The precision in which free runs can be compared. In float32 rounding at a ReLU sends a unit one way or the other
-and parts two sound runs, TF1's own two included: what is left after 50 steps says nothing."""
+"""The precision in which free runs can be compared.
+
+In float32, rounding decides whether a ReLU passes a unit near zero. So two correct runs
+drift apart, even two runs of TF1. After 50 steps their difference says nothing."""
 
 CHECKS = (
     Check(
         name="data",
-        claim="every batch of three epochs, and the step into the fourth, is the original's, pixel for pixel",
+        claim="every batch of three epochs, and the step into the fourth, is the "
+        "original's, pixel for pixel",
         needs=(ORIGINAL,),
     ),
     Check(
@@ -81,7 +86,7 @@ CHECKS = (
     ),
     Check(
         name="weights",
-        claim="the weight map is complete, and every tensor is laid the right way round",
+        claim="the weight map is complete, and every tensor has the right orientation",
         quick=True,
     ),
     Check(
@@ -91,7 +96,8 @@ CHECKS = (
     ),
     Check(
         name="loss",
-        claim="the loss is the same, also on weights so large that probabilities round to 0 and 1",
+        claim="the loss is the same, also on weights so large that probabilities round "
+        "to 0 and 1",
         quick=True,
         module="forward",
     ),
@@ -112,7 +118,7 @@ CHECKS = (
     ),
     Check(
         name="trainer",
-        claim="ten steps of the port's real Trainer are TF1's (in float32: the first step)",
+        claim="ten steps of the port's real Trainer are TF1's (in float32: the first)",
         quick=True,
         needs=(TRAINER, ORIGINAL),
     ),
@@ -125,19 +131,23 @@ CHECKS = (
     ),
     Check(
         name="accuracy",
-        claim="on weights TF1 has trained, every test example gets the same output and the same class",
+        claim="on weights trained by TF1, every test example gets the same output and "
+        "the same class",
         quick=True,
     ),
     Check(
         name="checkpoint",
-        claim="a TF1 checkpoint survives the way to us and back, and training may change sides in between",
+        claim="a TF1 checkpoint survives conversion to our formats and back, and "
+        "training may change sides in between",
     ),
 )
-"""In the order they are asked: a later one assumes that the earlier ones hold."""
+"""The checks, in the order in which they are asked.
+
+Each assumes that the earlier ones hold."""
 
 
 def get(name: str) -> Check:
-    """The check of this name.
+    """The check with this name.
 
     Raises:
         UserError: There is none.
@@ -145,6 +155,5 @@ def get(name: str) -> Check:
     for check in CHECKS:
         if check.name == name:
             return check
-    raise UserError(
-        f"no check is called {name!r}; there are {', '.join(check.name for check in CHECKS)}"
-    )
+    names = ", ".join(check.name for check in CHECKS)
+    raise UserError(f"no check is called {name!r}; there are {names}")

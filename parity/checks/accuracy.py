@@ -1,4 +1,6 @@
-"""Claim: on weights TF1 has trained, both sides give every test image the same output and the same class."""
+"""Claim: on weights that TF1 has trained, both sides give each test image the same output
+and the same class.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,21 @@ from parity.reference import Array
 from parity.sides import Answer, Side
 
 BATCH = 100
-"""Examples scored at once, so that memory does not grow with their number; more at once is no faster."""
+"""Examples scored at once. So memory does not grow with their number. More at once would
+not be faster."""
 
 
 def accuracy(case: Case) -> list[Comparison]:
-    """The output, the class of each test image and the number right, on weights from `trained_steps` TF1 steps.
+    """Compare the output and class of each test image, and the number of correct ones.
 
-    In float64 all classes must be equal. In float32 a class is *certified* where the largest error of any output is
-    under half the image's margin (best score minus second best, in float64): those must be equal; how many are not
-    certified is part of the comparison's name.
+    The weights are those of `Reference.trained_steps` TF1 steps.
 
-    Where there are no classes (`Data.labels` is None) the outputs are compared, nothing else is claimed.
+    In float64 all classes must be equal. In float32 a class must be equal if it is
+    *certified*: the largest error of any output is under half of the image's margin (its
+    best minus its second best score in float64). The comparison's name says how many
+    images are certified.
+
+    If there are no classes (`Data.labels` is None), only the outputs are compared.
 
     Raises:
         UserError: There are labels, but the outputs are not one row of scores for each.
@@ -39,47 +45,57 @@ def accuracy(case: Case) -> list[Comparison]:
     )
     if case.data.labels is None or answers.raised is not None:
         return comparisons
-    outputs_of = [
-        answer["output"] for answer in (answers.ours, answers.theirs, answers.truth)
-    ]
-    return [*comparisons, *_classes(case, case.data.labels, *outputs_of)]
+    ours, theirs = answers.ours["output"], answers.theirs["output"]
+    truth = answers.truth["output"]
+    return [*comparisons, *_classes(case, case.data.labels, ours, theirs, truth)]
 
 
 def outputs(case: Case, side: Side) -> Array:
-    """The output for every evaluation example, with the weights that the side has."""
+    """The output for every evaluation example, with the side's present weights."""
     feeds = case.data.evaluation
     total = len(next(iter(feeds.values())))
-    parts = (
-        {name: array[i : i + BATCH] for name, array in feeds.items()}
-        for i in range(0, total, BATCH)
-    )
-    return np.concatenate([side.output(part) for part in parts])
+    parts = []
+    for start in range(0, total, BATCH):
+        rows = slice(start, start + BATCH)
+        part = {name: array[rows] for name, array in feeds.items()}
+        parts.append(side.output(part))
+    return np.concatenate(parts)
 
 
 def _classes(
     case: Case, labels: Array, ours: Array, theirs: Array, truth: Array
 ) -> list[Comparison]:
-    """Classes and number right on the images where rounding cannot decide."""
+    """Compare the classes and the number of correct ones of all certified images."""
     if truth.shape[:-1] != labels.shape or truth.shape[-1] < 2:
         raise UserError(
-            f"{case.reference.name}: labels of shape {labels.shape} for outputs of shape {truth.shape}; an output "
-            "that does not score classes in its last axis takes Data(labels=None)"
+            f"{case.reference.name}: labels of shape {labels.shape} for outputs of shape "
+            f"{truth.shape}; an output that does not score classes in its last axis "
+            "takes Data(labels=None)"
         )
     if ours.shape != truth.shape:
-        return []  # has failed by its shape
+        return []  # The comparison of the outputs has failed already.
     certified = np.ones(labels.shape, bool)
     if case.dtype != "float64":
-        best = np.sort(truth, axis=-1)
-        error = max(np.abs(side - truth).max() for side in (ours, theirs))
-        certified = 2 * error < best[..., -1] - best[..., -2]
-    of = f"{certified.sum():,} of {certified.size:,} images"
-    right = (theirs[certified].argmax(-1) == labels[certified]).sum()
+        certified = _certified(ours, theirs, truth)
+    images = f"{certified.sum():,} of {certified.size:,} images"
+    correct = (theirs[certified].argmax(-1) == labels[certified]).sum()
 
     def classes_and_number(scores: Array) -> Answer:
         classes = scores[certified].argmax(-1)
         number = np.asarray((classes == labels[certified]).sum())
-        return {f"class, {of}": classes, f"number right, {of} (TF1: {right:,})": number}
+        return {
+            f"class, {images}": classes,
+            f"number right, {images} (TF1: {correct:,})": number,
+        }
 
     return compare_all(
         classes_and_number(ours), classes_and_number(theirs), tolerances.exact()
     )
+
+
+def _certified(ours: Array, theirs: Array, truth: Array) -> Array:
+    """Whether the margin of each image is too large for rounding to change its class."""
+    scores = np.sort(truth, axis=-1)
+    margin = scores[..., -1] - scores[..., -2]
+    error = max(np.abs(ours - truth).max(), np.abs(theirs - truth).max())
+    return np.asarray(2 * error < margin)

@@ -1,8 +1,11 @@
-"""Claims: a TF1 checkpoint survives the way to us and back bit for bit, and training may change sides in between."""
+"""Claims: a TF1 checkpoint is the same after a conversion to our formats and back, and
+training may change sides in between.
+"""
 
 from __future__ import annotations
 
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +15,23 @@ from parity.case import Case
 from parity.checks.trainer import start_of, trained_by_us
 from parity.compare import Comparison, compare_all
 from parity.reference import Trained
-from parity.sides import Answer, Ours, Theirs
+from parity.sides import Answer, Ours
 from parity.state import State
 
 BEFORE, AFTER = 10, 20
-"""Steps after which the training changes sides, and ends."""
+"""The steps after which the training changes sides, and after which it ends."""
 
 
 def checkpoint(case: Case) -> list[Comparison]:
-    """A Saver checkpoint after some steps -> our formats -> a Saver checkpoint: every variable, slot and scalar exact.
+    """Convert a Saver checkpoint to our formats and back; then change sides in training.
 
-    Where the port has a trainer, and the original's input program is known, in float64: begun in TF1 and gone on with
-    here, and the reverse, against TF1 all the way. Not in float32, whose rounding parts free runs
-    (`parity.checks.FREE_RUNNING`); nothing is rounded where files change hands.
+    After the conversions each variable, slot and scalar must be the same, bit for bit.
+
+    The change of sides needs the port's trainer and the original's input program. A
+    training begins in TF1 and continues here, another begins here and continues in TF1.
+    Both are compared with TF1 alone. This is asked in float64 only, because free runs
+    cannot be compared in float32 (`parity.checks.FREE_RUNNING`). The conversion itself
+    rounds nothing.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -46,7 +53,7 @@ def checkpoint(case: Case) -> list[Comparison]:
 def _there_and_back(
     case: Case, saved: Path, folder: Path, suffix: str
 ) -> list[Comparison]:
-    """Everything stored, under its stored name."""
+    """Compare all arrays of a checkpoint with those after the conversion and back."""
     between, back = folder / f"between.{suffix}", folder / f"back-from-{suffix}-{BEFORE}"
     convert.convert(saved, between, reference=case.reference, to=None, step=BEFORE)
     convert.convert(between, back, reference=case.reference, to="tf1", step=None)
@@ -60,83 +67,74 @@ def _there_and_back(
 
 
 def _arrays_in(path: Path) -> Answer:
+    """All arrays of a TF1 checkpoint, by their stored names."""
     reader = tf1.load().train.load_checkpoint(str(path))
-    return {
-        name: np.asarray(reader.get_tensor(name))
-        for name in reader.get_variable_to_shape_map()
-    }
+    names = reader.get_variable_to_shape_map()
+    return {name: np.asarray(reader.get_tensor(name)) for name in names}
 
 
 def _change_sides(case: Case, folder: Path) -> list[Comparison]:
-    """Weights and slots after `AFTER` steps, of which the first `BEFORE` were taken on the other side."""
-    trainer = case.reference.trainer
-    assert trainer is not None
-    begun_here = trained_by_us(case, BEFORE)
-    straight, midway = _theirs(case, begun_here)
-
-    there = folder / f"begun-there-{BEFORE}"
-    case.theirs().load(midway)
-    convert.save(case.theirs(), there)
-    convert.convert(
-        there,
-        folder / "go-on.ckpt",
-        reference=case.reference,
-        to="lightning",
-        step=BEFORE,
-    )
-    went_on_here = trainer.train(start_of(case), AFTER, folder / "go-on.ckpt")
-    ours = Ours(
-        case.reference, went_on_here.module, went_on_here.optimizer, case.dtype
-    ).state()
-
-    begun_here.save(folder / "begun-here.ckpt")
-    back = folder / f"begun-here-{BEFORE}"
-    convert.convert(
-        folder / "begun-here.ckpt", back, reference=case.reference, to="tf1", step=None
-    )
-    state, _ = convert.read_tf1(back, case.reference, BEFORE)
-    went_on_there = _go_on(case, case.theirs(), state, begun_here)
-
+    """Compare runs that change sides after `BEFORE` steps with a run of TF1 alone."""
+    first_half = trained_by_us(case, BEFORE)
+    midway, end = _by_tf1_alone(case, first_half)
+    begun_in_tf1 = _from_tf1_to_us(case, midway, folder)
+    begun_here = _from_us_to_tf1(case, first_half, folder)
     changed = {
-        **_with_way(ours, "begun in TF1"),
-        **_with_way(went_on_there, "begun here"),
+        **_with_beginning(begun_in_tf1, "begun in TF1"),
+        **_with_beginning(begun_here, "begun here"),
     }
     unchanged = {
-        **_with_way(straight, "begun in TF1"),
-        **_with_way(straight, "begun here"),
+        **_with_beginning(end, "begun in TF1"),
+        **_with_beginning(end, "begun here"),
     }
     return case.judge(changed, unchanged, unchanged)
 
 
-def _theirs(case: Case, run: Trained) -> tuple[State, State]:
-    """TF1 all the way, on our engine's draws: its state at the end, and midway."""
-    original = case.data.original
-    assert original is not None
-    feeds, theirs = original(), case.theirs()
-    theirs.reset(case.bench.initial)
-    for step in range(BEFORE):
-        theirs.step(next(feeds), run.draws(step))
-    midway = theirs.state()
-    for step in range(BEFORE, AFTER):
-        theirs.step(next(feeds), run.draws(step))
-    return theirs.state(), midway
+def _by_tf1_alone(case: Case, run: Trained) -> tuple[State, State]:
+    """TF1's states after `BEFORE` and after `AFTER` steps, on the draws of our engine."""
+    case.theirs().reset(case.bench.initial)
+    midway = _train_tf1(case, run, 0, BEFORE)
+    return midway, _train_tf1(case, run, BEFORE, AFTER)
 
 
-def _go_on(case: Case, theirs: Theirs, state: State, run: Trained) -> State:
-    """TF1 from a state after `BEFORE` steps."""
+def _from_tf1_to_us(case: Case, midway: State, folder: Path) -> State:
+    """Our state after `AFTER` steps, trained by us from TF1's state after `BEFORE`."""
+    trainer = case.reference.trainer
+    assert trainer is not None
+    saved, converted = folder / f"begun-there-{BEFORE}", folder / "go-on.ckpt"
+    case.theirs().load(midway)
+    convert.save(case.theirs(), saved)
+    convert.convert(
+        saved, converted, reference=case.reference, to="lightning", step=BEFORE
+    )
+    run = trainer.train(start_of(case), AFTER, converted)
+    return Ours(case.reference, run.module, run.optimizer, case.dtype).state()
+
+
+def _from_us_to_tf1(case: Case, run: Trained, folder: Path) -> State:
+    """TF1's state after `AFTER` steps, trained by TF1 from our state after `BEFORE`."""
+    saved, converted = folder / "begun-here.ckpt", folder / f"begun-here-{BEFORE}"
+    run.save(saved)
+    convert.convert(saved, converted, reference=case.reference, to="tf1", step=None)
+    state, _ = convert.read_tf1(converted, case.reference, BEFORE)
+    case.theirs().load(state)
+    return _train_tf1(case, run, BEFORE, AFTER)
+
+
+def _train_tf1(case: Case, run: Trained, start: int, stop: int) -> State:
+    """Let TF1 take the steps from `start` to `stop`. Returns its state after them.
+
+    The batches are those of the original's input program, the draws those of our engine.
+    """
     original = case.data.original
     assert original is not None
-    feeds = original()
-    for _ in range(BEFORE):
-        next(feeds)
-    theirs.load(state)
-    for step in range(BEFORE, AFTER):
-        theirs.step(next(feeds), run.draws(step))
+    theirs = case.theirs()
+    for step, feeds in enumerate(islice(original(), start, stop), start):
+        theirs.step(feeds, run.draws(step))
     return theirs.state()
 
 
-def _with_way(state: State, how: str) -> Answer:
-    return {
-        f"{name} after {AFTER} steps, {how}": array
-        for name, array in state.named().items()
-    }
+def _with_beginning(state: State, beginning: str) -> Answer:
+    """The arrays of a state after `AFTER` steps. Their names say where they began."""
+    when = f"after {AFTER} steps, {beginning}"
+    return {f"{name} {when}": array for name, array in state.named().items()}

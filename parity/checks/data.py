@@ -1,4 +1,4 @@
-"""Claim: every batch is the original's, pixel for pixel, for three epochs and into the fourth."""
+"""Claim: every batch is the original's, pixel for pixel, for three epochs and a step."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ EPOCHS = 3
 
 
 def data(case: Case) -> list[Comparison]:
-    """All batches of three epochs, and of the step into the fourth, against the original program restated.
+    """Compare all batches of three epochs, and the first batch of the fourth.
 
-    The original (`Data.original`) shuffles and cuts whole arrays; ours computes which images a step sees. Compared
-    are an epoch's feeds at once: every pixel and every label, bit for bit.
+    The original's input program (`Data.original`) shuffles and cuts whole arrays. Ours
+    computes the images of a step from its number. The feeds of a whole epoch are compared
+    at once: each pixel and each label, bit for bit.
     """
     original, epoch = case.data.original, case.data.steps_per_epoch
     assert original is not None
@@ -27,19 +28,20 @@ def data(case: Case) -> list[Comparison]:
     comparisons = []
     for number in range(EPOCHS):
         steps = range(number * epoch, (number + 1) * epoch)
-        comparisons += _compare(case, steps, islice(stream, epoch), f"epoch {number + 1}")
-    into_the_next = range(EPOCHS * epoch, EPOCHS * epoch + 1)
-    return comparisons + _compare(
-        case, into_the_next, islice(stream, 1), f"the step into epoch {EPOCHS + 1}"
-    )
+        feeds = islice(stream, epoch)
+        comparisons += _compare(case, steps, feeds, f"epoch {number + 1}")
+    first = range(EPOCHS * epoch, EPOCHS * epoch + 1)
+    feeds = islice(stream, 1)
+    comparisons += _compare(case, first, feeds, f"the step into epoch {EPOCHS + 1}")
+    return comparisons
 
 
 def _compare(
     case: Case, steps: range, original: Iterable[Feeds], when: str
 ) -> list[Comparison]:
-    """Our batches of some steps against as many of the original's."""
-    ours = _stack(case.data.batch(step) for step in steps)
-    theirs = _stack(original)
+    """Compare our batches of some steps with as many of the original's."""
+    ours = _concatenate(case.data.batch(step) for step in steps)
+    theirs = _concatenate(original)
     return compare_all(
         {f"{name}, {when}": array for name, array in ours.items()},
         {f"{name}, {when}": array for name, array in theirs.items()},
@@ -47,8 +49,8 @@ def _compare(
     )
 
 
-def _stack(batches: Iterable[Feeds]) -> dict[str, Array]:
-    """Batches one after the other, by feed."""
+def _concatenate(batches: Iterable[Feeds]) -> dict[str, Array]:
+    """The arrays of all batches, one after the other, by the feed's name."""
     parts: dict[str, list[Array]] = {}
     for feeds in batches:
         for name, array in feeds.items():

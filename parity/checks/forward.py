@@ -1,4 +1,4 @@
-"""Claims: every named stage is the same, and so is the loss, in evaluation and in training mode."""
+"""Claims: every named stage and the loss are the same, in both modes."""
 
 from __future__ import annotations
 
@@ -7,64 +7,56 @@ from parity.compare import Comparison
 from parity.sides import LOSS, Answer, Side
 
 LOSSES = (LOSS, f"{LOSS} (training)", f"{LOSS} (saturated)")
-
-
-def _stages(case: Case, side: Side) -> Answer:
-    feeds, draws = case.step_feeds(0)
-    side.reset(case.bench.weights)
-    answer = side.stages(feeds)
-    return {
-        **answer,
-        **{
-            f"{name} (training)": array
-            for name, array in side.stages(feeds, draws).items()
-        },
-    }
+SATURATION = 10_000
+"""The factor by which larger weights make the scores larger, in the check `loss`."""
 
 
 def forward(case: Case) -> list[Comparison]:
-    """Every stage of the tutorial's first batch, on weights of order one; then with dropout on, the same draws fed.
+    """Compare every stage on the tutorial's first batch, in both modes.
 
-    The last in each mode is what the port returns, which need not be what its last named stage returns.
+    The weights are of order one. In training mode both sides are fed the same draws. The
+    last result of each mode is the value that the port returns. It need not be its last
+    named stage.
     """
 
     def question(side: Side) -> Answer:
-        return {
-            name: array
-            for name, array in _stages(case, side).items()
-            if name not in LOSSES
-        }
+        answer = _stages(case, side)
+        return {name: answer[name] for name in answer if name not in LOSSES}
 
     return case.ask("forward", question)
 
 
 def loss(case: Case) -> list[Comparison]:
-    """The tutorial's own loss. Where it is not finite by design, both sides must be so at the same place.
+    """Compare the tutorial's own loss in both modes and with saturated probabilities.
 
-    The last figure is the loss on weights ten thousand times as large, where probabilities round to 0 and 1.
+    For the last, the scores are some ten thousand times as large, so that probabilities
+    round to 0 and 1. If `Reference.nonfinite_loss` is set, a loss may be infinite or NaN,
+    but then on both sides.
     """
 
     def question(side: Side) -> Answer:
         answer = _stages(case, side)
         weights = case.bench.weights
-        side.reset(
-            {
-                name: 10_000 ** (1 / _depth(weights)) * array
-                for name, array in weights.items()
-            }
-        )
-        answer.update(
-            {
-                f"{name} (saturated)": array
-                for name, array in side.stages(case.data.batch(0)).items()
-            }
-        )
+        factor = SATURATION ** (1 / _depth(weights))
+        side.reset({name: factor * array for name, array in weights.items()})
+        for name, array in side.stages(case.data.batch(0)).items():
+            answer[f"{name} (saturated)"] = array
         return {name: answer[name] for name in LOSSES if name in answer}
 
-    return case.ask(
-        "loss", question, allow_nonfinite=LOSSES if case.reference.nonfinite_loss else ()
-    )
+    allow_nonfinite = LOSSES if case.reference.nonfinite_loss else ()
+    return case.ask("loss", question, allow_nonfinite=allow_nonfinite)
+
+
+def _stages(case: Case, side: Side) -> Answer:
+    """Every stage and the loss, in evaluation and in training mode."""
+    feeds, draws = case.step_feeds(0)
+    side.reset(case.bench.weights)
+    answer = side.stages(feeds)
+    for name, array in side.stages(feeds, draws).items():
+        answer[f"{name} (training)"] = array
+    return answer
 
 
 def _depth(weights: Answer) -> int:
+    """The number of matrices and kernels, at least 1."""
     return max(1, sum(array.ndim > 1 for array in weights.values()))

@@ -8,16 +8,15 @@ from parity.sides import Answer, Side
 
 
 def gradients(case: Case) -> list[Comparison]:
-    """Gradients of the loss on the tutorial's first batch, dropout on.
+    """Compare the gradients of the loss on the tutorial's first batch, with dropout.
 
-    Real images have a black background, so that ties inside max-pooling windows are met.
+    Real images have a black background, so that there are ties inside max-pooling
+    windows.
     """
 
     def question(side: Side) -> Answer:
         side.reset(case.bench.weights)
-        return {
-            f"d loss / d {name}": array
-            for name, array in side.gradients(*case.step_feeds(0)).items()
-        }
+        answer = side.gradients(*case.step_feeds(0))
+        return {f"d loss / d {name}": array for name, array in answer.items()}
 
     return case.ask("gradients", question)

@@ -16,16 +16,19 @@ from parity.compare import Comparison, compare
 from parity.reference import Array
 
 SAMPLES = 20_000
-"""Values of each variable at least, over as many fresh initialisations as that takes."""
+"""The least number of values of each variable. Small ones are initialised many times."""
 
 
 def initialisation(case: Case) -> list[Comparison]:
-    """Fresh weights of both sides, as samples: constants exactly; distributions by Kolmogorov-Smirnov,
-    mean, deviation and support.
+    """Compare samples of both sides' fresh weights.
 
-    The two samples' largest distance between distribution functions must stay under what two samples of one
-    distribution exceed once in a million times. The largest value must not exceed TF1's bound where TF1's sample shows
-    one. `tests/unit_parity/test_initialisation.py` measures how surely the known wrong distributions are rejected.
+    Constants must be equal. Distributions are compared by their Kolmogorov-Smirnov
+    distance, mean, standard deviation and support. The distance must stay below a value
+    that two samples of one distribution exceed once in a million times. If TF1's sample
+    shows that its distribution is bounded, our values must stay within these bounds.
+
+    `tests/unit_parity/test_initialisation.py` measures how reliably wrong distributions
+    are rejected.
     """
     theirs, ours = _samples_of_theirs(case), _samples_of_ours(case)
     comparisons = []
@@ -35,72 +38,81 @@ def initialisation(case: Case) -> list[Comparison]:
 
 
 def judge(name: str, ours: Array, theirs: Array) -> list[Comparison]:
-    """Two samples of one variable's initial values."""
+    """Compare two samples of one variable's initial values."""
     if (theirs == theirs[0]).all():
-        return [
-            compare(
-                f"{name}: constant",
-                ours,
-                np.full_like(ours, theirs[0]),
-                tolerances.exact(),
-            )
-        ]
+        constant = np.full_like(ours, theirs[0])
+        return [compare(f"{name}: constant", ours, constant, tolerances.exact())]
+    return [
+        _distance(name, ours, theirs),
+        *_moments(name, ours.astype(np.float64), theirs.astype(np.float64)),
+        *_support(name, ours, theirs),
+    ]
+
+
+def _distance(name: str, ours: Array, theirs: Array) -> Comparison:
+    """Compare the Kolmogorov-Smirnov distance of two samples with 0."""
     bound = tolerances.kolmogorov_smirnov(len(ours), len(theirs))
     distance = np.asarray(distribution_distance(ours, theirs))
-    comparisons = [
-        compare(f"{name}: Kolmogorov-Smirnov distance", distance, np.zeros(()), bound)
-    ]
-    comparisons += _moments(name, ours.astype(np.float64), theirs.astype(np.float64))
-    ends = Ends.of(theirs)
-    if ends.bounded:
-        low, high = float(ours.min()), float(ours.max())
-        over = np.asarray([max(0.0, ends.low - low), max(0.0, high - ends.high)])
-        comparisons.append(
-            compare(
-                f"{name}: beyond the support",
-                over,
-                np.zeros(2),
-                tolerances.support(ends.slack),
-            )
-        )
-    return comparisons
+    return compare(f"{name}: Kolmogorov-Smirnov distance", distance, np.zeros(()), bound)
 
 
 def _moments(name: str, ours: Array, theirs: Array) -> list[Comparison]:
-    """Mean, and the logarithm of the deviation: both see smaller shifts than the distance of the laws does."""
+    """Compare the means, and the logarithms of the standard deviations.
+
+    Both show smaller differences than the Kolmogorov-Smirnov distance does.
+    """
     centred = theirs - theirs.mean()
     variance = float((centred**2).mean())
     excess = float((centred**4).mean()) / variance**2 - 1
-    each = 1 / len(ours) + 1 / len(theirs)
-    means = tolerances.moment("means", math.sqrt(variance * each))
-    deviations = tolerances.moment(
-        "deviations, as logarithms", math.sqrt(excess / 4 * each)
+    both = 1 / len(ours) + 1 / len(theirs)
+    mean_bound = tolerances.moment("means", math.sqrt(variance * both))
+    deviation_bound = tolerances.moment(
+        "deviations, as logarithms", math.sqrt(excess / 4 * both)
     )
+    our_mean, their_mean = np.asarray(ours.mean()), np.asarray(theirs.mean())
+    our_log, their_log = np.log(ours.std()), np.log(theirs.std())
     return [
-        compare(
-            f"{name}: mean", np.asarray(ours.mean()), np.asarray(theirs.mean()), means
-        ),
-        compare(
-            f"{name}: deviation", np.log(ours.std()), np.log(theirs.std()), deviations
-        ),
+        compare(f"{name}: mean", our_mean, their_mean, mean_bound),
+        compare(f"{name}: deviation", our_log, their_log, deviation_bound),
     ]
+
+
+def _support(name: str, ours: Array, theirs: Array) -> list[Comparison]:
+    """Check that our values stay within TF1's, if TF1's distribution is bounded."""
+    ends = Ends.of(theirs)
+    if not ends.bounded:
+        return []
+    low, high = float(ours.min()), float(ours.max())
+    excess = np.asarray([max(0.0, ends.low - low), max(0.0, high - ends.high)])
+    bound = tolerances.support(ends.slack)
+    return [compare(f"{name}: beyond the support", excess, np.zeros(2), bound)]
 
 
 def distribution_distance(ours: Array, theirs: Array) -> float:
-    """Largest difference of the two samples' distribution functions, 0..1 (Kolmogorov-Smirnov)."""
+    """The Kolmogorov-Smirnov distance, in 0 .. 1.
+
+    It is the largest difference between the two samples' distribution functions.
+    """
     points = np.sort(np.concatenate([ours, theirs]))
-    share = [
+    our_share, their_share = (
         np.searchsorted(np.sort(sample), points, side="right") / len(sample)
         for sample in (ours, theirs)
-    ]
-    return float(np.abs(share[0] - share[1]).max())
+    )
+    return float(np.abs(our_share - their_share).max())
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Where a sample ends, and whether its distribution seems to end there.
+    """The ends of a sample, and whether its distribution seems to end there.
 
-    A normal sample's largest value stands alone; that of a uniform or truncated one has many others close by.
+    The largest value of a normal sample is far from the others. The largest value of a
+    uniform or truncated sample has many others close to it.
+
+    Attributes:
+        low: The smallest value.
+        high: The largest value.
+        slack: The larger distance from an end to the values near it.
+        bounded: Whether the distribution seems to end at both ends.
     """
 
     low: float
@@ -110,7 +122,11 @@ class Ends:
 
     @classmethod
     def of(cls, sample: Array) -> Ends:
-        """Judged by the gaps between the outermost values, against the sample's deviation."""
+        """The ends of a sample.
+
+        The distribution counts as bounded if the outermost values are close together,
+        measured by the sample's standard deviation.
+        """
         ordered, near = np.sort(sample.astype(np.float64)), max(10, len(sample) // 1000)
         deviation = float(ordered.std())
         gaps = ordered[near] - ordered[0], ordered[-1] - ordered[-1 - near]
@@ -123,35 +139,42 @@ class Ends:
 
 
 def _samples_of_theirs(case: Case) -> dict[str, Array]:
+    """TF1's initial values of each mapped weight."""
     theirs = case.bench.theirs("float32")
     return _samples(theirs.initial_weights(), _mapped_shapes(case))
 
 
 def _samples_of_ours(case: Case) -> dict[str, Array]:
+    """Our initial values of each mapped weight."""
     return _samples(_fresh_weights(case), _mapped_shapes(case))
 
 
 def _mapped_shapes(case: Case) -> dict[str, tuple[int, ...]]:
-    """The shape of every weight that has a counterpart."""
+    """The shape of each weight that has a counterpart."""
     shapes = case.bench.theirs("float32").shapes
     return {row.theirs: shapes[row.theirs] for row in case.reference.weights.weights}
 
 
 def _fresh_weights(case: Case) -> Iterator[Mapping[str, Array]]:
-    """Our fresh weights, time after time, in TF1's names; torch's own generator is left as it was."""
+    """Our fresh weights in TF1's names, without end.
+
+    The state of torch's own generator does not change.
+    """
     for number in itertools.count():
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(1_000_003 * case.bench.seed + number)
             tensors = case.reference.port.module().state_dict()
-        yield case.reference.weights.to_theirs(
-            {name: tensor.numpy() for name, tensor in tensors.items()}
-        )
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        yield case.reference.weights.to_theirs(arrays)
 
 
 def _samples(
     fresh: Iterator[Mapping[str, Array]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Array]:
-    """Values of every variable over repeated initialisations, `SAMPLES` each where they vary."""
+    """The values of each variable over repeated initialisations.
+
+    There are `SAMPLES` values of each variable that is not constant.
+    """
     first = next(fresh)
     repeats = _repeats(first, shapes)
     parts: dict[str, list[Array]] = {name: [] for name in shapes}
@@ -163,10 +186,13 @@ def _samples(
 
 
 def _repeats(first: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Initialisations it takes for the smallest variable that is not a constant; at least 2."""
-    varying = [
-        math.prod(shapes[name])
-        for name in shapes
-        if (first[name] != first[name].flat[0]).any()
-    ]
-    return max(2, math.ceil(SAMPLES / min(varying)) if varying else 2)
+    """The number of initialisations that give enough values of each variable.
+
+    The smallest variable that is not constant decides. The number is at least 2.
+    """
+    sizes = []
+    for name, shape in shapes.items():
+        constant = (first[name] == first[name].flat[0]).all()
+        if not constant:
+            sizes.append(math.prod(shape))
+    return max(2, math.ceil(SAMPLES / min(sizes))) if sizes else 2

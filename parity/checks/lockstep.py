@@ -12,9 +12,10 @@ STEPS = 50
 
 
 def lockstep(case: Case) -> list[Comparison]:
-    """Weights, slots and every loss of 50 steps from TF1's own initial weights, both sides running free.
+    """Compare weights, slots and every loss of 50 steps, both sides running free.
 
-    `parity lockstep` asks the same over thousands of steps and tells local from accumulated error.
+    Both start from TF1's own initial weights. `parity lockstep` asks the same over
+    thousands of steps, and separates the local from the accumulated error.
     """
 
     initial = case.bench.initial
@@ -22,10 +23,9 @@ def lockstep(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         side.reset(initial)
         losses = [side.step(*case.step_feeds(number)) for number in range(STEPS)]
-        state = {
-            f"{name} after {STEPS} steps": array
-            for name, array in side.state().named().items()
-        }
-        return {"loss of each step": np.stack(losses), **state}
+        answer = {"loss of each step": np.stack(losses)}
+        for name, array in side.state().named().items():
+            answer[f"{name} after {STEPS} steps"] = array
+        return answer
 
     return case.ask("lockstep", question)

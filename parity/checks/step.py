@@ -1,4 +1,6 @@
-"""Claim: one step of the tutorial's optimizer changes weights and slots alike, and so do ten."""
+"""Claim: one step of the tutorial's optimizer changes weights and slots alike, and so do
+ten.
+"""
 
 from __future__ import annotations
 
@@ -14,58 +16,62 @@ AFTER_LAST = f" after {LAST} steps"
 
 
 def step(case: Case) -> list[Comparison]:
-    """Weights, slots, beta powers after 1 and 10 steps in training mode, on the tutorial's batches, draws fed.
+    """Compare weights, slots and beta powers after one step and after ten.
 
-    In float64 the ten are run freely, and there is a step more from slots as small as they get late in training. Where
-    an epsilon stands cannot be seen before: beside slots of order one it is lost in rounding. In float32 there are the
-    first step, and an eleventh from where TF1 in float64 stands after ten: a unit so near zero that rounding decides
-    whether ReLU lets it through takes two free runs apart, TF1's own from itself, too.
+    The steps are in training mode, on the tutorial's batches, with fed draws.
+
+    In float64 the sides run free for ten steps. One more step starts from slots as small
+    as they are late in training. Only such slots show where an optimizer adds its
+    epsilon: beside slots of order one, epsilon is lost in rounding.
+
+    In float32 there are two single steps: the first, and the eleventh from TF1's float64
+    state after ten. Free runs cannot be compared in float32, not even two of TF1: near
+    zero, rounding decides whether ReLU passes a unit.
     """
     if case.dtype == "float64":
-        free = case.ask("step", lambda side: _free(case, side))
-        late = (
-            case.ask("late step", lambda side: _late(case, side))
-            if case.bench.small_slots
-            else []
-        )
-        return [*free, *late]
-    ten = _after_ten(case)
-    return case.ask("single steps", lambda side: _single(case, side, ten))
+        comparisons = case.ask("step", lambda side: _free_run(case, side))
+        if case.bench.small_slots:
+            comparisons += case.ask("late step", lambda side: _late_step(case, side))
+        return comparisons
+    state = _state_after_ten(case)
+    return case.ask("single steps", lambda side: _single_steps(case, side, state))
 
 
-def _free(case: Case, side: Side) -> Answer:
-    first = _first(case, side)
+def _free_run(case: Case, side: Side) -> Answer:
+    """The states after the first step and after the last."""
+    first = _first_step(case, side)
     for number in range(1, LAST):
         side.step(*case.step_feeds(number))
     return first | _with_time(side.state(), AFTER_LAST)
 
 
-def _after_ten(case: Case) -> State:
-    """Where TF1 in float64 stands after ten steps, rounded to float32 for all sides alike."""
-    free = case.bench.truth("step", lambda side: _free(case, side))
+def _state_after_ten(case: Case) -> State:
+    """TF1's state after ten steps in float64, rounded to float32 for all sides alike."""
+    answer = case.bench.truth("step", lambda side: _free_run(case, side))
     names = case.bench.theirs("float64").names()
-    compared = Places(weights=names.weights, slots=names.slots, scalars=names.scalars)
-    arrays = {name: free[f"{name}{AFTER_LAST}"] for name in compared.everything()}
-    return State.found(compared, arrays).rounded(np.float32)
+    mapped = Places(weights=names.weights, slots=names.slots, scalars=names.scalars)
+    arrays = {name: answer[f"{name}{AFTER_LAST}"] for name in mapped.everything()}
+    return State.found(mapped, arrays).rounded(np.float32)
 
 
-def _single(case: Case, side: Side, ten: State) -> Answer:
-    first = _first(case, side)
-    side.load(ten)
+def _single_steps(case: Case, side: Side, after_ten: State) -> Answer:
+    """The states after the first step, and after the eleventh from a given state."""
+    first = _first_step(case, side)
+    side.load(after_ten)
     side.step(*case.step_feeds(LAST))
-    return first | _with_time(
-        side.state(), f" after step {LAST + 1}, taken from TF1's state"
-    )
+    when = f" after step {LAST + 1}, taken from TF1's state"
+    return first | _with_time(side.state(), when)
 
 
-def _late(case: Case, side: Side) -> Answer:
-    _first(case, side)  # torch may make its slots only now
+def _late_step(case: Case, side: Side) -> Answer:
+    """The state after a step from small slots."""
+    _first_step(case, side)  # torch may create its slots only now
     side.load(State(weights=case.bench.weights, slots=case.bench.small_slots))
     side.step(*case.step_feeds(1))
     return _with_time(side.state(), " after a step from small slots")
 
 
-def _first(case: Case, side: Side) -> Answer:
+def _first_step(case: Case, side: Side) -> Answer:
     """The state after one step from the start."""
     side.reset(case.bench.weights)
     side.step(*case.step_feeds(0))
@@ -73,4 +79,5 @@ def _first(case: Case, side: Side) -> Answer:
 
 
 def _with_time(state: State, when: str) -> Answer:
+    """The arrays of a state. Their names say when it was reached."""
     return {f"{name}{when}": array for name, array in state.named().items()}

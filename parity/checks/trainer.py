@@ -21,12 +21,12 @@ QUICK_STEPS, STEPS = 10, 50
 def trainer(case: Case) -> list[Comparison]:
     """Ten steps as the user gets them, against TF1 fed by the original's own input program.
 
-    Nothing of ours is fed: our data module picks the images, our engine cuts the chunks and
-    takes the steps. TF1 is given the numbers that the engine drew for its dropouts, because
-    nobody can make the generators of two frameworks agree.
+    Nothing of ours is fed: our data module picks the images, our engine cuts the chunks
+    and takes the steps. TF1 is given the numbers that the engine drew for its dropouts,
+    because nobody can make the generators of two frameworks agree.
 
-    In float64 the ten steps run freely. In float32 rounding parts free runs, so single steps
-    are taken: the first, and the eleventh from where TF1 in float64 stands after ten.
+    In float64 the ten steps run freely. In float32 rounding parts free runs, so single
+    steps are taken: the first, and the eleventh from TF1's state after ten steps.
     """
     if case.dtype == "float64":
         return _free_steps(case, QUICK_STEPS)

@@ -1,4 +1,4 @@
-"""Claim: the weight map is complete, each tensor is used once, and each is laid the right way round."""
+"""Claim: the weight map is complete, and each tensor has the right orientation."""
 
 from __future__ import annotations
 
@@ -17,66 +17,81 @@ from parity.weights import index_coded
 
 
 def weights(case: Case) -> list[Comparison]:
-    """Completeness, the round trip, and the orientation of every tensor.
+    """Check completeness, the round trip, fresh slots, and each tensor's orientation.
 
-    Orientation: both sides get weights in which every element of a tensor is another number, and must still compute
-    the same. A square matrix that lost its transpose passes any check of shapes, and the round trip, but not this one.
+    For the orientation both sides get weights whose elements all differ, and must still
+    compute the same. A missing transpose of a square matrix passes every check of shapes
+    and the round trip, but not this one.
 
     Raises:
-        UserError: The map leaves a variable or tensor out, names one twice, or gives one the wrong shape.
+        UserError: The weight map lacks a variable or a tensor, names one twice, or a
+            shape does not fit it.
     """
-    theirs, ours = case.theirs(), case.ours()
-    coded = index_coded(theirs.shapes)
-    mapped = {
-        row.theirs: _exact(coded[row.theirs], case.dtype)
-        for row in case.reference.weights.weights
-    }
+    return [*_round_trip(case), *_fresh_slots(case), *_orientation(case)]
+
+
+def _round_trip(case: Case) -> list[Comparison]:
+    """Load weights into both sides, read them back and compare them bit for bit."""
+    coded = index_coded(case.theirs().shapes)
+    mapped = {}
+    for row in case.reference.weights.weights:
+        mapped[row.theirs] = _exact(coded[row.theirs], case.dtype)
 
     def trip(side: Side) -> Answer:
         side.reset(mapped)
-        return {
-            f"round trip of {name}": array for name, array in side.state().weights.items()
-        }
+        answer = side.state().weights
+        return {f"round trip of {name}": array for name, array in answer.items()}
 
-    round_trip = compare_all(trip(ours), trip(theirs), tolerances.exact())
-
-    rng = np.random.default_rng(case.bench.seed)
-    spread = case.bench.admissible(
-        {name: _spread(shape, rng) for name, shape in theirs.shapes.items()}
-    )
-
-    def orientation(side: Side) -> Answer:
-        side.reset(spread)
-        answer = side.stages(case.data.batch(0))
-        return {
-            f"orientation, seen at {name}": array
-            for name, array in answer.items()
-            if name != LOSS
-        }
-
-    return [*round_trip, *_fresh_slots(case), *case.ask("orientation", orientation)]
+    return compare_all(trip(case.ours()), trip(case.theirs()), tolerances.exact())
 
 
 def _exact(coded: Array, dtype: str) -> Array:
-    """Whole numbers as this dtype holds them; past the last it tells from its neighbour, the count starts again."""
-    return np.asarray(coded % 2.0 ** (np.finfo(dtype).nmant + 1)).astype(dtype)
+    """Whole numbers in this dtype.
+
+    Large floats cannot hold each whole number. There the numbers start again at 0.
+    """
+    first_gap = 2.0 ** (np.finfo(dtype).nmant + 1)
+    return np.asarray(coded % first_gap).astype(dtype)
+
+
+def _orientation(case: Case) -> list[Comparison]:
+    """Compare the stages on weights whose elements all differ."""
+    rng = np.random.default_rng(case.bench.seed)
+    values = {name: _spread(shape, rng) for name, shape in case.theirs().shapes.items()}
+    spread = case.bench.admissible(values)
+
+    def question(side: Side) -> Answer:
+        side.reset(spread)
+        answer = side.stages(case.data.batch(0))
+        answer.pop(LOSS, None)
+        return {f"orientation, seen at {name}": answer[name] for name in answer}
+
+    return case.ask("orientation", question)
 
 
 def _spread(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Evenly spaced numbers of both signs, no two alike, in random order: in order, a ReLU may let nothing through."""
+    """Evenly spaced numbers of both signs, all different, in random order.
+
+    In their natural order, all inputs of a ReLU might be negative.
+    """
     size = int(np.prod(shape))
-    return ((2 * rng.permutation(size) + 1.5) / max(size, 1) - 1).reshape(
-        shape
-    ) / root_fan_in(shape)
+    numbers = (2 * rng.permutation(size) + 1.5) / max(size, 1) - 1
+    return numbers.reshape(shape) / root_fan_in(shape)
 
 
 def _fresh_slots(case: Case) -> list[Comparison]:
-    """A fresh optimizer's slots and scalars are TF1's, bit for bit (RMSProp's mean square starts at one)."""
-    ours, theirs = (_fresh(side.state()) for side in (case.ours(), case.theirs()))
-    return compare_all(ours, theirs, tolerances.exact()) if theirs or ours else []
+    """Compare slots and scalars of fresh optimizers bit for bit.
+
+    For example, RMSProp's mean square starts at one.
+    """
+    ours = _optimizer_state(case.ours().state())
+    theirs = _optimizer_state(case.theirs().state())
+    if not (ours or theirs):
+        return []
+    return compare_all(ours, theirs, tolerances.exact())
 
 
-def _fresh(state: State) -> Answer:
+def _optimizer_state(state: State) -> Answer:
     """Slots and scalars, without the weights."""
-    optimizer_state = replace(state, weights={}).named()
-    return {f"fresh {name}": array for name, array in optimizer_state.items()}
+    arrays = replace(state, weights={}).named()
+    return {f"fresh {name}": array for name, array in arrays.items()}

@@ -1,4 +1,5 @@
-"""What each first word of the command line does: `arguments(parser)`, and `run(args, words)`, the exit status.
+"""The commands of `parity`, one file each.
 
-These modules are imported to answer `--help`, so what is heavy is imported by `run`.
+Each has `arguments(parser)`, which adds its options, and `run(args, words)`, which
+returns the exit status. `--help` imports these files, so heavy imports are inside `run`.
 """

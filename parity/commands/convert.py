@@ -10,10 +10,11 @@ from mnistport.arguments import not_negative
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where from, where to, and what the source does not say itself."""
+    """Add the source, the target, and the facts that a source may lack."""
     parser.description = (
-        "Convert a training state (weights, optimizer slots, beta powers, step) between a TF1 Saver checkpoint, a "
-        "Lightning checkpoint and safetensors, bit for bit. Nothing is overwritten."
+        "Convert a training state (weights, optimizer slots, beta powers, step) between "
+        "a TF1 Saver checkpoint, a Lightning checkpoint and safetensors, bit for bit. "
+        "Nothing is overwritten."
     )
     parser.add_argument(
         "source",
@@ -25,37 +26,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "target",
         type=Path,
         metavar="TARGET",
-        help="a .safetensors file, or the other framework's",
+        help="a .safetensors file, or a checkpoint of the other framework",
     )
     parser.add_argument(
-        "--network", metavar="NAME", help="where the source does not say which it holds"
+        "--network", metavar="NAME", help="the network, if the source does not name it"
     )
     parser.add_argument(
         "--to",
         choices=("tf1", "lightning", "safetensors"),
-        help="default: by TARGET and SOURCE",
+        help="the format of TARGET (default: as its suffix says, or the other framework)",
     )
     parser.add_argument(
         "--step",
         type=not_negative,
         metavar="N",
-        help="where a TF1 checkpoint does not tell its step",
+        help="the step, if a TF1 checkpoint does not hold it",
     )
 
 
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
-    """Convert, and say what was found."""
+    """Convert, and print what was converted."""
     from parity import references
     from parity.convert import convert
 
     reference = None if args.network is None else references.get(args.network)
-    done = convert(
+    converted = convert(
         args.source, args.target, reference=reference, to=args.to, step=args.step
     )
-    number = len(done.state.everything())
-    print(
-        f"{args.target}: {number} tensors after {done.step:,} steps, from {args.source}"
-    )
-    for note in done.notes:
+    number, step = len(converted.state.everything()), converted.step
+    print(f"{args.target}: {number} tensors after {step:,} steps, from {args.source}")
+    for note in converted.notes:
         print(note)
     return 0

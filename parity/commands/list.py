@@ -11,18 +11,17 @@ from parity.checks import CHECKS, Check
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
+    """Add nothing: this command has no options."""
 
 
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
-    """Print what can be verified."""
+    """Print the networks and the checks."""
     width = 2 + max(len(name) for name in references.names())
     for name in references.names():
-        about = (
-            networks.BUILT_IN.get(name) or f"plug-in {references.plug_ins()[name].value}"
-        )
-        print(f"{name:{width}}{about}")
-    print("\nchecks, those that are asked by default with a star:")
+        title = networks.BUILT_IN.get(name)
+        origin = title or f"plug-in {references.plug_ins()[name].value}"
+        print(f"{name:{width}}{origin}")
+    print("\nchecks (* is asked by default):")
     for check in CHECKS:
         print(_line(check))
     print(
@@ -32,6 +31,7 @@ def run(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _line(check: Check) -> str:
+    """A check's name and claim, and its precision if there is only one."""
     star = "*" if check.quick else " "
     only = f" ({check.precisions[0]} only)" if len(check.precisions) == 1 else ""
     width = 2 + max(len(check.name) for check in CHECKS)

@@ -1,4 +1,4 @@
-"""`parity lockstep`: both sides trained side by side. What it does is in `lockstep_run.py`."""
+"""The options of `parity lockstep`. `lockstep_run.py` does the work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from parity.commands import setting
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which network, how far, how often it is recorded, and where the results go."""
+    """Add the network, the number of steps, and where the results go."""
     parser.description = (
-        "Train both sides from the same initial weights and record, step by step, the local error, the accumulated "
-        "error and TF1's own noise floor. Can be interrupted; the same command goes on."
+        "Train both sides from the same initial weights. Record the local error, the "
+        "accumulated error and TF1's own noise floor, step by step. A run can be "
+        "interrupted; the same command continues it."
     )
     parser.add_argument("target", metavar="NAME|FILE")
     parser.add_argument(
@@ -30,7 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--every",
         type=positive,
         metavar="K",
-        help="steps between two records (default: a 200th, or as before where a run goes on)",
+        help="steps between two records (default: 1/200 of --steps, or as before if a "
+        "run is continued)",
     )
     parser.add_argument(
         "--floor-steps",
@@ -41,7 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nudge",
         action="store_true",
-        help="move what is not 0 of TF1's second run by one ulp, once: how far the recipe itself carries a rounding",
+        help="move the weights of TF1's second run that are not 0 by one ulp, once; this "
+        "shows how far the recipe itself carries a rounding",
     )
     parser.add_argument(
         "--out",
@@ -53,13 +56,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--json", type=Path, metavar="FILE", help="write lockstep.json there as well"
     )
     parser.add_argument(
-        "--fresh", action="store_true", help="begin anew where a stopped run lies in DIR"
+        "--fresh", action="store_true", help="begin anew if DIR holds a stopped run"
     )
     setting.arguments(parser)
 
 
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
-    """Train side by side; 0 if the claims hold, 1 if one fails."""
+    """Train both sides. Returns 0 if the claims hold, 1 if one fails."""
     from parity.commands.lockstep_run import lockstep
 
     return lockstep(args, words)

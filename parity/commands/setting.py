@@ -1,4 +1,4 @@
-"""What both sides are given: precision, device, seed, data set."""
+"""The options that `verify` and `lockstep` share: precision, device, seed, data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_SEED = 2**32 - 1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the setting."""
+    """Add device, seed and data set."""
     parser.add_argument(
         "--device", default="cpu", help="where our side computes: cpu (default) or cuda"
     )
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=_seed,
         default=0,
-        help="of weights, batches and dropout draws (default: 0)",
+        help="the seed of weights, batches and dropout draws (default: 0)",
     )
     parser.add_argument(
         "--data.source", dest="source", choices=SOURCES, help="default: auto"
@@ -48,17 +48,23 @@ def _seed(text: str) -> int:
 
 
 def words(args: argparse.Namespace) -> list[str]:
-    """The options as they are given again, without those that stand at their default."""
-    given: list[str] = []
-    given += ["--device", args.device] if args.device != "cpu" else []
-    given += ["--seed", str(args.seed)] if args.seed else []
-    given += ["--data.source", args.source] if args.source else []
-    given += ["--data.dir", args.directory] if args.directory else []
-    return given
+    """The options as words of a command line, without those that have their default."""
+    options: list[str] = []
+    if args.device != "cpu":
+        options += ["--device", args.device]
+    if args.seed:
+        options += ["--seed", str(args.seed)]
+    if args.source:
+        options += ["--data.source", args.source]
+    if args.directory:
+        options += ["--data.dir", args.directory]
+    return options
 
 
 def refuse_device(name: str) -> None:
-    """Where our side can compute in both precisions: cpu, cuda, cuda:N.
+    """Refuse a device on which our side cannot compute in both precisions.
+
+    Possible devices are cpu, cuda and cuda:N.
 
     Raises:
         UserError: There is no such device here.
@@ -72,29 +78,29 @@ def refuse_device(name: str) -> None:
         )
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu"
+            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; "
+            "use --device cpu"
         )
 
 
 def data_set(reference: Reference, args: argparse.Namespace) -> Mapping[str, str]:
-    """The data set that was asked for: `source`, `directory`, as far as they are given.
+    """The `source` and `directory` of the data set, if the user named them.
 
     Raises:
-        UserError: The reference takes none.
+        UserError: The reference brings its own data.
     """
     options = {"source": "--data.source", "directory": "--data.dir"}
-    asked = {
-        name: getattr(args, name) for name in options if getattr(args, name) is not None
-    }
-    taken = inspect.signature(reference.data).parameters
-    refused = [options[name] for name in asked if name not in taken]
+    values = {name: getattr(args, name) for name in options}
+    values = {name: value for name, value in values.items() if value is not None}
+    parameters = inspect.signature(reference.data).parameters
+    refused = [options[name] for name in values if name not in parameters]
     if refused:
         raise UserError(
             f"{reference.name} brings its own data; leave out {' and '.join(refused)}"
         )
-    return asked
+    return values
 
 
 def data_of(reference: Reference, args: argparse.Namespace) -> Data:
-    """What both sides are fed, from the data set that was asked for."""
+    """The reference's data, from the data set that the user named, if any."""
     return reference.data(args.seed, **data_set(reference, args))

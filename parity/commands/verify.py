@@ -1,4 +1,4 @@
-"""`parity verify`: every check of every reference. What it does is in `verify_run.py`."""
+"""The options of `parity verify`. `verify_run.py` does the work."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from parity.commands import setting
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which networks, which checks, in which precision, and where the results go."""
+    """Add the networks, the checks, the precision, and where the results go."""
     parser.description = (
-        "Load identical weights into the TF1 graph and the PyTorch port and compare weights, every stage, loss, "
-        "gradients, optimizer steps and test accuracy, in float64 and then in float32."
+        "Load identical weights into the TF1 graph and the PyTorch port. Compare "
+        "weights, every stage, loss, gradients, optimizer steps and test accuracy, in "
+        "float64 and then in float32."
     )
     parser.add_argument(
         "targets",
         nargs="*",
         metavar="NAME|FILE",
-        help="names (see `parity list`), Python files that define REFERENCE, or package.module:REFERENCE; default: all",
+        help="names (see `parity list`), Python files that define REFERENCE, or "
+        "package.module:REFERENCE; default: all",
     )
     every = ", ".join(check.name for check in CHECKS)
     quick = ",".join(check.name for check in CHECKS if check.quick)
     parser.add_argument(
         "--checks",
         metavar="A,B|all",
-        help=f"of {every}; all: every one (minutes a network); default: {quick}",
+        help=f"some of {every}; all: every check (minutes per network); default: {quick}",
     )
     parser.add_argument(
         "--dtype", choices=setting.DTYPES, help="default: float64, then float32"
@@ -42,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
-    """Verify; 0 if all claims hold, 1 if one fails."""
+    """Verify. Returns 0 if all claims hold, 1 if one fails."""
     from parity.commands.verify_run import verify
 
     return verify(args, words)

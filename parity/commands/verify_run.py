@@ -1,4 +1,4 @@
-"""What `parity verify` does: ask every question, print each answer, and write all that is known so far."""
+"""What `parity verify` does: ask every question, print and write each answer at once."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ class Questions:
 def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Run what the command line asks for; 0 if all claims hold, 1 if one fails.
 
-    Before anything runs it is found out whether every question can be asked.
+    Nothing runs before it is known that every question can be asked.
 
     Raises:
-        UserError: One cannot: unknown name or check, no TensorFlow, no device, unreadable data.
+        UserError: A question cannot be asked. The name or the check is unknown, TensorFlow
+            or the device is missing, or the data cannot be read.
     """
     made_on = environment()
     if args.json is not None:
@@ -84,7 +85,7 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _announce(questions: Questions) -> None:
-    """The network's name, where its graph is known to depart from the original, and what is not asked."""
+    """Print the network's name, its known departures, and what is not asked."""
     print(f"{questions.reference.name} on {questions.data.name}", flush=True)
     for text in _differences(questions.reference):
         print(f"  known departure: {text}")
@@ -108,10 +109,11 @@ def _checks_named(text: str | None) -> list[Check]:
         return [check for check in CHECKS if check.quick]
     if text == "all":
         return list(CHECKS)
+    known = [check.name for check in CHECKS]
     names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise UserError(
-            f"--checks {text}: it names no check; there are {', '.join(check.name for check in CHECKS)}"
+            f"--checks {text}: it names no check; there are {', '.join(known)}"
         )
     try:
         return [checks.get(name) for name in names]
@@ -120,7 +122,9 @@ def _checks_named(text: str | None) -> list[Check]:
 
 
 def _references(targets: Sequence[str]) -> dict[str, Reference]:
-    """The references by what they were asked for. Two of one name could not be told apart in a report.
+    """The references by their targets on the command line.
+
+    A report could not tell two references of the same name apart.
 
     Raises:
         UserError: There is no such reference, or two have the same name.
@@ -130,7 +134,8 @@ def _references(targets: Sequence[str]) -> dict[str, Reference]:
     for target, reference in by_target.items():
         if reference.name in by_name:
             raise UserError(
-                f"{by_name[reference.name]} and {target} are both called {reference.name!r}; rename one"
+                f"{by_name[reference.name]} and {target} are both called "
+                f"{reference.name!r}; rename one"
             )
         by_name[reference.name] = target
     return by_target
@@ -139,10 +144,13 @@ def _references(targets: Sequence[str]) -> dict[str, Reference]:
 def _questions(
     target: str, reference: Reference, asked: Sequence[Check], args: argparse.Namespace
 ) -> Questions:
-    """What can be asked of a reference. Where checks were asked for by name, nothing is left out.
+    """The questions that a reference can be asked.
+
+    Where the user names checks, all of them are asked, or the command is refused.
 
     Raises:
-        UserError: A check was asked for by name, and needs what the reference does not give, or another precision.
+        UserError: A named check needs something that the reference does not give, or
+            another precision.
     """
     by_name = args.checks not in (None, "all")
     data = setting.data_of(reference, args)
@@ -151,11 +159,13 @@ def _questions(
         lacking = check.lacking(reference, data)
         if lacking and by_name:
             raise UserError(
-                f"{reference.name}: the check {check.name} needs {lacking[0]}, which it does not give"
+                f"{reference.name}: the check {check.name} needs {lacking[0]}, "
+                "which it does not give"
             )
         if args.dtype is not None and args.dtype not in check.precisions and by_name:
             raise UserError(
-                f"{check.name}: asked in {', '.join(check.precisions)} only, as rounding parts free float32 runs; "
+                f"{check.name}: asked in {', '.join(check.precisions)} only, "
+                "as rounding parts free float32 runs; "
                 f"`parity lockstep {reference.name} --dtype float32` records how far"
             )
         if lacking:
@@ -167,7 +177,8 @@ def _questions(
     free = [check.name for check in possible if "float32" not in check.precisions]
     if free and args.dtype != "float64":
         notes.append(
-            f"{', '.join(free)}: in float64 only; rounding parts free float32 runs, TF1's own included"
+            f"{', '.join(free)}: in float64 only; "
+            "rounding parts free float32 runs, TF1's own included"
         )
     return Questions(
         target=target,

@@ -1,8 +1,9 @@
-"""`parity convert`: a training state between TF1 Saver checkpoints, safetensors, and a trainer's own checkpoints.
+"""`parity convert`: training states between TF1, safetensors and Lightning checkpoints.
 
-The state is weights, optimizer slots, the optimizer's scalars (Adam's beta powers), what has no counterpart, and the
-step. In between it is held in TF1's names and layouts, bit for bit. What a trainer's own checkpoints look like is
-known by the reference that has the trainer.
+A training state has weights, optimizer slots, scalars of the optimizer (Adam's beta
+powers), parts without a counterpart, and the step. A conversion goes through TF1's names
+and layouts and changes no bit. The reference that has a trainer reads and writes the
+trainer's checkpoints.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ Format = Literal["tf1", "lightning", "safetensors"]
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What was converted.
+    """The result of a conversion.
 
     Attributes:
-        state: The state that was read, in TF1's names.
-        step: The steps that led to it.
-        notes: What the target holds and the source did not, and the other way round, in sentences.
+        state: The state of the source, in TF1's names and layouts.
+        step: The number of steps after which it was saved.
+        notes: Sentences about parts that only the source or only the target has.
     """
 
     state: State
@@ -56,20 +57,21 @@ class Converted:
 
 
 def format_of_source(path: Path) -> Format:
-    """What a checkpoint is.
+    """The format of a checkpoint.
 
     Raises:
-        UserError: It is not there, or none of the three.
+        UserError: It does not exist, or has none of the three formats.
     """
     if Path(f"{path}.index").is_file():
         return "tf1"
     if path.suffix == ".index" and path.is_file():
         raise UserError(
-            f"{path}: a TF1 checkpoint goes by its prefix; use {path.with_suffix('')}"
+            f"{path}: a TF1 checkpoint is named by its prefix; use {path.with_suffix('')}"
         )
     if not path.is_file():
         raise UserError(
-            f"{path}: no such checkpoint (neither {path}.index, TF1's, nor a file of that name)"
+            f"{path}: no such checkpoint (there is no file of this name, and no "
+            f"{path}.index of TF1)"
         )
     if path.suffix == ".safetensors":
         return "safetensors"
@@ -82,7 +84,11 @@ def format_of_source(path: Path) -> Format:
 
 
 def format_of_target(path: Path, source: Format) -> Format:
-    """What to write: safetensors by its suffix; otherwise the other framework's format."""
+    """The format to write: safetensors by its suffix, or else the other framework's.
+
+    Raises:
+        UserError: The source is safetensors, so that there is no other framework.
+    """
     if path.suffix == ".safetensors":
         return "safetensors"
     if source == "safetensors":
@@ -101,41 +107,43 @@ def convert(
     """Read one format, write another.
 
     Args:
-        source: A TF1 prefix, a Lightning or a safetensors file.
-        target: What to write; nothing is overwritten.
-        reference: Whose state it is; None where the source says so itself.
-        to: The format to write; None: safetensors by its suffix, else the other framework's.
-        step: The step, where a TF1 checkpoint does not tell.
+        source: The prefix of a TF1 checkpoint, a Lightning or a safetensors file.
+        target: The file to write. Nothing is overwritten.
+        reference: The reference of the network. None if the source names the network.
+        to: The format to write. None means `format_of_target`.
+        step: The step, if a TF1 checkpoint does not hold it.
 
     Raises:
-        UserError: The source does not match the network, or the target exists or cannot be written.
+        UserError: The source does not match the network, or the target exists or cannot
+            be written.
     """
-    kind = format_of_source(source)
-    wanted = to or format_of_target(target, kind)
+    source_format = format_of_source(source)
+    target_format = to or format_of_target(target, source_format)
     _refuse_existing(target)
-    if step is not None and kind != "tf1":
+    if step is not None and source_format != "tf1":
         raise UserError(
-            f"--step {step}: only for a TF1 checkpoint that does not tell; {source} says its own"
+            f"--step {step}: only for a TF1 checkpoint that does not hold its step; "
+            f"{source} says its own"
         )
     refuse_unwritable_file("TARGET", target)
-    reference = reference or references.get(_network_of(source, kind))
-    state, step = _read(source, kind, reference, step)
-    notes = _write(target, wanted, reference, state, step)
+    reference = reference or references.get(_network_of(source, source_format))
+    state, step = _read(source, source_format, reference, step)
+    notes = _write(target, target_format, reference, state, step)
     return Converted(state=state, step=step, notes=notes)
 
 
 def _refuse_existing(target: Path) -> None:
-    """Refuse a target of which any part exists; TF1 writes an index and shards."""
+    """Refuse a target if any of its files exists. TF1 writes an index and shards."""
     shards = target.parent.glob(f"{escape(target.name)}.data-*")
-    for there in (target, Path(f"{target}.index"), *shards):
-        if there.exists():
+    for file in (target, Path(f"{target}.index"), *shards):
+        if file.exists():
             raise UserError(
-                f"{there}: exists already; nothing is overwritten, name another"
+                f"{file}: exists already; nothing is overwritten, name another"
             )
 
 
 def _network_of(source: Path, kind: Format) -> str:
-    """The network that a source says it holds."""
+    """The name of the network, as the source says it."""
     name = None
     if kind == "lightning":
         name = mnist_checkpoints.network_of(source)
@@ -143,7 +151,8 @@ def _network_of(source: Path, kind: Format) -> str:
         name = network_of_safetensors(source)
     if name is None:
         raise UserError(
-            f"{source}: does not say which network it holds; add --network NAME (`parity list`)"
+            f"{source}: does not say which network it holds; add --network NAME "
+            "(`parity list`)"
         )
     return name
 
@@ -151,7 +160,7 @@ def _network_of(source: Path, kind: Format) -> str:
 def _read(
     source: Path, kind: Format, reference: Reference, step: int | None
 ) -> tuple[State, int]:
-    """The state in TF1's names, and its step."""
+    """The state of a source in TF1's names and layouts, and its step."""
     if kind == "tf1":
         return read_tf1(source, reference, step)
     if kind == "safetensors":
@@ -164,7 +173,7 @@ def _read(
 def _write(
     target: Path, kind: Format, reference: Reference, state: State, step: int
 ) -> list[str]:
-    """Write a state that is in TF1's names; what is to be said about it."""
+    """Write a state that is in TF1's names. Returns notes for the user."""
     if kind == "tf1":
         return write_tf1(target, reference, state)
     trainer = _trainer_of(reference, target) if kind == "lightning" else None
@@ -173,12 +182,13 @@ def _write(
         write_safetensors(target, reference, ours, step)
         return notes
     trainer.write(target, reference, ours, step)
-    left_out = [
+    omitted = [
         unmapped_name(side, name) for side, name in ours.unmapped if side == "theirs"
     ]
-    if left_out:
+    if omitted:
         notes.append(
-            f"{', '.join(left_out)} has no place in a Lightning checkpoint, and was left out."
+            f"{', '.join(omitted)} has no place in a Lightning checkpoint, "
+            "and was left out."
         )
     return notes
 
@@ -186,7 +196,10 @@ def _write(
 def _with_our_initial_values(
     reference: Reference, state: State
 ) -> tuple[State, list[str]]:
-    """The state with our own initial value for what only we keep and it does not have; what is to be said."""
+    """Add our initial value of each part that only our side has and the state lacks.
+
+    Returns the new state, and notes for the user.
+    """
     initial = Ours.made(reference, state.dtype).own_state().unmapped
     missing = {key: array for key, array in initial.items() if key not in state.unmapped}
     if not missing:
@@ -197,9 +210,10 @@ def _with_our_initial_values(
 
 
 def _trainer_of(reference: Reference, file: Path) -> Trainer:
-    """The trainer whose checkpoint a file is, or is to be."""
+    """The trainer that reads or writes a Lightning checkpoint."""
     if reference.trainer is None:
         raise UserError(
-            f"{file}: {reference.name} has no trainer, and so no Lightning checkpoints; use safetensors, or --to tf1"
+            f"{file}: {reference.name} has no trainer, and so no Lightning checkpoints; "
+            "use safetensors, or --to tf1"
         )
     return reference.trainer

@@ -1,4 +1,4 @@
-"""Safetensors files: a state in our names and layouts, with the network's name and the step beside it."""
+"""Safetensors files: a state in our names and layouts, the network's name, the step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from parity.weights import Side
 
 
 def read_safetensors(path: Path, reference: Reference) -> tuple[State, int]:
-    """What `write_safetensors` wrote: the state in our names, and its step.
+    """Read a file that `write_safetensors` wrote.
+
+    Returns:
+        The state in our names and layouts, and its step.
 
     Raises:
-        UserError: It is another network's, or not ours, or not the whole state.
+        UserError: The file holds another network, an incomplete state, or it was not
+            written by `write_safetensors`.
     """
-    about, tensors = _contents(path, with_tensors=True)
-    if about.get("network") != reference.name:
-        raise UserError(
-            f"{path}: holds {about.get('network', 'no named network')!r}, not {reference.name!r}"
-        )
-    if not about.get("step", "").isdecimal():
+    metadata, tensors = _contents(path, with_tensors=True)
+    if metadata.get("network") != reference.name:
+        network = metadata.get("network", "no named network")
+        raise UserError(f"{path}: holds {network!r}, not {reference.name!r}")
+    if not metadata.get("step", "").isdecimal():
         raise UserError(
             f"{path}: does not say after which step; it was not written by this command"
         )
@@ -35,19 +38,19 @@ def read_safetensors(path: Path, reference: Reference) -> tuple[State, int]:
         ("theirs", name): np.zeros(()) for name in unmapped_of_theirs(reference)
     }
     template = replace(ours, unmapped={**ours.unmapped, **theirs})
-    return from_tensors(path, template, tensors), int(about["step"])
+    return from_tensors(path, template, tensors), int(metadata["step"])
 
 
 def network_of_safetensors(path: Path) -> str | None:
-    """The network that a safetensors file says it holds."""
-    about, _ = _contents(path, with_tensors=False)
-    return about.get("network")
+    """The name of the network in a safetensors file. None if the file does not say it."""
+    metadata, _ = _contents(path, with_tensors=False)
+    return metadata.get("network")
 
 
 def _contents(
     path: Path, *, with_tensors: bool
 ) -> tuple[dict[str, str], dict[str, Array]]:
-    """What a file says about itself, and its tensors."""
+    """A file's metadata, and its tensors if they are asked for."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -62,13 +65,15 @@ def _contents(
 
 
 def write_safetensors(path: Path, reference: Reference, state: State, step: int) -> None:
-    """Write a state in our names: "conv1.weight", "optimizer.m/conv1.weight", "theirs/global_step"."""
+    """Write a state in our names and layouts.
+
+    Examples of names: "conv1.weight", "optimizer.m/conv1.weight", "theirs/global_step".
+    """
     from safetensors.numpy import save_file
 
-    tensors = state.under(state.tensor_names())
-    contiguous = {
-        name: np.ascontiguousarray(array).reshape(array.shape)
-        for name, array in tensors.items()
-    }
+    contiguous = {}
+    for name, array in state.under(state.tensor_names()).items():
+        # `ascontiguousarray` gives a scalar the shape [1], so the shape is set again.
+        contiguous[name] = np.ascontiguousarray(array).reshape(array.shape)
     with written_whole(path) as partial:
         save_file(contiguous, partial, {"network": reference.name, "step": str(step)})

@@ -1,4 +1,8 @@
-"""The registry of references: by name, by entry point, by file, by `package.module:REFERENCE`."""
+"""The registry of references.
+
+A reference is found by its name, by an entry point, in a file, or at
+`package.module:REFERENCE`.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,9 @@ def names() -> tuple[str, ...]:
 
 
 def get(target: str) -> Reference:
-    """The reference called `target`, or in the file `target`, or at `package.module:ATTRIBUTE`.
+    """The reference that a command line names.
+
+    `target` is a name, a Python file, or `package.module:ATTRIBUTE`.
 
     A plug-in that fails to import raises its own error.
 
@@ -88,7 +94,7 @@ def _plug_in(name: str) -> Reference:
 
 
 def _reference_at(place: str, target: str) -> Reference:
-    """The reference at `package.module:ATTRIBUTE`; the attribute is REFERENCE if none is given."""
+    """The reference at `package.module:ATTRIBUTE`. The default attribute is REFERENCE."""
     name, _, attribute = place.partition(":")
     try:
         module = import_module(name)
@@ -102,12 +108,13 @@ def _reference_at(place: str, target: str) -> Reference:
 
 
 def _module_at(path: Path) -> ModuleType:
-    """Import a file as a module of its own name, with its folder on the path as a script would have it."""
+    """Import a file as a module. Its folder is on the path, as for a script."""
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; give a Python file that defines REFERENCE"
         )
-    name = f"port at {path.resolve()}"  # no import statement can ask for it, so it hides no other module
+    # No import statement can name this module, so it hides no other one.
+    name = f"port at {path.resolve()}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -135,6 +142,7 @@ def _reference(module: ModuleType, attribute: str, target: str) -> Reference:
     if not isinstance(found, Reference):
         what = "nothing" if found is None else f"a {type(found).__name__}"
         raise UserError(
-            f"{target}: {attribute} is {what}; define {attribute} = parity.reference.Reference(...)"
+            f"{target}: {attribute} is {what}; "
+            f"define {attribute} = parity.reference.Reference(...)"
         )
     return found

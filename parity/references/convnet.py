@@ -1,4 +1,4 @@
-"""The graph of nlintz' ConvNet, and how its names belong to `mnistport`'s."""
+"""The graph of nlintz' ConvNet, and its parts' names on our side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.weights import Weight, WeightMap
 
 
 def build(tf: Any, dtype: str) -> Endpoints:
-    """The tutorial's graph, model() and what follows it."""
+    """The tutorial's graph: its function model(), the cost and the optimizer."""
 
     def init_weights(shape: list[int]) -> Any:
         return tf.Variable(tf.random_normal(shape, stddev=0.01, dtype=dtype))
@@ -62,8 +62,18 @@ def build(tf: Any, dtype: str) -> Endpoints:
         feeds={"x": X, "y_": Y},
         variables={"w": w, "w2": w2, "w3": w3, "w4": w4, "w_o": w_o},
         stages={
-            **{"c1": c1, "l1p": l1p, "l1": l1, "c2": c2, "l2p": l2p, "l2": l2},
-            **{"c3": c3, "l3p": l3p, "l3": l3, "l4a": l4a, "l4": l4, "logits": pyx},
+            "c1": c1,
+            "l1p": l1p,
+            "l1": l1,
+            "c2": c2,
+            "l2p": l2p,
+            "l2": l2,
+            "c3": c3,
+            "l3p": l3p,
+            "l3": l3,
+            "l4a": l4a,
+            "l4": l4,
+            "logits": pyx,
         },
         loss=cost,
         optimizer=optimizer,

@@ -1,4 +1,4 @@
-"""The graph of "Deep MNIST for Experts", part 2, and how its names belong to `mnistport`'s."""
+"""The graph of "Deep MNIST for Experts", part 2, and its parts' names on our side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.weights import Weight, WeightMap
 
 
 def build(tf: Any, dtype: str) -> Endpoints:
-    """The tutorial's graph, deepnn() and main()."""
+    """The tutorial's graph: its functions deepnn() and main()."""
 
     def weight_variable(shape: list[int]) -> Any:
         return tf.Variable(tf.truncated_normal(shape, stddev=0.1, dtype=dtype))
@@ -56,24 +56,29 @@ def build(tf: Any, dtype: str) -> Endpoints:
     b_fc2 = bias_variable([10])
     y_conv = tf.matmul(h_fc1_drop, W_fc2) + b_fc2
 
-    loss = tf.reduce_mean(
-        tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y_conv)
-    )
+    cross_entropy = tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y_conv)
+    loss = tf.reduce_mean(cross_entropy)
     optimizer = tf.train.AdamOptimizer(1e-4)
     return Endpoints(
         feeds={"x": x, "y_": y_},
         variables={
-            **{
-                "W_conv1": W_conv1,
-                "b_conv1": b_conv1,
-                "W_conv2": W_conv2,
-                "b_conv2": b_conv2,
-            },
-            **{"W_fc1": W_fc1, "b_fc1": b_fc1, "W_fc2": W_fc2, "b_fc2": b_fc2},
+            "W_conv1": W_conv1,
+            "b_conv1": b_conv1,
+            "W_conv2": W_conv2,
+            "b_conv2": b_conv2,
+            "W_fc1": W_fc1,
+            "b_fc1": b_fc1,
+            "W_fc2": W_fc2,
+            "b_fc2": b_fc2,
         },
         stages={
-            **{"conv1": conv1, "pool1": h_pool1, "conv2": conv2, "pool2": h_pool2},
-            **{"fc1": h_fc1, "dropout": h_fc1_drop, "logits": y_conv},
+            "conv1": conv1,
+            "pool1": h_pool1,
+            "conv2": conv2,
+            "pool2": h_pool2,
+            "fc1": h_fc1,
+            "dropout": h_fc1_drop,
+            "logits": y_conv,
         },
         loss=loss,
         optimizer=optimizer,

@@ -1,4 +1,4 @@
-"""The graph of Hvass-Labs TensorFlow Tutorial #02, and how its names belong to `mnistport`'s."""
+"""The graph of Hvass-Labs TensorFlow Tutorial #02, and its parts' names on our side."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ def build(tf: Any, dtype: str) -> Endpoints:
         return tf.Variable(tf.constant(0.05, shape=[length], dtype=dtype))
 
     def new_conv_layer(input: Any, weights: Any, biases: Any) -> tuple[Any, Any]:
-        convolved = (
-            tf.nn.conv2d(
-                input=input, filter=weights, strides=[1, 1, 1, 1], padding="SAME"
-            )
-            + biases
+        convolved = tf.nn.conv2d(
+            input=input, filter=weights, strides=[1, 1, 1, 1], padding="SAME"
         )
-        pooled = tf.nn.max_pool(
+        convolved += biases
+        layer = tf.nn.max_pool(
             value=convolved, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME"
         )
-        return convolved, tf.nn.relu(pooled)
+        return convolved, tf.nn.relu(layer)
 
     x = tf.placeholder(dtype, shape=[None, 784])
     y_true = tf.placeholder(dtype, shape=[None, 10])
@@ -53,26 +51,30 @@ def build(tf: Any, dtype: str) -> Endpoints:
     biases_fc2 = new_biases(10)
     layer_fc2 = tf.matmul(layer_fc1, weights_fc2) + biases_fc2
 
-    cost = tf.reduce_mean(
-        tf.nn.softmax_cross_entropy_with_logits(logits=layer_fc2, labels=y_true)
+    cross_entropy = tf.nn.softmax_cross_entropy_with_logits(
+        logits=layer_fc2, labels=y_true
     )
+    cost = tf.reduce_mean(cross_entropy)
     optimizer = tf.train.AdamOptimizer(learning_rate=1e-4)
     return Endpoints(
         feeds={"x": x, "y_": y_true},
         variables={
-            **{"weights_conv1": weights_conv1, "biases_conv1": biases_conv1},
-            **{"weights_conv2": weights_conv2, "biases_conv2": biases_conv2},
-            **{"weights_fc1": weights_fc1, "biases_fc1": biases_fc1},
-            **{"weights_fc2": weights_fc2, "biases_fc2": biases_fc2},
+            "weights_conv1": weights_conv1,
+            "biases_conv1": biases_conv1,
+            "weights_conv2": weights_conv2,
+            "biases_conv2": biases_conv2,
+            "weights_fc1": weights_fc1,
+            "biases_fc1": biases_fc1,
+            "weights_fc2": weights_fc2,
+            "biases_fc2": biases_fc2,
         },
         stages={
-            **{
-                "conv1": convolved1,
-                "layer_conv1": layer_conv1,
-                "conv2": convolved2,
-                "layer_conv2": layer_conv2,
-            },
-            **{"layer_fc1": layer_fc1, "logits": layer_fc2},
+            "conv1": convolved1,
+            "layer_conv1": layer_conv1,
+            "conv2": convolved2,
+            "layer_conv2": layer_conv2,
+            "layer_fc1": layer_fc1,
+            "logits": layer_fc2,
         },
         loss=cost,
         optimizer=optimizer,

@@ -1,4 +1,4 @@
-"""What the eight references share: one MNIST feed, a port made of a `mnistport.Network`, and its trainer."""
+"""The common parts of the eight references: data, port of a `Network`, trainer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ IMAGE = Layout("n h w c -> n c h w")
 
 DRAWS_ARE_FED = Difference(
     "the uniform draws inside tf.nn.dropout are fed",
-    "both sides must drop the same units; they are ordinary tensors and the graph is not changed",
+    "both sides must drop the same units; they are ordinary tensors and the graph is not "
+    "changed",
 )
 
 
@@ -64,15 +65,15 @@ def tutorial(
 
     Args:
         network: Our side.
-        build: The tutorial's graph.
-        weights: Every variable and every tensor.
-        stages: Every named stage.
+        build: A function that builds the tutorial's graph.
+        weights: Each variable and each tensor, exactly once.
+        stages: The intermediate results to compare.
         output: The stage that is the model's output.
-        slots: The optimizer's state.
-        image: One image's shape as the tutorial's placeholder takes it.
+        slots: The names of the optimizer's state.
+        image: The shape of one image in the tutorial's placeholder.
         draws: Every dropout.
-        nonfinite_loss: Whether the tutorial's loss is not finite at some inputs.
-        differences: Known departures from the published program.
+        nonfinite_loss: Whether the tutorial's loss is infinite or NaN for some inputs.
+        differences: Known differences between the graph and the published program.
     """
     return Reference(
         port=port(network),
@@ -95,7 +96,11 @@ def tutorial(
 
 
 def port(network: Network) -> Port:
-    """Our side of a tutorial: pixels "x" [N, 784] or [N, 28, 28, 1], one-hot labels "y_" [N, 10], mean loss."""
+    """Our side of a tutorial.
+
+    Its feeds are the pixels "x", `[N, 784]` or `[N, 28, 28, 1]`, and the one-hot labels
+    "y_", `[N, 10]`. Its loss is the mean over the batch.
+    """
 
     def loss(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
         return network.loss(output, feeds["y_"].argmax(1)).mean()
@@ -112,7 +117,10 @@ def port(network: Network) -> Port:
 def train(
     network: Network, start: Start, steps: int, checkpoint: Path | None = None
 ) -> Trained:
-    """Our side through `mnistport`'s own Trainer; imports Lightning, which takes seconds."""
+    """Train our side with `mnistport`'s own Trainer.
+
+    This imports Lightning, which takes seconds.
+    """
     from parity.references import mnist_trainer
 
     return mnist_trainer.train(network, start, steps, checkpoint)
@@ -121,7 +129,7 @@ def train(
 def backward(
     network: Network, port: Port, module: nn.Module, optimizer: Optimizer
 ) -> Backward:
-    """Forward and backward as `mnistport fit` computes them on a CPU."""
+    """The forward and backward pass as `mnistport fit` computes them on a CPU."""
     from parity.references.mnist_engine import EngineBackward
 
     return EngineBackward(network, port, module, optimizer)
@@ -129,11 +137,12 @@ def backward(
 
 @cache
 def _load(source: str, directory: str | None) -> DataSet:
+    """The data set. It is read once per process."""
     return load(source, directory)
 
 
 def one_hot(labels: Array) -> Array:
-    """Classes `[N]` to rows with a single one: `[N, 10]`, float32."""
+    """One-hot rows of classes: `[N]` to `[N, 10]`, float32."""
     return np.eye(10, dtype=np.float32)[labels]
 
 
@@ -145,9 +154,14 @@ def data(
     *,
     image: tuple[int, ...] = (784,),
 ) -> Data:
-    """The tutorial's batch stream, scaling and split on the chosen data set; the test set for evaluation.
+    """The tutorial's batches from a data set, and the test set for evaluation.
 
-    `image` is one image's shape as the tutorial's placeholder takes it.
+    Args:
+        network: The network. Its recipe gives batch stream, scaling and split.
+        seed: The seed of the batches.
+        source: The data set (see `mnistport.data.sources.load`).
+        directory: Its folder, if it is not the default.
+        image: The shape of one image in the tutorial's placeholder.
     """
     recipe = network.recipe
     loaded = _load(source, directory)
@@ -167,13 +181,11 @@ def data(
             RandomBatch: random_batches,
             Sequential: batches_in_file_order,
         }
-        feeds = programs[recipe.stream](
-            loaded.train.images, loaded.train.labels, recipe.batch_size, seed
-        )
-        return (
-            {"x": f["x"].reshape(-1, *image), "y_": f["y_"].astype(np.float32)}
-            for f in feeds
-        )
+        program = programs[recipe.stream]
+        images, labels = loaded.train.images, loaded.train.labels
+        for feeds in program(images, labels, recipe.batch_size, seed):
+            x = feeds["x"].reshape(-1, *image)
+            yield {"x": x, "y_": feeds["y_"].astype(np.float32)}
 
     test = {"x": pixels(loaded.test.images), "y_": one_hot(loaded.test.labels)}
     return Data(

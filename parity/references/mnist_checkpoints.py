@@ -24,7 +24,8 @@ def read(path: Path, reference: Reference) -> tuple[State, int]:
     network = network_of(path)
     if network != reference.name:
         raise UserError(
-            f"{path}: holds the network {network!r}, not {reference.name!r}; use --network {network}"
+            f"{path}: holds the network {network!r}, not {reference.name!r}; "
+            f"use --network {network}"
         )
     template = Ours.made(reference, "float32").template()
     tensors = {**_module_tensors(checkpoint), **_optimizer_tensors(checkpoint, reference)}

@@ -1,4 +1,4 @@
-"""Our steps as `mnistport fit` computes them, with the batches and the draws of a lock-step."""
+"""Our steps as `mnistport fit` computes them, on the batches and draws of a lock-step."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Tensors = Mapping[str, Tensor]
 
 
 class EngineBackward:
-    """Forward and backward by the list of kernel calls that `mnistport fit` repeats on a CPU.
+    """Forward and backward pass by the list of kernel calls that `mnistport fit` uses.
 
-    A list is written down for each size of batch, when the first such batch comes.
+    A list is recorded for each size of batch, when the first such batch comes.
 
     Args:
         network: Says whether the module is pure.
-        port: Its loss is used.
+        port: Gives the loss.
         module: The port's module, in training mode.
         optimizer: The module's optimizer.
     """
@@ -40,22 +40,25 @@ class EngineBackward:
         self._lists: dict[int, tuple[FedDraws, Backward]] = {}
 
     def __call__(self, feeds: Tensors, draws: Tensors) -> Tensor:
-        """Leave the gradients at the weights; returns the batch's mean loss.
+        """Store the gradients in `grad` of the weights. Returns the batch's mean loss.
 
         Args:
-            feeds: "x", pixels of the batch, and "y_", its one-hot labels.
-            draws: Uniform numbers by the dropout's path, in its input's shape.
+            feeds: The batch's pixels "x" and one-hot labels "y_".
+            draws: Uniform numbers by the dropout's path, in the shape of its input.
         """
         pixels, labels = feeds["x"].flatten(1), feeds["y_"]
-        if len(labels) not in self._lists:
+        size = len(labels)
+        if size not in self._lists:
             fed = FedDraws(draws)
             with fed.in_place_of_others(self.module):
-                self._lists[len(labels)] = fed, self._write_down(fed, pixels, labels)
-        fed, backward = self._lists[len(labels)]
+                self._lists[size] = fed, self._list_of_calls(fed, pixels, labels)
+        fed, backward = self._lists[size]
         fed.give(draws)
         return backward(pixels, labels)
 
-    def _write_down(self, fed: FedDraws, pixels: Tensor, labels: Tensor) -> Backward:
+    def _list_of_calls(self, fed: FedDraws, pixels: Tensor, labels: Tensor) -> Backward:
+        """Record the kernel calls for a batch. Returns a function that repeats them."""
+
         def loss(output: Tensor, labels: Tensor) -> Tensor:
             return self.port.loss(output, {"y_": labels})
 
@@ -74,10 +77,11 @@ class EngineBackward:
 
 
 class FedDraws:
-    """Draws that are given as numbers, where the engine's own are computed from keys.
+    """Draws whose numbers are fed. The engine's own draws are computed from keys.
 
     Args:
-        draws: The first step's numbers, by the dropout's path. Later ones have their shapes.
+        draws: The first step's numbers, by the dropout's path. Those of later steps must
+            have the same shapes.
 
     Attributes:
         key: All numbers of the step in one row.
@@ -88,19 +92,19 @@ class FedDraws:
         self.give(draws)
 
     def give(self, draws: Tensors) -> None:
-        """The numbers of the next step."""
+        """Set the numbers of the next step."""
         parts = [draws[path].reshape(-1) for path in self.shapes]
         self.key = torch.cat(parts) if parts else torch.zeros(0)
 
     def keys(self, start: int, length: int) -> Tensor:
-        """What an engine asks for before it takes steps: the numbers of this one."""
+        """The numbers of the present step, once for each of `length` steps."""
         return self.key.expand(length, -1)
 
     def stand_at(self, step: int) -> None:
-        """The numbers are given, so the step's number decides nothing."""
+        """Do nothing: the numbers are fed, whatever the step."""
 
     def uniform(self, path: str, unit: Tensor) -> Tensor:
-        """The numbers of a dropout."""
+        """The numbers of the dropout at a path."""
         paths = list(self.shapes)
         sizes = [shape.numel() for shape in self.shapes.values()]
         part = torch.split(self.key, sizes)[paths.index(path)]
@@ -108,7 +112,7 @@ class FedDraws:
 
     @contextmanager
     def in_place_of_others(self, module: nn.Module) -> Iterator[None]:
-        """Feed the module's dropouts while the list is written down."""
+        """Let the module's dropouts use these numbers inside of the `with` block."""
         dropouts = {path: module.get_submodule(path) for path in self.shapes}
         before: dict[str, Callable[..., Tensor]] = {}
         for path, dropout in dropouts.items():

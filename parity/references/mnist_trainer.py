@@ -1,4 +1,4 @@
-"""Our side of a tutorial trained by `mnistport`'s own Trainer, data module and engine, for `parity` to look at."""
+"""Our side of a tutorial, trained by `mnistport`'s Trainer, data module and engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from parity.sides import Answer
 
 
 class _Losses(Callback):
-    """Every step's loss, and the optimizer as it is at the end."""
+    """Collects the loss of each step."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -35,12 +35,16 @@ class _Losses(Callback):
 
 
 def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -> Trained:
-    """Train from the start, or go on from a checkpoint, up to `steps` steps, as `mnistport fit` does."""
+    """Train until `steps` steps are taken, as `mnistport fit` does.
+
+    Args:
+        network: The network.
+        start: The initial weights, seed, precision, device and data set.
+        steps: The steps to take, including those before the checkpoint.
+        checkpoint: A checkpoint from which to continue. None means the start.
+    """
     module = Classifier(network=network.name, seed=start.seed)
-    tensors = module.net.state_dict()
-    with torch.no_grad():
-        for name, array in start.reference.weights.to_ours(start.weights).items():
-            tensors[name].copy_(torch.from_numpy(array))
+    _load_weights(module, start)
     source: Any = start.data_set.get("source", "auto")
     folder = start.data_set.get("directory")
     data = MnistData(network=network.name, seed=start.seed, source=source, dir=folder)
@@ -52,7 +56,8 @@ def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -
         callbacks=[losses],
     )
     data.setup()
-    data.test = tuple(part[:1] for part in data.test)  # type: ignore[assignment]  # scored on the way; not asked here
+    # `fit` scores the test images during training. One image is enough here.
+    data.test = tuple(part[:1] for part in data.test)  # type: ignore[assignment]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings("ignore", message=".*GPU available but not used")
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -65,8 +70,17 @@ def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -
     )
 
 
+def _load_weights(module: Classifier, start: Start) -> None:
+    """Copy the initial weights into the module."""
+    tensors = module.net.state_dict()
+    arrays = start.reference.weights.to_ours(start.weights)
+    with torch.no_grad():
+        for name, array in arrays.items():
+            tensors[name].copy_(torch.from_numpy(array))
+
+
 def _trainer(**options: Any) -> pl.Trainer:
-    """A Trainer on one device that prints and writes nothing."""
+    """A Trainer on one device that prints nothing and writes no files."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     return pl.Trainer(
         max_epochs=-1,
@@ -81,16 +95,18 @@ def _trainer(**options: Any) -> pl.Trainer:
 
 
 def draws(start: Start, module: Classifier, batch_size: int, step: int) -> Answer:
-    """The numbers the engine drew in a step, by TF's names and in TF's axes: a pure function, asked again."""
+    """The random numbers of the engine in a step, by TF1's names and in TF1's axes.
+
+    They are a function of seed and step, so they can be computed again after training.
+    """
     keyed = KeyedDraws(module.net, module.seed, batch_size, slice(None))
     keyed.stand_at(step)
+    device = next(module.parameters()).device
     answer: Answer = {}
     for draw in start.reference.draws:
         dropout = module.net.get_submodule(draw.ours)
-        unit = torch.empty(
-            draw.layout.shape_forward((batch_size, *draw.shape)),
-            device=next(module.parameters()).device,
-        )
+        shape = draw.layout.shape_forward((batch_size, *draw.shape))
+        unit = torch.empty(shape, device=device)
         numbers: Array = dropout.draw(unit).cpu().numpy()  # type: ignore[operator]
         answer[draw.theirs] = np.ascontiguousarray(draw.layout.backward(numbers))
     keyed.release()

@@ -1,7 +1,8 @@
-"""The tutorials' own input programs, restated: they shuffle, cut and scale whole arrays, with NumPy's global generator.
+"""The tutorials' own input programs, written anew.
 
-Written from what the originals do, not from `mnistport.data`, which computes the same as indices. Nothing is shared
-with it but the bytes of the data set; the check `data` holds the two against each other.
+They shuffle, cut and scale whole arrays, with NumPy's global generator. They follow the
+originals and share no code with `mnistport.data`, which computes the same as indices.
+The check `data` compares the two.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from parity.reference import Array, Feeds
 
 
 class DataSet:
-    """TensorFlow's `tensorflow.examples.tutorials.mnist` input: scaled float32 rows and one-hot labels.
+    """The input of TensorFlow's `tensorflow.examples.tutorials.mnist`.
+
+    It gives scaled float32 rows and one-hot labels.
 
     Args:
-        images: Bytes `[N, 784]`, uint8, the training file as it is on disk.
-        labels: Bytes `[N]`.
-        num_validation: Images at the front that are held back (5,000 of 60,000).
+        images: The training file as it is on disk, uint8 `[N, 784]`.
+        labels: Their classes, uint8 `[N]`.
+        num_validation: Images at the front that are not used (5,000 of 60,000).
     """
 
     def __init__(self, images: Array, labels: Array, num_validation: int) -> None:
@@ -32,26 +35,25 @@ class DataSet:
         self.index_in_epoch = 0
 
     def next_batch(self, batch_size: int) -> tuple[Array, Array]:
-        """The next `batch_size` examples; an epoch's rest is filled up from the next one, shuffled anew."""
+        """The next `batch_size` examples.
+
+        A batch at the end of an epoch is filled from the next epoch, which is shuffled
+        anew.
+        """
         start = self.index_in_epoch
         if self.epochs_completed == 0 and start == 0:
             self._shuffle()
         if start + batch_size <= self.num_examples:
             self.index_in_epoch += batch_size
-            return self.images[start : self.index_in_epoch], self.labels[
-                start : self.index_in_epoch
-            ]
+            end = self.index_in_epoch
+            return self.images[start:end], self.labels[start:end]
         self.epochs_completed += 1
         rest_images, rest_labels = self.images[start:].copy(), self.labels[start:].copy()
         self._shuffle()
-        self.index_in_epoch = batch_size - len(rest_images)
-        new_images, new_labels = (
-            self.images[: self.index_in_epoch],
-            self.labels[: self.index_in_epoch],
-        )
-        return np.concatenate([rest_images, new_images]), np.concatenate(
-            [rest_labels, new_labels]
-        )
+        end = self.index_in_epoch = batch_size - len(rest_images)
+        images = np.concatenate([rest_images, self.images[:end]])
+        labels = np.concatenate([rest_labels, self.labels[:end]])
+        return images, labels
 
     def _shuffle(self) -> None:
         perm = np.arange(self.num_examples)
@@ -60,7 +62,7 @@ class DataSet:
 
 
 def _dense_to_one_hot(labels: Array) -> Array:
-    """A flat buffer of zeros with a one at `row * 10 + label`, as the original writes it."""
+    """Rows of zeros with a one at the label, set by flat index as in the original."""
     one_hot = np.zeros((len(labels), 10))
     one_hot.flat[np.arange(len(labels)) * 10 + labels] = 1
     return one_hot
@@ -80,7 +82,10 @@ def next_batches(
 def random_batches(
     images: Array, labels: Array, batch_size: int, seed: int
 ) -> Iterator[Feeds]:
-    """Hvass' `random_batch`: the last twelfth held back, pixels divided in float64, drawn with replacement."""
+    """Hvass' `random_batch`, which draws with replacement.
+
+    The last twelfth of the images is not used. Pixels are divided by 255 in float64.
+    """
     num_train = len(images) - len(images) // 12
     x_train = images[:num_train] / 255.0
     y_train = np.eye(10, dtype=float)[labels[:num_train]]
@@ -94,18 +99,23 @@ def random_batches(
 def batches_in_file_order(
     images: Array, labels: Array, batch_size: int, seed: int
 ) -> Iterator[Feeds]:
-    """nlintz' loop: `zip(range(0, n, size), range(size, n + 1, size))`, epoch after epoch, never shuffled."""
+    """nlintz' loop: `zip(range(0, n, size), range(size, n + 1, size))` in each epoch.
+
+    The images are never shuffled.
+    """
     dataset = DataSet(images, labels, len(images) // 12)
     n = dataset.num_examples
+    starts, ends = range(0, n, batch_size), range(batch_size, n + 1, batch_size)
     while True:
-        for start, end in zip(
-            range(0, n, batch_size), range(batch_size, n + 1, batch_size), strict=False
-        ):
+        for start, end in zip(starts, ends, strict=False):
             yield {"x": dataset.images[start:end], "y_": dataset.labels[start:end]}
 
 
 class _GlobalSeed:
-    """Puts one stream's state into NumPy's global generator while the stream draws, and takes it out again."""
+    """Sets NumPy's global generator to one stream's state while that stream draws.
+
+    Afterwards the generator has its earlier state again.
+    """
 
     def __init__(self, seed: int) -> None:
         self.state = np.random.RandomState(seed).get_state()

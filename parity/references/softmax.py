@@ -1,4 +1,4 @@
-"""The graph of "Deep MNIST for Experts", part 1, and how its names belong to `mnistport`'s."""
+"""The graph of "Deep MNIST for Experts", part 1, and its parts' names on our side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     b = tf.Variable(tf.zeros([10], dtype))
     y = tf.matmul(x, W) + b
 
-    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y))
+    cross_entropy = tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y)
+    loss = tf.reduce_mean(cross_entropy)
     optimizer = tf.train.GradientDescentOptimizer(0.5)
     return Endpoints(
         feeds={"x": x, "y_": y_},

@@ -1,4 +1,4 @@
-"""The graph of TensorFlow's "MNIST for ML Beginners", and how its names belong to `mnistport`'s."""
+"""The graph of "MNIST for ML Beginners", and its parts' names on our side."""
 
 from __future__ import annotations
 

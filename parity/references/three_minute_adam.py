@@ -1,4 +1,4 @@
-"""The graph of "3-minute deep learning", chapter 7.2, and how its names belong to `mnistport`'s."""
+"""The graph of "3-minute deep learning", 7.2, and its parts' names on our side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from parity.weights import Weight, WeightMap
 def build(
     tf: Any, dtype: str, optimizer: Callable[[Any], Any] | None = None
 ) -> Endpoints:
-    """The book's graph; chapter 7.2.9 puts another `optimizer` on it."""
+    """The book's graph.
+
+    Args:
+        tf: The module `tensorflow.compat.v1`.
+        dtype: The precision.
+        optimizer: A function: tf -> the optimizer of chapter 7.2.9. None means Adam.
+    """
     X = tf.placeholder(dtype, [None, 28, 28, 1])
     Y = tf.placeholder(dtype, [None, 10])
     keep_prob = tf.placeholder(dtype)

@@ -1,4 +1,7 @@
-"""The graph of "3-minute deep learning", 7.3, on the real `tf.layers`, and how its names belong to `mnistport`'s."""
+"""The graph of "3-minute deep learning", 7.3, and its parts' names on our side.
+
+It uses the real `tf.layers`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from parity.weights import Weight, WeightMap
 
 
 def build(tf: Any, dtype: str) -> Endpoints:
-    """The book's graph, its misplaced argument included: `is_training` lands in `noise_shape`."""
+    """The book's graph, including a mistake: it passes `is_training` as `noise_shape`."""
     X = tf.placeholder(dtype, [None, 28, 28, 1])
     Y = tf.placeholder(dtype, [None, 10])
     is_training = tf.placeholder(tf.bool)

@@ -1,4 +1,4 @@
-"""The graph of `three_minute_adam` with RMSProp: "3-minute deep learning", chapter 7.2.9."""
+"""The graph of "3-minute deep learning", 7.2.9: `three_minute_adam` with RMSProp."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mnistport.networks.three_minute_rmsprop import NETWORK
 from parity.reference import RMSPROP
 from parity.references import mnist, three_minute_adam
 
-ADAM_S = three_minute_adam.REFERENCE
+ADAM = three_minute_adam.REFERENCE
 
 REFERENCE = mnist.tutorial(
     NETWORK,
@@ -16,11 +16,11 @@ REFERENCE = mnist.tutorial(
         three_minute_adam.build,
         optimizer=lambda tf: tf.train.RMSPropOptimizer(0.001, 0.9),
     ),
-    weights=ADAM_S.weights,
-    stages=ADAM_S.stages,
-    output=ADAM_S.output,
+    weights=ADAM.weights,
+    stages=ADAM.stages,
+    output=ADAM.output,
     slots=RMSPROP,
     image=(28, 28, 1),
-    draws=ADAM_S.draws,
-    differences=ADAM_S.differences,
+    draws=ADAM.draws,
+    differences=ADAM.differences,
 )

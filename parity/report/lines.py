@@ -9,15 +9,18 @@ from parity.report.result import Result, nearest
 
 
 def result_line(result: Result) -> str:
-    """One line for one check: whether it holds, and by how much."""
+    """The line of one check: whether it holds, and by how much."""
     verdict = "ok  " if result.passed else "FAIL"
     count = f"{len(result.comparisons)} compared"
     seconds = f"[{result.seconds:.1f} s]"
-    return f"  {result.dtype}  {result.check:14} {verdict} {count:>12}; worst {margin(result)}  {seconds}"
+    return (
+        f"  {result.dtype}  {result.check:14} {verdict} {count:>12}; "
+        f"worst {margin(result)}  {seconds}"
+    )
 
 
 def margin(result: Result) -> str:
-    """How near the worst comparison came to its bound."""
+    """The largest difference and the bound of the comparison nearest to its bound."""
     worst = nearest(result.comparisons)
     if worst is None:
         return "nothing"
@@ -28,7 +31,7 @@ def margin(result: Result) -> str:
 
 
 def explanation(result: Result) -> str:
-    """The first comparison that parts, what agreed before it, and the command to run again."""
+    """The first comparison that fails, the last that holds before it, and the command."""
     failed = [comparison for comparison in result.comparisons if not comparison.passed]
     if not failed:
         return "    nothing was compared"
@@ -44,27 +47,23 @@ def explanation(result: Result) -> str:
 
 
 def judgement(results: Sequence[Result]) -> str:
-    """How each precision is judged, for those that were asked."""
+    """How each precision of the results is judged, one line for each."""
     dtypes = {result.dtype for result in results}
-    lines = [
-        f"{dtype}: {text}"
-        for dtype, text in tolerances.JUDGEMENTS.items()
-        if dtype in dtypes
-    ]
-    return "\n".join(["", *lines])
+    lines = [""]
+    for dtype, text in tolerances.JUDGEMENTS.items():
+        if dtype in dtypes:
+            lines.append(f"{dtype}: {text}")
+    return "\n".join(lines)
 
 
 def verdict(results: Sequence[Result]) -> str:
-    """Whether all claims hold, and which do not."""
+    """Whether all claims hold, and which fail."""
+    total = len(results)
     failed = [result for result in results if not result.passed]
     if failed:
-        claims = ", ".join(
-            f"{result.network} {result.check} {result.dtype}" for result in failed
-        )
-        return f"\n{len(failed)} of {len(results)} claims FAIL: {claims}"
+        claims = [f"{result.network} {result.check} {result.dtype}" for result in failed]
+        return f"\n{len(failed)} of {total} claims FAIL: {', '.join(claims)}"
     networks = len({result.network for result in results})
     comparisons = sum(len(result.comparisons) for result in results)
     noun = "network" if networks == 1 else "networks"
-    return (
-        f"\nall {len(results)} claims hold: {networks} {noun}, {comparisons} comparisons"
-    )
+    return f"\nall {total} claims hold: {networks} {noun}, {comparisons} comparisons"

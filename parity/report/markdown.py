@@ -9,17 +9,14 @@ from parity.compare import Comparison
 from parity.report.result import nearest
 
 NOT_FACTS = ("data", "command", "differences")
-"""What the environment says of the question, and not of the machine."""
+"""Entries of the document's environment that do not describe the machine."""
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """The whole page: the table, the bounds, known departures, the environment, the command."""
+    """The whole page: command, table, known differences, environment."""
     environment = document["environment"]
-    facts = [
-        f"- {name}: {value}"
-        for name, value in environment.items()
-        if name not in NOT_FACTS
-    ]
+    names = [name for name in environment if name not in NOT_FACTS]
+    facts = [f"- {name}: {environment[name]}" for name in names]
     data = sorted({str(name) for name in environment["data"].values()})
     return "\n".join(
         [
@@ -27,8 +24,10 @@ def markdown(document: Mapping[str, Any]) -> str:
             "",
             f"`{environment['command']}` on {', '.join(data)}.",
             "",
-            "Each cell: the largest |ours - theirs| of the comparison nearest its bound, and that bound. In float32",
-            "both sides are held against TF1 in float64; the bound is a small multiple of TF1's own error.",
+            "Each cell: the largest |ours - theirs| of the comparison nearest its bound, "
+            "and that bound. In float32",
+            "both sides are held against TF1 in float64; the bound is a small multiple "
+            "of TF1's own error.",
             "",
             *table(document["results"]),
             "",
@@ -42,19 +41,18 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 
 def _departures(differences: Mapping[str, Sequence[str]]) -> list[str]:
-    """Where a graph is known to depart from the published program."""
-    lines = [
-        f"- {network}: {text}" for network, texts in differences.items() for text in texts
-    ]
-    return (
-        ["Known departures of the graphs from the published programs:", "", *lines, ""]
-        if lines
-        else []
-    )
+    """The known differences between the graphs and the published programs, as lines."""
+    lines = []
+    for network, texts in differences.items():
+        lines += [f"- {network}: {text}" for text in texts]
+    if not lines:
+        return []
+    title = "Known departures of the graphs from the published programs:"
+    return [title, "", *lines, ""]
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Rows: network and precision. Columns: checks."""
+    """The table's lines: a row per network and precision, a column per check."""
     checks = list(dict.fromkeys(result["check"] for result in results))
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for result in results:
@@ -64,19 +62,18 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| network | precision | {' | '.join(checks)} |",
         f"|{'---|' * (len(checks) + 2)}",
     ]
-    for (network, dtype), cells in rows.items():
-        lines.append(
-            f"| {network} | {dtype} | {' | '.join(cells.get(check, '') for check in checks)} |"
-        )
+    for (network, dtype), row in rows.items():
+        cells = " | ".join(row.get(check, "") for check in checks)
+        lines.append(f"| {network} | {dtype} | {cells} |")
     return lines
 
 
 def _cell(result: Mapping[str, Any]) -> str:
+    """The largest difference and its bound, "exact" or "**fails**"."""
     if not result["passed"]:
         return "**fails**"
-    worst = nearest(
-        Comparison.from_json(comparison) for comparison in result["comparisons"]
-    )
+    saved = result["comparisons"]
+    worst = nearest(Comparison.from_json(comparison) for comparison in saved)
     if worst is None or worst.bound == 0.0:
         return "exact"
     return f"{worst.max_abs:.0e} ≤ {worst.bound:.0e}"

@@ -1,4 +1,4 @@
-"""How far a lock-step run has come, shown while it goes on."""
+"""The progress of a lock-step run, printed while it runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from parity.lockstep import Lockstep
 
 
 class Progress:
-    """Steps, error, time left: one line on a terminal, a line a minute in a file. Saves the state every so often.
+    """Prints the step, the error and the time left, and saves the run's state at times.
+
+    On a terminal it rewrites one line each second. In a file it adds a line each minute.
 
     Args:
         steps: The steps that the run is to take.
-        file: Where its state is saved.
-        save_seconds: The time between two savings.
+        file: The file for the run's state.
+        save_seconds: The time between two saves.
     """
 
     def __init__(self, steps: int, file: Path, save_seconds: float = 60.0) -> None:
@@ -26,11 +28,12 @@ class Progress:
         self.shown = 0.0
 
     def __call__(self, run: Lockstep) -> None:
-        """Called after each step."""
+        """Print and save if it is time. The run calls this after each step."""
         now = time.monotonic()
         if self.first is None:
             self.first = run.step - 1
-        if now - self.shown > (1.0 if self.rewrites else 60.0) or run.step == self.steps:
+        interval = 1.0 if self.rewrites else 60.0
+        if now - self.shown > interval or run.step == self.steps:
             self.shown = now
             self._show(run, (now - self.start) / (run.step - self.first))
         if now - self.saved > self.save_seconds:
@@ -40,9 +43,8 @@ class Progress:
     def _show(self, run: Lockstep, seconds_per_step: float) -> None:
         left = _clock(seconds_per_step * (self.steps - run.step))
         error = run.records[-1].accumulated if run.records else 0.0
-        text = (
-            f"  step {run.step:,} of {self.steps:,}, accumulated {error:.1e}, {left} left"
-        )
+        steps = f"step {run.step:,} of {self.steps:,}"
+        text = f"  {steps}, accumulated {error:.1e}, {left} left"
         if not self.rewrites:
             print(text, flush=True)
             return
@@ -50,6 +52,7 @@ class Progress:
 
 
 def _clock(seconds: float) -> str:
+    """A time as hours, minutes and seconds, such as "1:02:03"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,4 +1,4 @@
-"""One check of one network in one precision, and which of its comparisons came nearest to its bound."""
+"""The result of one check of one network in one precision."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from parity.compare import Comparison
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One check of one network in one precision.
+    """The result of one check of one network in one precision.
 
     Attributes:
         network: The reference's name.
         check: The check's name.
         dtype: The precision.
-        device: Where our side ran.
-        comparisons: Everything that was compared.
-        seconds: How long it took.
-        command: The command that asks this one question again.
+        device: The device on which our side ran.
+        comparisons: All comparisons.
+        seconds: The duration of the check.
+        command: The command that asks this one check again.
     """
 
     network: str
@@ -33,13 +33,12 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """All comparisons hold, and there is at least one."""
-        return bool(self.comparisons) and all(
-            comparison.passed for comparison in self.comparisons
-        )
+        """Whether all comparisons hold, and there is at least one."""
+        verdicts = [comparison.passed for comparison in self.comparisons]
+        return bool(verdicts) and all(verdicts)
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` writes it (schema 1)."""
+        """The result as `--json` writes it (schema 1)."""
         return {
             "network": self.network,
             "check": self.check,
@@ -53,16 +52,16 @@ class Result:
 
 
 def nearest(comparisons: Iterable[Comparison]) -> Comparison | None:
-    """The comparison nearest to its bound, or furthest over it; a failing one before all that hold.
+    """The comparison that is nearest to its bound, or furthest over it.
 
-    Of those that hold bit for bit it is one with a bound that leaves room, if there is one. None if nothing was
-    compared.
+    One that fails comes before all that hold. Of several that are equal bit for bit, one
+    whose bound is above 0 comes first. None if there are no comparisons.
     """
 
     def nearness(comparison: Comparison) -> tuple[bool, float, bool]:
-        share = (
-            (comparison.max_abs or 0.0) / comparison.bound if comparison.bound else 0.0
-        )
+        share = 0.0
+        if comparison.bound:
+            share = (comparison.max_abs or 0.0) / comparison.bound
         return not comparison.passed, share, comparison.bound > 0
 
     return max(comparisons, key=nearness, default=None)

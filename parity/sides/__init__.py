@@ -1,7 +1,8 @@
-"""Named arrays in, named arrays out: the same questions put to torch (`Ours`) and to TF1 (`Theirs`).
+"""The two sides: torch (`Ours`) and TF1 (`Theirs`). Both are asked the same questions.
 
-Both answer in TF1's names and layouts, so that an answer of one can be laid on an answer of the other. What has no
-counterpart (`Unmapped`) is carried in a `State` and compared with nothing; a reset puts it back to its initial value.
+Questions and answers are arrays by name. Both sides use TF1's names and layouts, so their
+answers can be compared directly. Parts of a state without a counterpart (`Unmapped`) are
+stored in a `State`, but not compared. A reset gives them their initial values.
 """
 
 from parity.sides.ours import Ours

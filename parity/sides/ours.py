@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 from mnistport.errors import UserError
 from mnistport.float32 import use_tf32
 from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage
+from parity.sides.dropouts import FedDropouts
 from parity.sides.own_state import OwnState, to_array
 from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State, to_ours, to_theirs
@@ -21,23 +21,26 @@ from parity.weights import Layout
 
 
 class Ours(OwnState):
-    """A module and an optimizer of the port, and the questions they are asked.
+    """A module and an optimizer of the port, and the answers to the questions of `Side`.
 
-    Its dropouts are given their random numbers from now on, by whoever asks a question in training mode.
+    From now on the module's dropouts use the numbers that a question brings.
 
     Args:
-        reference: Whose port it is.
-        module: The module, in the precision and on the device it is to run in.
+        reference: The port and its original.
+        module: The module, in its precision and on its device.
         optimizer: The optimizer of its parameters.
         dtype: "float64" or "float32".
 
     Attributes:
-        raised: What the module raised when it was last asked for its stages; they then end where it did.
-        backward: Takes the place of the module and autograd in `gradients` and `step`; see
-            `use_the_trainers_engine`.
+        raised: The error that the module raised in the last call of `stages`, or None.
+            That answer ends with the stage before the error.
+        backward: Computes loss and gradients in `gradients` and `step`, such as the
+            trainer's own engine (`use_the_trainers_engine`). None means the module and
+            autograd.
 
     Raises:
-        UserError: A row of the reference names nothing of ours, or something of another kind.
+        UserError: A row of the reference names no part of ours, or a part of another
+            kind.
     """
 
     def __init__(
@@ -47,123 +50,108 @@ class Ours(OwnState):
         self.dtype, self.torch_dtype = dtype, getattr(torch, dtype)
         self.device = next(iter(module.state_dict().values())).device
         self.raised: Exception | None = None
-        self.fed: dict[str, Array] = {}
+        self.dropouts = FedDropouts()
         self.backward: Backward | None = None
         self._check()
         for draw in reference.draws:
-            self._take_draws(draw)
+            dropout = self._submodule(draw.ours, draw)
+            self.dropouts.attach(dropout, draw, reference.name)
 
     @classmethod
     def made(cls, reference: Reference, dtype: str, device: str = "cpu") -> Ours:
-        """A fresh module and optimizer. What chance decides while they are made is the same each time."""
+        """Our side with a fresh module and optimizer.
+
+        Their random initial values are the same at each call.
+        """
         if torch.device(device).type == "cuda":
             use_tf32(False)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            module = reference.port.module().to(
-                device=device, dtype=getattr(torch, dtype)
-            )
-        return cls(
-            reference, module, reference.port.optimizer(module.parameters()), dtype
-        )
+            module = reference.port.module()
+            module = module.to(device=device, dtype=getattr(torch, dtype))
+        optimizer = reference.port.optimizer(module.parameters())
+        return cls(reference, module, optimizer, dtype)
 
     def _check(self) -> None:
-        """Every stage is a submodule, every dropout has one draw, every shared scalar is there."""
+        """Each stage is a submodule, each dropout has one draw, each scalar exists."""
         rows: tuple[Stage | Draw, ...] = (*self.reference.stages, *self.reference.draws)
         for row in rows:
             self._submodule(row.ours, row)
         paths = [draw.ours for draw in self.reference.draws]
-        if doubled := {path for path in paths if paths.count(path) > 1}:
+        if repeated := {path for path in paths if paths.count(path) > 1}:
             raise UserError(
-                f"{self.reference.name}: several draws go to {sorted(doubled)}; give each its own module"
+                f"{self.reference.name}: several draws go to {sorted(repeated)}; "
+                "give each its own module"
             )
         group = self.optimizer.param_groups[0]
         if missing := set(self.reference.slots.shared.values()) - set(group):
-            has = sorted(set(group) - {"params"})
             raise UserError(
-                f"{self.reference.name}: Slots.shared names {sorted(missing)}; our optimizer has {has}"
+                f"{self.reference.name}: Slots.shared names {sorted(missing)}; "
+                f"our optimizer has {sorted(set(group) - {'params'})}"
             )
 
     def _submodule(self, path: str, row: object) -> nn.Module:
+        """The submodule at a path. `row` is the row of the reference, for the message."""
         try:
             return self.module.get_submodule(path)
         except AttributeError as error:
-            known = [name for name, _ in self.module.named_modules() if name]
+            paths = [name for name, _ in self.module.named_modules() if name]
             raise UserError(
-                f"{self.reference.name}: {row} names no submodule of ours; there are {known}"
+                f"{self.reference.name}: {row} names no submodule of ours; "
+                f"there are {paths}"
             ) from error
 
-    def _take_draws(self, draw: Draw) -> None:
-        """Let a dropout use the numbers that are fed, in our axes."""
-        dropout = self._submodule(draw.ours, draw)
-
-        def fed(unit: Tensor) -> Tensor:
-            if draw.theirs not in self.fed:
-                raise RuntimeError(
-                    f"{draw.ours!r} asks for random numbers in evaluation mode"
-                )
-            numbers = draw.layout.forward(self.fed[draw.theirs])
-            return torch.from_numpy(numbers).to(unit.device, unit.dtype)
-
-        if (
-            type(dropout) is nn.Dropout
-        ):  # a subclass may compute something else, which must not be replaced
-            dropout.forward = partial(_as_tf1, dropout, fed)  # type: ignore[method-assign]
-        elif callable(getattr(dropout, "draw", None)):
-            dropout.draw = fed  # type: ignore[assignment]
-        else:
-            kind = type(dropout).__name__
-            raise UserError(
-                f"{self.reference.name}: {draw} is a {kind}: neither nn.Dropout nor a module with `draw`"
-            )
-
     def _tensors(self, feeds: Feeds) -> dict[str, Tensor]:
-        def tensor(array: Array) -> Tensor:
-            made = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-            return made.to(self.torch_dtype) if made.is_floating_point() else made
-
-        return {name: tensor(array) for name, array in feeds.items()}
+        """Arrays as tensors on our device. Floats get our precision."""
+        tensors = {}
+        for name, array in feeds.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            if tensor.is_floating_point():
+                tensor = tensor.to(self.torch_dtype)
+            tensors[name] = tensor
+        return tensors
 
     def _forward(
         self, feeds: Feeds, draws: Mapping[str, Array] | None
     ) -> tuple[Tensor, Tensor]:
+        """The output and the loss. `draws=None` means evaluation mode."""
         self.module.train(draws is not None)
-        self.fed = dict(draws or {})
+        self.dropouts.numbers = draws or {}
         tensors = self._tensors(feeds)
         output = self.reference.port.forward(self.module, tensors)
         return output, self.reference.port.loss(output, tensors)
 
     def reset(self, weights: Mapping[str, Array]) -> None:
-        """Take these weights, a fresh optimizer, and what is unmapped as it was made."""
+        """Load these weights. Everything else returns to its initial value."""
         self.raised = None
         self.reset_own(self.reference.weights.to_ours(weights))
 
     def load(self, state: State) -> None:
-        """Take a state in TF1's names. What it does not have stays as it is."""
+        """Load a state in TF1's names. Parts that it lacks do not change."""
         self.load_own(to_ours(self.reference, state))
 
     def state(self) -> State:
-        """The whole state as it is, in TF1's names and layouts."""
+        """The whole present state, in TF1's names and layouts."""
         return to_theirs(self.reference, self.own_state())
 
     def names(self) -> Places[str]:
-        """The flat name of every part that a state may have."""
+        """The flat names of all parts that a state may have."""
         return to_theirs(self.reference, self.template()).names()
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
-        """What every stage's submodule returns, what the port returns, the loss; see `raised`."""
+        """See `Side`. If the module raises, the error is in `raised`."""
         answer: Answer = {}
         handles = [self._watch(stage, answer) for stage in self.reference.stages]
+        training = draws is not None
         try:
-            with torch.set_grad_enabled(
-                draws is not None
-            ):  # in training, by the kernels that train
+            # In training, torch uses the kernels that also prepare a backward pass.
+            with torch.set_grad_enabled(training):
                 output, loss = self._forward(feeds, draws)
-            answer[returned(self.reference)] = _laid(self._output_layout, output)
+            answer[returned(self.reference)] = self._as_output(output)
             answer[LOSS] = to_array(loss)
         except UserError:
             raise
-        except Exception as error:  # whatever it is, the stages before it tell where
+        except Exception as error:  # the stages before it show where it was raised
             self.raised = error
         finally:
             for handle in handles:
@@ -171,38 +159,39 @@ class Ours(OwnState):
         return answer
 
     def _watch(self, stage: Stage, answer: Answer) -> Any:
-        """Keep what a stage's submodule returns, in TF1's axes."""
+        """Store the return value of a stage's submodule in the answer, in TF1's axes.
 
-        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+        Returns the handle of the hook.
+        """
+
+        def store(_: nn.Module, __: Any, output: Tensor) -> None:
             if stage.theirs in answer:
                 raise UserError(
-                    f"{self.reference.name}: {stage.ours!r} runs twice; give each stage its own module"
+                    f"{self.reference.name}: {stage.ours!r} runs twice; "
+                    "give each stage its own module"
                 )
-            answer[stage.theirs] = _laid(stage.layout, output)
+            answer[stage.theirs] = _in_their_axes(stage.layout, output)
 
-        return self._submodule(stage.ours, stage).register_forward_hook(keep)
+        return self._submodule(stage.ours, stage).register_forward_hook(store)
 
-    @property
-    def _output_layout(self) -> Layout:
-        layouts = [
-            stage.layout
-            for stage in self.reference.stages
-            if stage.theirs == self.reference.output
-        ]
-        return layouts[0] if layouts else Layout()
+    def _as_output(self, value: Tensor) -> Array:
+        """The returned value in the axes of the output stage."""
+        for stage in self.reference.stages:
+            if stage.theirs == self.reference.output:
+                return _in_their_axes(stage.layout, value)
+        return _in_their_axes(Layout(), value)
 
     def output(self, feeds: Feeds) -> Array:
-        """What the port returns, in evaluation mode."""
+        """The returned value in evaluation mode."""
         self.module.eval()
-        self.fed = {}
+        self.dropouts.numbers = {}
+        tensors = self._tensors(feeds)
         with torch.no_grad():
-            return _laid(
-                self._output_layout,
-                self.reference.port.forward(self.module, self._tensors(feeds)),
-            )
+            value = self.reference.port.forward(self.module, tensors)
+        return self._as_output(value)
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
-        """The loss's gradient for every parameter that has one, in training mode."""
+        """The gradient of the loss for each parameter that has one, in training mode."""
         self.module.zero_grad()
         self._backward(feeds, draws)
         parameters, answer = self.parameters, {}
@@ -213,7 +202,7 @@ class Ours(OwnState):
         return answer
 
     def use_the_trainers_engine(self) -> bool:
-        """Let gradients and steps be computed as the port's trainer does, if it has an engine.
+        """Compute gradients and steps as the port's trainer does, if it has an engine.
 
         Returns whether it has one for this device.
         """
@@ -224,7 +213,7 @@ class Ours(OwnState):
         return True
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
-        """One update; the loss before it."""
+        """Take an optimizer step. Returns the loss before the update."""
         self.optimizer.zero_grad()
         loss = self._backward(feeds, draws)
         self.reference.port.update(self.module, self.optimizer)
@@ -232,7 +221,7 @@ class Ours(OwnState):
         return to_array(loss)
 
     def _backward(self, feeds: Feeds, draws: Mapping[str, Array]) -> Tensor:
-        """The loss, after its gradients were left at the weights."""
+        """Store the gradients in `grad` of the weights. Returns the loss."""
         if self.backward is not None:
             self.module.train()
             return self.backward(self._tensors(feeds), self._draws_by_path(draws))
@@ -241,24 +230,19 @@ class Ours(OwnState):
         return loss
 
     def _draws_by_path(self, draws: Mapping[str, Array]) -> dict[str, Tensor]:
-        """Random numbers in our axes, by the dropout's path."""
+        """The random numbers in our axes, by the dropout's path."""
         ours = {}
         for draw in self.reference.draws:
             ours[draw.ours] = draw.layout.forward(draws[draw.theirs])
         return self._tensors(ours)
 
 
-def _as_tf1(
-    dropout: nn.Dropout, draw: Callable[[Tensor], Tensor], unit: Tensor
-) -> Tensor:
-    """`nn.Dropout` with numbers that are given: a unit is kept where its number is at least p."""
-    if not dropout.training:
-        return unit
-    return torch.where(draw(unit) >= dropout.p, unit / (1.0 - dropout.p), 0.0)
+def _in_their_axes(layout: Layout, tensor: Tensor) -> Array:
+    """A tensor as an array in TF1's axes.
 
-
-def _laid(layout: Layout, tensor: Tensor) -> Array:
-    """In TF1's axes; as it is where its shape does not fit them, which comparing the shapes then shows."""
+    If its shape does not fit the layout, it stays as it is. The comparison of shapes then
+    fails and shows it.
+    """
     try:
         return to_array(tensor, layout)
     except UserError:

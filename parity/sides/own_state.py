@@ -1,4 +1,4 @@
-"""The state of a module and its optimizer, read and written in our own names and layouts."""
+"""The state of a module and its optimizer, read and written in our names and layouts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from parity.weights import Layout, Side, Unmapped
 
 
 class OwnState:
-    """A module and an optimizer whose state is read and written.
+    """A module and an optimizer whose state can be read and written.
 
     Args:
-        reference: Whose port it is.
+        reference: The port and its original.
         module: The module.
         optimizer: The optimizer of its parameters.
     """
@@ -32,70 +32,67 @@ class OwnState:
     ) -> None:
         self.reference, self.module, self.optimizer = reference, module, optimizer
         self.rows = {row.theirs: row for row in reference.weights.weights}
-        tensors = module.state_dict()
-        self.initial_unmapped = {
-            name: tensors[name].clone()
-            for name in self._unmapped_tensors()
-            if name in tensors
-        }
+        unmapped = self._unmapped_tensors()
+        self.initial_unmapped = {name: unmapped[name].clone() for name in unmapped}
 
     def reset_own(self, weights: Mapping[str, Array]) -> None:
-        """Take these weights, a fresh optimizer, and what is unmapped as it was made."""
+        """Load these weights, with a fresh optimizer and initial unmapped tensors."""
         self._copy(self.initial_unmapped)
         self._load_weights(weights)
         self.module.zero_grad()
         self.optimizer = self.reference.port.optimizer(self.module.parameters())
 
-    def _unmapped_tensors(self) -> list[str]:
-        """Names of the module's tensors that have no counterpart."""
-        rows = self.reference.weights.rows
-        return [
-            row.name for row in rows if isinstance(row, Unmapped) and row.side == "ours"
-        ]
+    def _unmapped_tensors(self) -> dict[str, Tensor]:
+        """The module's tensors that have no counterpart, by name."""
+        tensors = self.module.state_dict()
+        rows = [row for row in self.reference.weights.rows if isinstance(row, Unmapped)]
+        names = [row.name for row in rows if row.side == "ours"]
+        return {name: tensors[name] for name in names if name in tensors}
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Every parameter under every name it has: tied weights have several."""
+        """Each parameter under each of its names. Tied weights have several."""
         return dict(self.module.named_parameters(remove_duplicate=False))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor in the module's state."""
-        return {
-            name: tuple(tensor.shape) for name, tensor in self.module.state_dict().items()
-        }
+        """The shape of each tensor in the module's state."""
+        tensors = self.module.state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
     def own_state(self) -> State:
-        """The whole state in our own names and layouts. A slot that torch has not made yet is zeros."""
+        """The whole present state, in our names and layouts.
+
+        A slot that torch has not created yet is zeros.
+        """
         tensors, group = self.module.state_dict(), self.optimizer.param_groups[0]
-        unmapped = {
-            name: tensors[name] for name in self._unmapped_tensors() if name in tensors
-        }
-        unmapped |= {name: state[key] for name, state, key in self._unmapped_slots()}
+        scalars = self.reference.slots.shared.values()
+        unmapped: dict[tuple[Side, str], Array] = {}
+        for name, tensor in self._unmapped_tensors().items():
+            unmapped["ours", name] = to_array(tensor)
+        for name, slots, key in self._unmapped_slots():
+            unmapped["ours", name] = to_array(slots[key])
         return State(
             weights={row.ours: to_array(tensors[row.ours]) for row in self.rows.values()},
             slots={place: to_array(slot) for place, slot in self._slots()},
-            scalars={
-                name: to_array(group[name])
-                for name in self.reference.slots.shared.values()
-            },
-            unmapped={
-                ("ours", name): to_array(value) for name, value in unmapped.items()
-            },
+            scalars={name: to_array(group[name]) for name in scalars},
+            unmapped=unmapped,
         )
 
     def template(self) -> State:
-        """A state with every name that a file may hold: slots without a counterpart, too, that are not made yet."""
+        """A state with each name that a file may hold.
+
+        This includes slots without a counterpart that torch has not created yet.
+        """
         state = self.own_state()
-        kinds = self.reference.slots.unmapped_names("ours")
-        names = [slot_name(weight, kind) for weight in self.parameters for kind in kinds]
-        not_made: dict[tuple[Side, str], Array] = {
-            ("ours", name): np.zeros(()) for name in names
-        }
-        return replace(state, unmapped={**not_made, **state.unmapped})
+        unmapped: dict[tuple[Side, str], Array] = {}
+        for weight in self.parameters:
+            for kind in self.reference.slots.unmapped_names("ours"):
+                unmapped["ours", slot_name(weight, kind)] = np.zeros(())
+        return replace(state, unmapped={**unmapped, **state.unmapped})
 
     def _slots(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
-        """Every slot that has a counterpart, by weight and kind."""
+        """Each slot that has a counterpart, by weight and kind."""
         parameters = self.parameters
         for row in self.rows.values():
             weight = parameters.get(row.ours)
@@ -109,59 +106,64 @@ class OwnState:
                     yield (row.ours, kind), torch.zeros_like(weight)
 
     def _unmapped_slots(self) -> Iterator[tuple[str, dict[str, Any], str]]:
-        """Every number the optimizer keeps for a parameter and TF1 does not: its name, where it stands, its key."""
+        """Each number that our optimizer has for a parameter, but TF1's has not.
+
+        Yields its flat name, the parameter's slots, and its key in them.
+        """
         parameters = self.parameters
-        mapped = {
-            id(parameters[row.ours])
-            for row in self.rows.values()
-            if row.ours in parameters
-        }
+        mapped = set()
+        for row in self.rows.values():
+            if row.ours in parameters:
+                mapped.add(id(parameters[row.ours]))
         kinds = set(self.reference.slots.per_weight.values())
         for name, parameter in self.module.named_parameters():
-            state = self.optimizer.state.get(parameter, {})
-            for key, value in state.items():
+            slots = self.optimizer.state.get(parameter, {})
+            for key, value in slots.items():
                 has_counterpart = id(parameter) in mapped and key in kinds
                 if isinstance(value, (Tensor, int, float)) and not has_counterpart:
-                    yield slot_name(name, key), state, key
+                    yield slot_name(name, key), slots, key
 
     def check_slots(self) -> None:
-        """After a step: our optimizer keeps what Slots declares, and nothing else."""
-        states = self.optimizer.state.values()
-        kept = {
-            key for state in states for key, value in state.items() if value is not None
-        }
+        """Check that our optimizer has the slots that `Slots` declares, after a step.
+
+        Raises:
+            UserError: It has others, or lacks one.
+        """
+        keys = set()
+        for slots in self.optimizer.state.values():
+            keys |= {key for key, value in slots.items() if value is not None}
         declared = self.reference.slots.declared("ours")
-        if kept != declared:
+        if keys != declared:
             raise UserError(
-                f"{self.reference.name}: our optimizer keeps {sorted(kept)} for a weight, Slots declares "
-                f"{sorted(declared)}; name each in per_weight, or as Unmapped with a reason"
+                f"{self.reference.name}: our optimizer keeps {sorted(keys)} "
+                f"for a weight, Slots declares {sorted(declared)}; "
+                "name each in per_weight, or as Unmapped with a reason"
             )
 
     def load_own(self, state: State) -> None:
-        """Take a state in our own names.
+        """Load a state in our names.
 
-        The order matters. To make slots may take a step, which changes scalars and weights. What is unmapped may be
-        another name of a weight that is mapped.
+        The order matters. Creating slots may take a step, which changes scalars and
+        weights. An unmapped tensor may be another name of a mapped weight, so mapped
+        weights are loaded last.
         """
         self._load_slots(state)
         group = self.optimizer.param_groups[0]
         for name, array in state.scalars.items():
             group[name] = _like(group[name], array)
+        tensors = self.module.state_dict()
         unmapped = {
             name: array
             for (side, name), array in state.unmapped.items()
-            if side == "ours"
+            if side == "ours" and name in tensors
         }
-        tensors = self.module.state_dict()
-        self._load_weights(
-            {name: array for name, array in unmapped.items() if name in tensors}
-        )
+        self._load_weights(unmapped)
         self._load_weights(state.weights)
 
     def _load_weights(self, arrays: Mapping[str, Array]) -> None:
-        self._copy(
-            {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        )
+        """Copy arrays into the module's tensors of these names."""
+        copies = {name: np.array(array) for name, array in arrays.items()}
+        self._copy({name: torch.from_numpy(array) for name, array in copies.items()})
 
     def _copy(self, values: Mapping[str, Tensor]) -> None:
         """Copy values into the module's tensors of these names."""
@@ -171,6 +173,7 @@ class OwnState:
                 tensors[name].copy_(value)
 
     def _load_slots(self, state: State) -> None:
+        """Load the mapped and the unmapped slots. Slots that are missing are created."""
         parameters, slots_of = self.parameters, self.optimizer.state
         tensors = self.module.state_dict()
         unmapped = {
@@ -179,61 +182,63 @@ class OwnState:
             if side == "ours" and name not in tensors
         }
         missing = [
-            place
-            for place in state.slots
-            if place[1] not in slots_of.get(parameters[place[0]], {})
+            (weight, kind)
+            for weight, kind in state.slots
+            if kind not in slots_of.get(parameters[weight], {})
         ]
         if missing or unmapped - {name for name, _, _ in self._unmapped_slots()}:
-            self._make_slots()
+            self._create_slots()
         for (weight, kind), array in state.slots.items():
-            parameter = parameters[weight]
-            slot = torch.empty_like(
-                parameter.detach(), memory_format=torch.preserve_format
-            )
-            slots_of[parameter][kind] = slot.copy_(torch.from_numpy(np.array(array)))
+            parameter = parameters[weight].detach()
+            slot = torch.empty_like(parameter, memory_format=torch.preserve_format)
+            slot.copy_(torch.from_numpy(np.array(array)))
+            slots_of[parameters[weight]][kind] = slot
         for name, slots, key in list(self._unmapped_slots()):
             if name in unmapped:
                 slots[key] = _like(slots[key], state.unmapped["ours", name])
 
-    def _make_slots(self) -> None:
-        """Let an optimizer that makes its slots on its first step make them: a step on zero gradients.
+    def _create_slots(self) -> None:
+        """Take a step on zero gradients, so that the optimizer creates its slots.
 
-        All that was there before is put back. A counter without a counterpart (torch's `step`) that was not there
-        stands at one after it.
+        Then all earlier values are restored. A new counter without a counterpart (torch's
+        `step`) is 1 afterwards.
         """
         group = self.optimizer.param_groups[0]
         settings = {
             key: copy.deepcopy(value) for key, value in group.items() if key != "params"
         }
-        slots = {
-            weight: copy.deepcopy(dict(state))
-            for weight, state in self.optimizer.state.items()
+        slots_of = {
+            weight: copy.deepcopy(dict(slots))
+            for weight, slots in self.optimizer.state.items()
         }
         tensors = {
             name: tensor.clone() for name, tensor in self.module.state_dict().items()
         }
         for parameter in self.module.parameters():
-            parameter.grad = (
-                torch.zeros_like(parameter) if parameter.requires_grad else None
-            )
+            parameter.grad = None
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
         self.module.zero_grad()
         self._copy(tensors)
         group.update(settings)
-        for weight, state in slots.items():
-            self.optimizer.state[weight].update(
-                {key: value for key, value in state.items() if value is not None}
-            )
+        for weight, slots in slots_of.items():
+            for key, value in slots.items():
+                if value is not None:
+                    self.optimizer.state[weight][key] = value
 
 
 def to_array(value: Tensor | float, layout: Layout | None = None) -> Array:
-    """A copy, in TF1's axes where a layout is given: the tensor may change in place later."""
+    """A number or tensor as an array. It is a copy, as the tensor may change later.
+
+    With a layout it is converted to TF1's axes.
+    """
     array: Array = torch.as_tensor(value).detach().cpu().numpy()
     return array.copy() if layout is None else layout.backward(array)
 
 
 def _like(value: Tensor | float, array: Array) -> Tensor | float:
-    """The number or tensor that is to stand where `value` stands."""
+    """The array as a number or tensor of the same type, device and dtype as `value`."""
     if isinstance(value, Tensor):
         return torch.from_numpy(np.array(array)).to(value.device, value.dtype)
     return type(value)(array.item())

@@ -1,4 +1,4 @@
-"""The questions both sides are asked, and the names their answers share."""
+"""The questions that both sides are asked, and the names in their answers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from parity.state import Places, State
 Answer = dict[str, Array]
 
 LOSS = "loss"
-"""The loss among the stages; no stage may have this name."""
+"""The name of the loss in an answer. No stage may have this name."""
 
 
 def returned(reference: Reference) -> str:
-    """The name under which the model's output is compared as it is returned, whatever the stage of that name is."""
+    """The name of the value that the port returns, in an answer.
+
+    It is compared apart from the stage `output`, because a port may return another value.
+    """
     return f"{reference.output} (returned)"
 
 
@@ -25,25 +28,31 @@ class Side(Protocol):
     dtype: str
 
     def reset(self, weights: Mapping[str, Array]) -> None:
-        """Take these weights and a fresh optimizer; put what is unmapped back to its initial value."""
+        """Load these weights. Everything else returns to its initial value."""
 
     def load(self, state: State) -> None:
-        """Take a state. Slots, scalars and unmapped parts that it does not have stay as they are."""
+        """Load a state. Slots, scalars and unmapped parts that it lacks do not change."""
 
     def state(self) -> State:
-        """The whole state as it is."""
+        """The whole present state."""
 
     def names(self) -> Places[str]:
-        """The flat name of every part that a state may have."""
+        """The flat names of all parts that a state may have."""
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
-        """Every named stage, what is `returned`, the loss: in training mode with these draws, in evaluation without."""
+        """The named stages, the returned value (see `returned`) and the loss.
+
+        Args:
+            feeds: A batch.
+            draws: Uniform numbers for the dropouts, in training mode. None means
+                evaluation mode.
+        """
 
     def output(self, feeds: Feeds) -> Array:
-        """What is returned, alone, in evaluation mode."""
+        """The returned value in evaluation mode."""
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
-        """The loss's gradient for every trainable weight, in training mode."""
+        """The gradient of the loss for every trainable weight, in training mode."""
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
-        """One optimizer step; the loss before it."""
+        """Take an optimizer step. Returns the loss before the update."""

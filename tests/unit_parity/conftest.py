@@ -1,4 +1,4 @@
-"""What the tests of `parity` share: the tiny port, cases that are quick, and where a ladder of checks breaks."""
+"""Fixtures for the tests of `parity`: the tiny port, quick cases, the first failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parity.compare import Comparison
 from parity.reference import Data, Feeds, Reference
 
 LADDER = [check.name for check in CHECKS if check.quick and not check.needs]
-"""What can be asked of any port in seconds."""
+"""The checks that take seconds and that any port can be asked, in order."""
 HERE = Path(__file__).parent
 
 
@@ -31,35 +31,36 @@ def tiny() -> Any:
 
 @pytest.fixture(scope="session")
 def small_case() -> Callable[[Reference], Case]:
-    """A case with batches of eight, a hundred held back, and five steps of training, on the embedded digits."""
+    """Makes a case with batches of 8, 100 evaluation examples and 5 training steps.
+
+    The tutorials use the embedded digits.
+    """
 
     def first(feeds: Feeds, count: int) -> Feeds:
         return {name: array[:count] for name, array in feeds.items()}
 
     def make(reference: Reference, **changes: Any) -> Case:
-        known = references.names()
-        data: Data = (
-            reference.data(0, source="digits")
-            if reference.name in known
-            else reference.data(0)
-        )
+        tutorial = reference.name in references.names()
+        options = {"source": "digits"} if tutorial else {}
+        data: Data = reference.data(0, **options)
         small = replace(
             data,
             batch=lambda step: first(data.batch(step), 8),
             evaluation=first(data.evaluation, 100),
             labels=None if data.labels is None else data.labels[:100],
         )
-        return Case(
-            bench=Bench(reference=replace(reference, trained_steps=5), data=small),
-            **changes,
-        )
+        bench = Bench(reference=replace(reference, trained_steps=5), data=small)
+        return Case(bench=bench, **changes)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def breaks() -> Callable[..., tuple[str, Comparison] | None]:
-    """The first check of the ladder that fails, and its first failing comparison; None if all hold."""
+    """Finds the first check that fails, and its first failing comparison.
+
+    It is None if all checks hold.
+    """
 
     def first_failing(
         case: Case, names: Sequence[str] = LADDER
@@ -77,13 +78,16 @@ def breaks() -> Callable[..., tuple[str, Comparison] | None]:
 
 @pytest.fixture(scope="session")
 def ladder() -> Sequence[str]:
-    """The names of what can be asked of any port in seconds."""
+    """The checks that take seconds and that any port can be asked, in order."""
     return LADDER
 
 
 @pytest.fixture(scope="session")
 def with_reference() -> Callable[..., Case]:
-    """The case with another reference. Only where the graph is the same may TF1's side be shared."""
+    """Makes a case like another, with another reference.
+
+    TF1's side may be shared only if both have the same graph.
+    """
 
     def changed(case: Case, reference: Reference, *, same_graph: bool = False) -> Case:
         bench = Bench(reference=reference, data=case.data, seed=case.bench.seed)

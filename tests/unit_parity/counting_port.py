@@ -1,4 +1,7 @@
-"""The tiny port with a counter on either side that the other has not, and initial weights as TF1 draws them."""
+"""The tiny port with a counter on each side that has no counterpart on the other.
+
+Its initial weights have TF1's distributions.
+"""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The `step` check knows no optimizer: TF1's others, against torch's own where they agree and restated where not."""
+"""The `step` check works with any optimizer.
+
+TF1's other optimizers are compared with torch's, if both agree, or with one written here.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -27,7 +30,10 @@ COUNTS = Unmapped(
 
 
 class CenteredRMSProp(Optimizer):
-    """ApplyCenteredRMSProp, with momentum. Makes its slots on the first step, as torch's optimizers do."""
+    """ApplyCenteredRMSProp, with momentum.
+
+    It creates its slots in the first step, as torch's optimizers do.
+    """
 
     def __init__(
         self,
@@ -132,7 +138,7 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Optimizer], Slots]]
 
 @pytest.fixture(scope="module")
 def case_of(tiny, small_case, with_reference) -> Callable[..., Case]:
-    """The tiny port under a pair of optimizers; TF1's side is made once for each."""
+    """Makes the tiny port with a pair of optimizers. They share TF1's side."""
     first: dict[str, Case] = {}
 
     def make(name: str, dtype: Dtype = "float64", ours: Any = None) -> Case:
@@ -141,10 +147,10 @@ def case_of(tiny, small_case, with_reference) -> Callable[..., Case]:
             tiny.trained_by(theirs, ours or faithful, slots), dtype=dtype
         )
         shared = first.setdefault(name, case)
-        made: Case = with_reference(
+        shared_case: Case = with_reference(
             replace(shared, dtype=dtype), case.reference, same_graph=True
         )
-        return made
+        return shared_case
 
     return make
 
@@ -176,7 +182,8 @@ def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(
 
 
 UNFAITHFUL = {
-    # torch and TF1 part in the rate's last bits, in the start of the slots, in the epsilon, in the order of the rate.
+    # torch and TF1 differ in the rate's last bits, in the first values of the slots, in
+    # the epsilon, or in where the rate is applied.
     "momentum": (
         lambda weights: torch.optim.SGD(weights, 0.05, 0.9),
         "step",
@@ -207,53 +214,50 @@ UNFAITHFUL = {
 
 
 @pytest.mark.parametrize("name", UNFAITHFUL)
-def test_an_unfaithful_one_does_not(name: str, case_of, breaks) -> None:
+def test_a_wrong_optimizer_fails(name: str, case_of, breaks) -> None:
     optimizer, check, where = UNFAITHFUL[name]
-    found = breaks(case_of(name, ours=optimizer), ("weights", "step"))
-    assert found is not None
-    assert found[0] == check
-    assert where in found[1].name
+    failure = breaks(case_of(name, ours=optimizer), ("weights", "step"))
+    assert failure is not None
+    assert failure[0] == check
+    assert where in failure[1].name
 
 
-def test_a_key_torch_keeps_and_slots_does_not_declare_is_refused_by_name(
-    tiny, small_case
-) -> None:
+def test_a_key_of_torch_that_slots_does_not_declare_is_refused(tiny, small_case) -> None:
     theirs, ours, _ = PAIRS["adagrad"]
     case = small_case(
         tiny.trained_by(theirs, ours, Slots(per_weight={"accumulator": "sum"}))
     )
     with pytest.raises(
         UserError,
-        match=r"our optimizer keeps \['step', 'sum'\] for a weight, Slots declares \['sum'\]",
+        match=r"our optimizer keeps \['step', 'sum'\] for a weight, "
+        r"Slots declares \['sum'\]",
     ):
         checks.get("step")(case)
 
 
-def test_a_key_slots_declares_and_torch_does_not_keep_is_refused_by_name(
-    tiny, small_case
-) -> None:
+def test_a_declared_key_that_torch_does_not_have_is_refused(tiny, small_case) -> None:
     theirs, ours, _ = PAIRS["momentum"]
     case = small_case(
         tiny.trained_by(theirs, ours, Slots(per_weight={"momentum": "momentum_bufer"}))
     )
     with pytest.raises(
         UserError,
-        match=r"keeps \['momentum_buffer'\] for a weight, Slots declares \['momentum_bufer'\]",
+        match=r"keeps \['momentum_buffer'\] for a weight, "
+        r"Slots declares \['momentum_bufer'\]",
     ):
         checks.get("step")(case)
 
 
 def test_a_slot_without_a_counterpart_needs_a_reason(tiny, small_case, breaks) -> None:
     why = "without momentum it holds the last update, which nothing reads"
-    left_out = [Unmapped("theirs", "momentum", why), Unmapped("ours", "momentum", why)]
+    unmapped = [Unmapped("theirs", "momentum", why), Unmapped("ours", "momentum", why)]
     pair = (
         lambda tf: tf.train.RMSPropOptimizer(0.005, 0.9),
         lambda weights: RMSProp(weights, 0.005, 0.9),
     )
-    declared = Slots(per_weight={"rms": "rms"}, unmapped=left_out)
-    assert (
-        breaks(small_case(tiny.trained_by(*pair, declared)), ("weights", "step")) is None
-    )
+    declared = Slots(per_weight={"rms": "rms"}, unmapped=unmapped)
+    case = small_case(tiny.trained_by(*pair, declared))
+    assert breaks(case, ("weights", "step")) is None
     with pytest.raises(
         UserError,
         match=r"TF's optimizer keeps \['momentum', 'rms'\], Slots declares \['rms'\]",

@@ -1,4 +1,4 @@
-"""Ports broken on purpose: every one is caught, at the stage where it is broken, and no sound one is accused."""
+"""Ports broken on purpose fail at the stage where they are broken. Correct ones pass."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from parity.weights import Unmapped, Weight, WeightMap
 
 pytestmark = pytest.mark.tf
 SHORT = {"convnet": ("weights", "forward", "loss")}
-"""What is asked of a network where the whole ladder takes long; test_parity.py asks the rest."""
+"""The checks of a network whose other checks take long. test_parity.py asks those."""
 
 # Modules
 
@@ -57,35 +57,38 @@ class SoftmaxTwice(Softmax):
 
 
 class Reshaped(nn.Linear):
-    """The right numbers in the right shape, read in the other order: what a missing transpose looks like at 625."""
+    """The right numbers in the right shape, but in the wrong order.
+
+    A missing transpose in a layer of 625 units looks like this.
+    """
 
     def forward(self, unit: Tensor) -> Tensor:
         return functional.linear(unit, self.weight.T.reshape(self.weight.shape))
 
 
 class Symmetric(ReluMaxPool):
-    """torch's own padding: one row and column on each side, 7 -> 4 as well."""
+    """torch's own padding: one row and column on each side. 7 becomes 4 as well."""
 
     def forward(self, image: Tensor) -> Tensor:
         return torch.relu(functional.max_pool2d(image, 2, 2, padding=1))
 
 
 class Floor(ReluMaxPool):
-    """torch's default: the odd row and column are left out, 7 -> 3."""
+    """torch's default: the odd row and column are not used. 7 becomes 3."""
 
     def forward(self, image: Tensor) -> Tensor:
         return torch.relu(functional.max_pool2d(image, 2, 2))
 
 
 class OtherSide(ReluMaxPool):
-    """The odd row and column at the top and left."""
+    """The additional row and column are at the top and left."""
 
     def forward(self, image: Tensor) -> Tensor:
         return super().forward(functional.pad(image, (1, 0, 1, 0), value=-torch.inf))
 
 
 class Zeros(MaxPool):
-    """What is added is 0 and wins over negative values."""
+    """The padding is 0, which is larger than negative values."""
 
     def forward(self, image: Tensor) -> Tensor:
         return functional.max_pool2d(functional.pad(image, (0, 1, 0, 1)), 2, 2)
@@ -104,7 +107,7 @@ class AlwaysOn(Dropout):
 
 
 class AlwaysOnByItself(Dropout):
-    """The same with torch's own numbers, whatever it is given."""
+    """The same, but with torch's own random numbers instead of the fed ones."""
 
     def forward(self, unit: Tensor) -> Tensor:
         return functional.dropout(unit, 1.0 - self.keep_prob, training=True)
@@ -124,7 +127,10 @@ class Poisoned(Dense):
 
 
 class EpsilonInside(Adam):
-    """torch's epsilon: beside the corrected root. In TF1's terms epsilon * sqrt(1 - beta2_power), new at each step."""
+    """torch's epsilon, which is added to the corrected root.
+
+    In TF1's terms it is epsilon * sqrt(1 - beta2_power), which changes in each step.
+    """
 
     def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         epsilon = group["epsilon"] * float(np.sqrt(1 - group["beta2_power"].item()))
@@ -147,7 +153,7 @@ class FromZeros(RMSProp):
 
 
 class EpsilonOutside(RMSProp):
-    """rms's root, then epsilon: written with the epsilon under the root taken away and put beside it."""
+    """Epsilon is added to the root of rms, not under it."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
@@ -163,7 +169,10 @@ class EpsilonOutside(RMSProp):
 
 
 class RateOutside(RMSProp):
-    """The rate outside the momentum slot: the same weights while the rate does not change, another slot."""
+    """The rate is applied after the momentum slot.
+
+    The weights are the same while the rate does not change, but the slot is another.
+    """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
@@ -199,18 +208,18 @@ Change = Callable[[Reference], Reference]
 
 
 def port(**fields: Any) -> Change:
-    """Replace something of our side."""
+    """Replace fields of our side."""
     return lambda reference: replace(reference, port=replace(reference.port, **fields))
 
 
-def layers(**made: Callable[[], nn.Module]) -> Change:
+def layers(**makers: Callable[[], nn.Module]) -> Change:
     """Replace some of the module's layers."""
 
     def change(reference: Reference) -> Reference:
         def module() -> nn.Module:
             whole = reference.port.module()
-            for name, layer in made.items():
-                whole.set_submodule(name, layer())
+            for name, make in makers.items():
+                whole.set_submodule(name, make())
             return whole
 
         return port(module=module)(reference)
@@ -236,20 +245,20 @@ def square_as_it_is(reference: Reference) -> Reference:
 
 
 def replace_square(row: Weight | Unmapped) -> Weight | Unmapped:
-    return (
-        Weight("W_sq", "square.weight")
-        if isinstance(row, Weight) and row.theirs == "W_sq"
-        else row
-    )
+    if isinstance(row, Weight) and row.theirs == "W_sq":
+        return Weight("W_sq", "square.weight")
+    return row
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A way to break a port, and how that must show.
+    """A way to break a port, and the checks that must fail.
 
-    network: a reference's name, or "tiny".
-    change: how it is broken.
-    shows: check -> part of the name of its first failing comparison. The ladder's other checks must hold.
+    Attributes:
+        network: A reference's name, or "tiny".
+        change: A function: the reference -> the broken reference.
+        shows: Check -> part of the name of its first failing comparison. The other
+            checks must hold.
     """
 
     network: str
@@ -267,7 +276,7 @@ TRAINING_ONLY = {"loss": "loss (training)", "gradients": "d loss", "step": "afte
 
 
 def from_stage(name: str) -> dict[str, str]:
-    """Everything from a stage on is off, in evaluation too."""
+    """Everything from a stage on is wrong, also in evaluation mode."""
     return {"weights": f"seen at {name}", "forward": name, **HANDED_ON}
 
 
@@ -288,7 +297,7 @@ ADAM = partial(
 RMS = {"learning_rate": 0.001, "decay": 0.9}
 
 MUTANTS = {
-    # What is computed
+    # The computation
     "flatten channels first": Mutant(
         "hvass", port(module=ChannelsFirst), from_stage("layer_fc1")
     ),
@@ -414,14 +423,13 @@ MUTANTS = {
 
 @pytest.fixture(scope="module")
 def sound(tiny, small_case) -> Callable[[str], Case]:
-    """The unbroken case of a network; made once, so that all its mutants share TF1's side."""
+    """Makes the correct case of a network. All its mutants share TF1's side."""
     cases: dict[str, Case] = {}
 
     def case(name: str) -> Case:
         if name not in cases:
-            cases[name] = small_case(
-                tiny.REFERENCE if name == "tiny" else references.get(name)
-            )
+            reference = tiny.REFERENCE if name == "tiny" else references.get(name)
+            cases[name] = small_case(reference)
         return cases[name]
 
     return case
@@ -429,7 +437,10 @@ def sound(tiny, small_case) -> Callable[[str], Case]:
 
 @pytest.fixture(scope="module")
 def broken(with_reference) -> Callable[[Case, Change], Case]:
-    """The case with a broken reference. TF1's graph, session and answers are shared unless its slots are others."""
+    """Makes a case with a broken reference.
+
+    It shares TF1's graph, session and answers, unless the slots are others.
+    """
 
     def changed(case: Case, change: Change) -> Case:
         reference = change(case.reference)
@@ -437,8 +448,8 @@ def broken(with_reference) -> Callable[[Case, Change], Case]:
             reference.slots is case.reference.slots
             and reference.build is case.reference.build
         )
-        made: Case = with_reference(case, reference, same_graph=same_graph)
-        return made
+        broken_case: Case = with_reference(case, reference, same_graph=same_graph)
+        return broken_case
 
     return changed
 
@@ -446,7 +457,7 @@ def broken(with_reference) -> Callable[[Case, Change], Case]:
 @pytest.mark.parametrize(
     "network", sorted({mutant.network for mutant in MUTANTS.values()})
 )
-def test_no_sound_port_is_accused(network: str, sound, breaks, ladder) -> None:
+def test_correct_ports_pass(network: str, sound, breaks, ladder) -> None:
     assert breaks(sound(network), SHORT.get(network, ladder)) is None
 
 
@@ -456,12 +467,13 @@ def test_a_broken_port_is_caught_where_it_is_broken(
 ) -> None:
     mutant = MUTANTS[name]
     case = broken(sound(mutant.network), mutant.change)
-    asked = SHORT.get(mutant.network, ladder)
-    found = {check: breaks(case, (check,)) for check in asked}
-    names = {
-        check: failure[1].name for check, failure in found.items() if failure is not None
-    }
-    assert list(names) == [check for check in asked if check in mutant.shows]
+    names_of_checks = SHORT.get(mutant.network, ladder)
+    names = {}
+    for check in names_of_checks:
+        failure = breaks(case, (check,))
+        if failure is not None:
+            names[check] = failure[1].name
+    assert list(names) == [check for check in names_of_checks if check in mutant.shows]
     for check, name in names.items():
         assert mutant.shows[check] in name
     if "forward" in mutant.shows:
@@ -478,33 +490,32 @@ def test_a_broken_port_is_caught_where_it_is_broken(
         "torch's RMSprop",
     ],
 )
-def test_float32_is_enough_to_catch_it(name: str, sound, broken, breaks, ladder) -> None:
+def test_it_fails_in_float32_too(name: str, sound, broken, breaks, ladder) -> None:
     mutant = MUTANTS[name]
     case = replace(broken(sound(mutant.network), mutant.change), dtype="float32")
-    found = breaks(case, SHORT.get(mutant.network, ladder))
+    failure = breaks(case, SHORT.get(mutant.network, ladder))
     check, part = next(iter(mutant.shows.items()))
-    assert found is not None
-    assert found[0] == check
-    assert part in found[1].name
+    assert failure is not None
+    assert failure[0] == check
+    assert part in failure[1].name
 
 
-def test_where_our_module_raises_the_error_is_told(sound, broken) -> None:
+def test_an_error_in_our_module_is_reported(sound, broken) -> None:
     comparisons = checks.get("forward")(broken(sound("convnet"), layers(pool3=Floor)))
-    found = {comparison.name: comparison.problem for comparison in comparisons}
-    assert found["l3p"] == "shape (8, 3, 3, 128) against (8, 4, 4, 128)"
-    assert found["l4a"] is not None
-    assert found["l4a"].startswith("missing on our side, which raised RuntimeError: ")
-    assert found["logits (returned)"] == found["l4a"]
-    assert list(found) == list(
-        sound("convnet").bench.truths["forward"]
-    )  # nothing is left out
+    problems = {comparison.name: comparison.problem for comparison in comparisons}
+    assert problems["l3p"] == "shape (8, 3, 3, 128) against (8, 4, 4, 128)"
+    assert problems["l4a"] is not None
+    assert problems["l4a"].startswith("missing on our side, which raised RuntimeError: ")
+    assert problems["logits (returned)"] == problems["l4a"]
+    # No stage is left out.
+    assert list(problems) == list(sound("convnet").bench.truths["forward"])
 
 
-# Their side, and what the reference leaves out
+# Faults in TF1's side and in the reference
 
 
 def poisoned(reference: Reference) -> Reference:
-    """TF1's logits with one NaN; the loss is computed from the sound ones."""
+    """One of TF1's logits is NaN. The loss is computed without it."""
 
     def build(tf: Any, dtype: str) -> Endpoints:
         endpoints = reference.build(tf, dtype)
@@ -519,15 +530,17 @@ def poisoned(reference: Reference) -> Reference:
 def test_a_nan_of_theirs_fails_even_if_we_have_it_too(
     ours: bool, sound, broken, breaks
 ) -> None:
-    change = layers(out=lambda: Poisoned(6, 3)) if ours else lambda reference: reference
-    found = breaks(
-        broken(sound("tiny"), lambda reference: poisoned(change(reference))), ("forward",)
-    )
-    assert found is not None
-    assert found[1].name == "logits"
+    def change(reference: Reference) -> Reference:
+        if ours:
+            reference = layers(out=lambda: Poisoned(6, 3))(reference)
+        return poisoned(reference)
+
+    failure = breaks(broken(sound("tiny"), change), ("forward",))
+    assert failure is not None
+    assert failure[1].name == "logits"
     our_value = "ours nan" if ours else "ours "
-    assert found[1].problem.startswith(f"1 value not finite: {our_value}")
-    assert "theirs nan at (1, 2)" in found[1].problem
+    assert failure[1].problem.startswith(f"1 value not finite: {our_value}")
+    assert "theirs nan at (1, 2)" in failure[1].problem
 
 
 def without(name: str) -> Change:
@@ -556,9 +569,9 @@ def without_theirs(name: str) -> Change:
 def test_a_stage_that_one_side_lacks_fails(
     change: Change, side: str, sound, broken, breaks
 ) -> None:
-    found = breaks(broken(sound("tiny"), change), ("forward",))
-    assert found is not None
-    assert (found[1].name, found[1].problem) == ("square", f"missing on {side} side")
+    failure = breaks(broken(sound("tiny"), change), ("forward",))
+    assert failure is not None
+    assert (failure[1].name, failure[1].problem) == ("square", f"missing on {side} side")
 
 
 def test_a_stage_whose_module_never_runs_fails(tiny, sound, broken, breaks) -> None:
@@ -573,9 +586,9 @@ def test_a_stage_whose_module_never_runs_fails(tiny, sound, broken, breaks) -> N
         ]
         return replace(port(module=Idle)(reference), stages=moved)
 
-    found = breaks(broken(sound("tiny"), change), ("forward",))
-    assert found is not None
-    assert (found[1].name, found[1].problem) == ("fc", "missing on our side")
+    failure = breaks(broken(sound("tiny"), change), ("forward",))
+    assert failure is not None
+    assert (failure[1].name, failure[1].problem) == ("fc", "missing on our side")
 
 
 def rows(change: Callable[[list[Weight]], list[Weight]]) -> Change:
@@ -590,38 +603,37 @@ def rows(change: Callable[[list[Weight]], list[Weight]]) -> Change:
 def test_a_map_without_a_variable_is_refused_by_every_check(
     check: str, sound, broken
 ) -> None:
-    case = broken(
-        sound("tiny"), rows(lambda found: [row for row in found if row.theirs != "W_sq"])
-    )
+    def without_square(weights: list[Weight]) -> list[Weight]:
+        return [row for row in weights if row.theirs != "W_sq"]
+
+    case = broken(sound("tiny"), rows(without_square))
     with pytest.raises(
         UserError,
-        match=r"TF1 variable without a row: 'W_sq'.*torch tensor without a row: 'square.weight'",
+        match=r"TF1 variable without a row: 'W_sq'.*"
+        r"torch tensor without a row: 'square.weight'",
     ):
         checks.get(check)(case)
 
 
-def test_a_doubled_row_is_refused(sound, broken) -> None:
+def test_a_repeated_row_is_refused(sound, broken) -> None:
     with pytest.raises(
         UserError, match="a TF1 variable may stand in one row only: 'W_sq'"
     ):
-        broken(sound("tiny"), rows(lambda found: [*found, Weight("W_sq", "again")]))
+        broken(sound("tiny"), rows(lambda weights: [*weights, Weight("W_sq", "again")]))
 
 
 def test_a_wrong_shape_is_refused(sound, broken) -> None:
-    turned = rows(
-        lambda found: [
-            Weight("W_fc", "fc.weight") if row.theirs == "W_fc" else row for row in found
-        ]
-    )
+    def without_transpose(weights: list[Weight]) -> list[Weight]:
+        wrong = Weight("W_fc", "fc.weight")
+        return [wrong if row.theirs == "W_fc" else row for row in weights]
+
     with pytest.raises(
         UserError, match=r"row 'W_fc' -> 'fc.weight': found \(6, 64\), expected \(64, 6\)"
     ):
-        checks.get("forward")(broken(sound("tiny"), turned))
+        checks.get("forward")(broken(sound("tiny"), rows(without_transpose)))
 
 
-def test_a_variable_left_out_on_purpose_stays_as_tf1_made_it(
-    tiny, small_case, breaks
-) -> None:
+def test_an_unmapped_variable_keeps_its_initial_value(tiny, small_case, breaks) -> None:
     def build(tf: Any, dtype: str) -> Endpoints:
         endpoints = tiny.build(tf, dtype)
         extra = tf.Variable(3, trainable=False, dtype=tf.int64)
@@ -635,5 +647,5 @@ def test_a_variable_left_out_on_purpose_stays_as_tf1_made_it(
     case = small_case(reference)
     assert breaks(case) is None
     assert "global_step" not in case.theirs().state().named()
-    counted = case.theirs().session.run(case.theirs().endpoints.variables["global_step"])
-    assert counted == 3
+    theirs = case.theirs()
+    assert theirs.session.run(theirs.endpoints.variables["global_step"]) == 3

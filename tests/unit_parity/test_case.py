@@ -1,4 +1,4 @@
-"""How a question is put to both sides, and what is remembered of the answers."""
+"""How both sides are asked a question, and which answers are stored."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ pytestmark = pytest.mark.tf
 
 @pytest.fixture(scope="module")
 def case(tiny, small_case) -> Case:
-    made: Case = small_case(tiny.REFERENCE)
-    return made
+    tiny_case: Case = small_case(tiny.REFERENCE)
+    return tiny_case
 
 
-def test_what_the_port_raises_is_part_of_its_answer(case: Case) -> None:
+def test_an_error_of_the_port_is_part_of_its_answer(case: Case) -> None:
     def question(side: Side) -> Answer:
         if isinstance(side, Ours):
             raise RuntimeError("ours")
         return {"met": np.ones(1)}
 
-    got = case.both("raises", question)
-    assert (got.ours, str(got.raised)) == ({}, "ours")
-    assert got.theirs is got.truth
+    answers = case.both("raises", question)
+    assert (answers.ours, str(answers.raised)) == ({}, "ours")
+    assert answers.theirs is answers.truth
 
 
-def test_an_error_of_theirs_is_not_the_ports_and_is_raised(case: Case) -> None:
+def test_an_error_of_tf1_is_raised(case: Case) -> None:
     def question(side: Side) -> Answer:
         if isinstance(side, Ours):
             return {"x": np.ones(1)}
@@ -60,24 +60,20 @@ def test_their_truth_is_asked_once_for_both_precisions(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(reference=case.reference, data=case.data)
-    asked = []
+    questions = []
 
     def question(side: Side) -> Answer:
-        asked.append((type(side).__name__, side.dtype))
+        questions.append((type(side).__name__, side.dtype))
         return {"x": np.ones(1, side.dtype)}
 
     for dtype in ("float64", "float32"):
-        assert all(
-            found.passed
-            for found in Case(bench=bench, dtype=dtype).ask("a question", question)
-        )
-    assert sorted(asked) == [
-        *(
-            ("Ours", "float32"),
-            ("Ours", "float64"),
-            ("Theirs", "float32"),
-            ("Theirs", "float64"),
-        ),
+        comparisons = Case(bench=bench, dtype=dtype).ask("a question", question)
+        assert all(comparison.passed for comparison in comparisons)
+    assert sorted(questions) == [
+        ("Ours", "float32"),
+        ("Ours", "float64"),
+        ("Theirs", "float32"),
+        ("Theirs", "float64"),
     ]
 
 
@@ -99,7 +95,9 @@ def test_weights_and_draws_come_from_the_seed_and_are_float32_values(case: Case)
     assert all((slot > 0).all() for slot in benches[0].small_slots.values())
 
 
-def test_a_variable_that_must_be_positive_is(tiny, case: Case, with_reference) -> None:
+def test_positive_variables_get_positive_weights(
+    tiny, case: Case, with_reference
+) -> None:
     positive = with_reference(case, replace(tiny.REFERENCE, positive={"b_out"}))
     assert (positive.bench.weights["b_out"] > 0).all()
     assert (case.bench.weights["b_fc"] < 0).any()
@@ -120,19 +118,18 @@ ASKED_BEFORE: dict[str, Callable[[Case], object]] = {
 
 
 @pytest.mark.parametrize("before", ASKED_BEFORE)
-def test_what_was_asked_before_changes_no_answer(
+def test_earlier_questions_change_no_answer(
     before: str, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the printed "Again: parity verify ..." would ask another question than the one that failed."""
-    monkeypatch.setattr(
-        "parity.checks.initialisation.SAMPLES", 200
-    )  # fewer initialisations than the check takes
+    """Otherwise the printed "Again: parity verify ..." would ask another question."""
+    # This takes fewer initialisations than the check does.
+    monkeypatch.setattr("parity.checks.initialisation.SAMPLES", 200)
 
     def answers(first: Callable[[Case], object], dtype: Dtype) -> list[Answer]:
-        made = Case(bench=Bench(reference=case.reference, data=case.data), dtype=dtype)
-        first(made)
-        fresh = made.bench.theirs("float32").initial_weights()
-        return [made.bench.initial, made.bench.trained, next(fresh), next(fresh)]
+        bench = Bench(reference=case.reference, data=case.data)
+        first(Case(bench=bench, dtype=dtype))
+        fresh = bench.theirs("float32").initial_weights()
+        return [bench.initial, bench.trained, next(fresh), next(fresh)]
 
     for dtype in ("float64", "float32"):
         if dtype == "float32" and before == "lockstep":
@@ -150,7 +147,7 @@ def test_what_was_asked_before_changes_no_answer(
 # float32
 
 
-def test_float32_is_held_against_float64_and_says_so(case: Case) -> None:
+def test_float32_is_compared_with_float64_and_says_so(case: Case) -> None:
     for comparison in forward(replace(case, dtype="float32")):
         assert comparison.passed
         assert comparison.dtype == "float32"
@@ -158,7 +155,7 @@ def test_float32_is_held_against_float64_and_says_so(case: Case) -> None:
         assert comparison.reason.startswith("4 x TF1's own float32 error ")
 
 
-def test_float64_computed_in_float32_does_not_pass_for_float64(
+def test_a_port_that_rounds_to_float32_fails_in_float64(
     tiny, case: Case, with_reference
 ) -> None:
     class Rounded(tiny.Tiny):
@@ -166,11 +163,10 @@ def test_float64_computed_in_float32_does_not_pass_for_float64(
             return super().forward(image.float().double() * (1 + 2.0**-24))
 
     port = replace(tiny.REFERENCE.port, module=Rounded)
-    found = forward(
-        with_reference(case, replace(tiny.REFERENCE, port=port), same_graph=True)
-    )
-    assert found[0].name == "conv"
-    assert not found[0].passed
+    reference = replace(tiny.REFERENCE, port=port)
+    comparisons = forward(with_reference(case, reference, same_graph=True))
+    assert comparisons[0].name == "conv"
+    assert not comparisons[0].passed
 
 
 # Classes
@@ -185,37 +181,37 @@ def test_a_class_that_rounding_can_decide_is_left_out_in_float32_and_counted(
 ) -> None:
     near = SCORES.astype(np.float32)
     near[1] = 1.0, 0.9999995, 0.0
-    found = _classes(
+    comparisons = _classes(
         replace(case, dtype="float32"), LABELS, near, SCORES.astype(np.float32), SCORES
     )
-    assert [one.name for one in found] == [
+    assert [comparison.name for comparison in comparisons] == [
         "class, 2 of 3 images",
         "number right, 2 of 3 images (TF1: 1)",
     ]
-    assert all(one.passed for one in found)
-    found = _classes(case, LABELS, near.astype(np.float64), SCORES, SCORES)
-    assert [one.name for one in found] == [
+    assert all(comparison.passed for comparison in comparisons)
+    comparisons = _classes(case, LABELS, near.astype(np.float64), SCORES, SCORES)
+    assert [comparison.name for comparison in comparisons] == [
         "class, 3 of 3 images",
         "number right, 3 of 3 images (TF1: 2)",
     ]
-    assert [one.passed for one in found] == [False, False]
-    assert found[0].worst_index == (1,)
+    assert [comparison.passed for comparison in comparisons] == [False, False]
+    assert comparisons[0].worst_index == (1,)
 
 
 def test_two_wrong_classes_that_keep_the_number_right_are_found(case: Case) -> None:
     moved = SCORES.copy()
     moved[2] = 2.0, 0.0, 0.0  # wrong before, wrong still
-    found = _classes(case, LABELS, moved, SCORES, SCORES)
-    assert [one.passed for one in found] == [False, True]
+    comparisons = _classes(case, LABELS, moved, SCORES, SCORES)
+    assert [comparison.passed for comparison in comparisons] == [False, True]
 
 
-def test_where_nothing_is_certain_nothing_is_claimed(case: Case) -> None:
+def test_without_certified_images_the_comparison_fails(case: Case) -> None:
     far = np.roll(SCORES, 1, axis=1).astype(np.float32)
-    found = _classes(
+    comparisons = _classes(
         replace(case, dtype="float32"), LABELS, far, SCORES.astype(np.float32), SCORES
     )
-    assert found[0].name == "class, 0 of 3 images"
-    assert not found[0].passed
+    assert comparisons[0].name == "class, 0 of 3 images"
+    assert not comparisons[0].passed
 
 
 @pytest.mark.parametrize("shape", [(60, 1), (60,), (60, 7, 7, 3)])
@@ -225,7 +221,8 @@ def test_labels_for_outputs_that_score_no_classes_are_refused(
     outputs = np.zeros(shape)
     with pytest.raises(
         UserError,
-        match=r"labels of shape \(60,\) for outputs of shape .* takes Data\(labels=None\)",
+        match=r"labels of shape \(60,\) for outputs of shape .* "
+        r"takes Data\(labels=None\)",
     ):
         _classes(case, np.zeros(60, np.int64), outputs, outputs, outputs)
 
@@ -234,8 +231,12 @@ def test_without_labels_the_outputs_are_compared_and_nothing_else(case: Case) ->
     unlabelled = Case(
         bench=Bench(reference=case.reference, data=replace(case.data, labels=None))
     )
-    assert [one.name for one in checks.get("accuracy")(unlabelled)] == ["output"]
-    assert [one.name.partition(",")[0] for one in checks.get("accuracy")(case)] == [
+    assert [comparison.name for comparison in checks.get("accuracy")(unlabelled)] == [
+        "output"
+    ]
+    assert [
+        comparison.name.partition(",")[0] for comparison in checks.get("accuracy")(case)
+    ] == [
         "output",
         "class",
         "number right",

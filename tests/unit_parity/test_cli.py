@@ -1,4 +1,4 @@
-"""The command line's contract: exit status, one line for a mistake, the JSON, and nothing half-written."""
+"""The command line: exit status, one line for a mistake, the JSON, whole files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def python(
 
 
 def refused(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> str:
-    """The one line on standard error of a command that exits with 2 before it prints anything else."""
+    """The line on standard error of a command that must exit with 2.
+
+    It must print nothing else.
+    """
     try:
         status = main(words)
     except SystemExit as stop:  # argparse's way
@@ -77,15 +80,16 @@ def refused(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> str:
     "words",
     [["--help"], ["verify", "--help"], ["--version"], ["list"], ["verify", "--nope"]],
 )
-def test_what_needs_no_framework_imports_none(words: list[str]) -> None:
+def test_help_version_and_list_import_no_framework(words: list[str]) -> None:
     code = (
         "import sys\nfrom parity.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'tensorflow', 'numpy', 'pytorch_lightning'} & set(sys.modules)\n"
+        "heavy = {'torch', 'tensorflow', 'numpy', 'pytorch_lightning'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    done = python(code, *words)
-    assert done.returncode == 0, done.stderr
+    process = python(code, *words)
+    assert process.returncode == 0, process.stderr
 
 
 def test_list_names_every_network_and_check(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,19 +103,19 @@ def test_list_names_every_network_and_check(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_a_check_s_record_names_a_function_that_is_there(check: checks.Check) -> None:
+def test_each_check_has_its_function(check: checks.Check) -> None:
     module = importlib.import_module(f"parity.checks.{check.module or check.name}")
     assert callable(getattr(module, check.name))
     assert set(check.precisions) <= {"float64", "float32"}
 
 
-def test_every_file_of_checks_is_named_by_a_record() -> None:
+def test_each_file_of_checks_belongs_to_a_check() -> None:
     folder = Path(checks.__file__).parent
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     assert files == {check.module or check.name for check in CHECKS}
 
 
-def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_each_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["verify", "--help"])
     assert stop.value.code == 0
@@ -137,7 +141,8 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
     [
         (
             ["verify", "depp"],
-            "parity: no reference is called 'depp'; did you mean 'deep'? Known: softmax_beginners",
+            "parity: no reference is called 'depp'; did you mean 'deep'? "
+            "Known: softmax_beginners",
         ),
         (
             ["verify", "deep", "--checks", "forwad"],
@@ -157,7 +162,8 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
         ),
         (
             ["verify", "not_there.py"],
-            "parity: not_there.py: no such file; give a Python file that defines REFERENCE",
+            "parity: not_there.py: no such file; "
+            "give a Python file that defines REFERENCE",
         ),
         (
             ["verify", "--dtype", "float16"],
@@ -165,7 +171,8 @@ def test_help_says_what_each_option_is_for(capsys: pytest.CaptureFixture[str]) -
         ),
         (
             ["verify", "--seed", "-1"],
-            "parity verify: argument --seed: -1 is not a whole number from 0 to 4294967295",
+            "parity verify: argument --seed: -1 is not a whole number "
+            "from 0 to 4294967295",
         ),
         (
             ["verify", TINY, "--data.source", "digits"],
@@ -193,9 +200,8 @@ def test_a_mistake_is_one_line_and_status_2(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        tf1, "load", lambda: None
-    )  # it is found out before TensorFlow is used
+    # The mistake is found before TensorFlow is used.
+    monkeypatch.setattr(tf1, "load", lambda: None)
     assert line in refused(capsys, words)
 
 
@@ -227,13 +233,14 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_without_tensorflow_the_question_cannot_be_asked(tmp_path: Path) -> None:
-    done = python(WITHOUT_TENSORFLOW, "verify", TINY, "--out", str(tmp_path / "out"))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
+    out = str(tmp_path / "out")
+    process = python(WITHOUT_TENSORFLOW, "verify", TINY, "--out", out)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith(
         "parity: TensorFlow, the original's side, cannot be imported ("
     )
-    assert done.stderr.endswith("pip install 'mnistport[parity]'\n")
-    assert done.stderr.count("\n") == 1
+    assert process.stderr.endswith("pip install 'mnistport[parity]'\n")
+    assert process.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -274,17 +281,15 @@ def test_a_folder_that_takes_no_file_is_refused_before_any_work(
     def no_file(dir: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(
-        files.tempfile, "TemporaryFile", no_file
-    )  # root may write anywhere, so it is pretended
-    line = refused(capsys, ["verify", TINY, option, str(tmp_path / "new")])
-    assert (
-        line
-        == f"parity: {option} {tmp_path / 'new'}: cannot be written there (Permission denied)\n"
-    )
+    # Root may write anywhere, so the refusal is simulated.
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", no_file)
+    path = tmp_path / "new"
+    line = refused(capsys, ["verify", TINY, option, str(path)])
+    why = "cannot be written there (Permission denied)"
+    assert line == f"parity: {option} {path}: {why}\n"
 
 
-def test_a_plug_in_that_fails_shows_its_own_traceback_and_is_no_failed_claim(
+def test_an_error_in_a_plug_in_gives_a_traceback_and_status_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "port.py").write_text(
@@ -301,20 +306,15 @@ def test_a_plug_in_that_fails_shows_its_own_traceback_and_is_no_failed_claim(
 
 @pytest.fixture(scope="module")
 def verified(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
-    """`parity verify` of the example, in both precisions: status, what was printed, the folder of the results."""
+    """`parity verify` of the example, in both precisions.
+
+    It gives the exit status, the printed text and the folder of the results.
+    """
     folder = tmp_path_factory.mktemp("verified")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        status = main(
-            [
-                "verify",
-                str(EXAMPLE),
-                "--json",
-                f"{folder}/example.json",
-                "--out",
-                f"{folder}/deep/er",
-            ]
-        )
+        paths = ["--json", f"{folder}/example.json", "--out", f"{folder}/deep/er"]
+        status = main(["verify", str(EXAMPLE), *paths])
     return status, printed.getvalue(), folder
 
 
@@ -328,11 +328,11 @@ def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -
         lines[1]
         == "  trainer: not asked, as the reference gives no Reference(trainer=...)"
     )
-    asked = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
+    claims = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
     for check in ("weights", "forward", "loss", "gradients", "step", "accuracy"):
         for dtype in ("float64", "float32"):
-            assert (dtype, check, "ok") in asked
-    assert lines[-1].startswith(f"all {len(asked)} claims hold: 1 network, ")
+            assert (dtype, check, "ok") in claims
+    assert lines[-1].startswith(f"all {len(claims)} claims hold: 1 network, ")
     assert any(
         line.startswith("float32: as exact as TF1? ")
         and "4 times" in line
@@ -342,7 +342,7 @@ def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -
 
 
 @pytest.mark.tf
-def test_the_json_is_what_the_contract_says(verified: tuple[int, str, Path]) -> None:
+def test_the_json_has_the_documented_fields(verified: tuple[int, str, Path]) -> None:
     def no_constant(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
 
@@ -375,8 +375,9 @@ def test_the_json_is_what_the_contract_says(verified: tuple[int, str, Path]) -> 
         )
         assert result["check"] in {check.name for check in CHECKS}
         assert result["dtype"] in ("float64", "float32")
+        check, dtype = result["check"], result["dtype"]
         assert result["command"] == (
-            f"parity verify {EXAMPLE} --checks {result['check']} --dtype {result['dtype']}"
+            f"parity verify {EXAMPLE} --checks {check} --dtype {dtype}"
         )
         assert result["comparisons"]
         for comparison in result["comparisons"]:
@@ -434,23 +435,12 @@ def test_a_broken_copy_of_the_example_exits_1_and_names_the_stage(
 
 
 @pytest.mark.tf
-def test_what_agreed_before_the_fault_is_told(
+def test_the_last_stage_that_agrees_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "port.py").write_text(BROKEN.format(sound=TINY, layer="relu"))
-    assert (
-        main(
-            [
-                "verify",
-                str(tmp_path / "port.py"),
-                "--dtype",
-                "float32",
-                "--checks",
-                "forward",
-            ]
-        )
-        == 1
-    )
+    words = ["verify", str(tmp_path / "port.py"), "--dtype", "float32"]
+    assert main([*words, "--checks", "forward"]) == 1
     out = capsys.readouterr().out
     assert "broken · forward: 'fc' differs." in out
     assert "'pool' before it agrees." in out
@@ -474,7 +464,7 @@ REFERENCE = replace(SOUND, port=replace(SOUND.port, name="later"), data=data)
 
 
 @pytest.mark.tf
-def test_what_was_done_before_a_failure_is_on_disk(
+def test_results_before_an_error_are_on_disk(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     later, folder = tmp_path / "port.py", tmp_path / "out"
@@ -531,7 +521,7 @@ def test_no_target_is_verified_before_all_questions_can_be_asked(
     assert line in refused(capsys, ["verify", "softmax", *more])
 
 
-def test_known_departures_are_printed_and_kept(
+def test_known_departures_are_printed_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -565,12 +555,8 @@ def test_the_command_to_run_again_carries_the_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target, file = str(HERE / "tiny_port.py"), tmp_path / "seeded.json"
-    assert (
-        main(
-            ["verify", target, "--seed", "3", "--checks", "forward", "--json", str(file)]
-        )
-        == 0
-    )
+    options = ["--seed", "3", "--checks", "forward", "--json", str(file)]
+    assert main(["verify", target, *options]) == 0
     commands = [result["command"] for result in json.loads(file.read_text())["results"]]
     assert commands == [
         f"parity verify {target} --checks forward --dtype {d} --seed 3"

@@ -1,4 +1,4 @@
-"""The measuring instrument against known lengths: what must pass passes, and everything else fails and says why."""
+"""`compare` on known differences: equal arrays pass, others fail and say why."""
 
 import json
 import math
@@ -17,7 +17,9 @@ FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 TINY = {np.float32: np.float32(1e-45), np.float64: np.float64(5e-324)}
 
 
-def found(ours: Any, theirs: Any, bound: Bound = LOOSE, **options: Any) -> Comparison:
+def comparison_of(
+    ours: Any, theirs: Any, bound: Bound = LOOSE, **options: Any
+) -> Comparison:
     return compare("x", np.asarray(ours), np.asarray(theirs), bound, **options)
 
 
@@ -31,7 +33,7 @@ def random(*shape: int, seed: int = 0) -> Array:
 @FLOATS
 def test_equal_arrays_pass_under_the_exact_bound(dtype: type) -> None:
     theirs = random(3, 4).astype(dtype)
-    result = found(theirs.copy(), theirs, EXACT)
+    result = comparison_of(theirs.copy(), theirs, EXACT)
     assert result.passed
     assert (result.count, result.max_abs, result.max_rel, result.max_ulp) == (
         12,
@@ -44,12 +46,12 @@ def test_equal_arrays_pass_under_the_exact_bound(dtype: type) -> None:
 
 
 def test_a_gap_equal_to_the_limit_is_allowed_and_the_next_float_is_not() -> None:
-    assert found([1.5], [1.0], Bound(0.5, "half")).passed
-    assert not found([np.nextafter(1.5, 2)], [1.0], Bound(0.5, "half")).passed
+    assert comparison_of([1.5], [1.0], Bound(0.5, "half")).passed
+    assert not comparison_of([np.nextafter(1.5, 2)], [1.0], Bound(0.5, "half")).passed
 
 
 def test_scalars_have_an_empty_index() -> None:
-    result = found(np.float64(2.5), np.float64(2.0))
+    result = comparison_of(np.float64(2.5), np.float64(2.0))
     assert result.passed
     assert result.worst_index == ()
     assert result.count == 1
@@ -59,8 +61,8 @@ def test_inputs_are_left_alone_and_memory_order_does_not_matter() -> None:
     ours, theirs = random(4, 5), np.asfortranarray(random(4, 5))
     for array in (ours, theirs):
         array.flags.writeable = False
-    assert found(ours, theirs, EXACT).passed
-    assert found(ours[::-1, ::2], theirs[::-1, ::2], EXACT).passed
+    assert comparison_of(ours, theirs, EXACT).passed
+    assert comparison_of(ours[::-1, ::2], theirs[::-1, ::2], EXACT).passed
 
 
 # Values that differ
@@ -71,7 +73,7 @@ def test_one_ulp_is_seen(dtype: Any) -> None:
     theirs = np.ones((2, 3), dtype)
     ours = theirs.copy()
     ours[1, 2] = np.nextafter(dtype(1), dtype(2))
-    result = found(ours, theirs, EXACT)
+    result = comparison_of(ours, theirs, EXACT)
     assert not result.passed
     assert (
         result.max_ulp,
@@ -83,7 +85,7 @@ def test_one_ulp_is_seen(dtype: Any) -> None:
 
 
 def test_figures_are_each_the_largest_at_its_own_place() -> None:
-    result = found([100.5, 0.001, 7.0], [100.0, 0.002, 7.0], Bound(0.1, "tenth"))
+    result = comparison_of([100.5, 0.001, 7.0], [100.0, 0.002, 7.0], Bound(0.1, "tenth"))
     assert (result.max_abs, result.max_rel, result.worst_index) == (0.5, 0.5, (0,))
     assert (result.ours_at_worst, result.theirs_at_worst) == (100.5, 100.0)
     assert (result.num_over, result.num_different) == (1, 2)
@@ -95,14 +97,11 @@ def test_a_tensor_is_measured_in_blocks_and_the_figures_are_the_whole_tensors(
     monkeypatch: pytest.MonkeyPatch, dtype: str, limit: float
 ) -> None:
     whole = 9 * random(7, 11)
-    theirs, ours = (
-        whole.astype(dtype),
-        (whole + 1e-3 * random(7, 11, seed=1)).astype(dtype),
-    )
+    theirs = whole.astype(dtype)
+    ours = (whole + 1e-3 * random(7, 11, seed=1)).astype(dtype)
     ours[5:7, 3] = theirs[5:7, 3] = theirs[0, 0]
-    ours[5:7, 3] = (
-        ~ours[5:7, 3] if dtype == "bool" else ours[5:7, 3] + 4
-    )  # the largest gap, twice: told is the first
+    # The largest gap is there twice. The first is reported.
+    ours[5:7, 3] = ~ours[5:7, 3] if dtype == "bool" else ours[5:7, 3] + 4
     options: dict[str, Any] = {}
     if dtype.startswith("float"):
         ours[2, 4] = theirs[2, 4] = np.nan
@@ -111,7 +110,7 @@ def test_a_tensor_is_measured_in_blocks_and_the_figures_are_the_whole_tensors(
     results = []
     for size in (1, 3, 7, 1000):
         monkeypatch.setattr("parity.compare._BLOCK", size)
-        results.append(found(ours, theirs, Bound(limit, "some"), **options))
+        results.append(comparison_of(ours, theirs, Bound(limit, "some"), **options))
     assert all(result == results[-1] for result in results)
     gaps = np.abs(ours.astype(float) - (whole if options else theirs))
     assert results[0].max_abs == np.nanmax(gaps)
@@ -122,25 +121,27 @@ def test_a_tensor_is_measured_in_blocks_and_the_figures_are_the_whole_tensors(
 
 
 def test_the_sign_of_the_difference_does_not_matter() -> None:
-    assert found([0.0], [2.0]).max_abs == found([2.0], [0.0]).max_abs == 2.0
+    assert (
+        comparison_of([0.0], [2.0]).max_abs == comparison_of([2.0], [0.0]).max_abs == 2.0
+    )
 
 
 def test_a_transposed_square_fails() -> None:
     theirs = random(5, 5)
-    assert not found(theirs.T, theirs, TIGHT).passed
+    assert not comparison_of(theirs.T, theirs, TIGHT).passed
 
 
 def test_a_flipped_tensor_of_equal_mean_and_equal_sorted_values_fails() -> None:
     theirs = np.arange(8.0)
     assert theirs.mean() == theirs[::-1].mean()
-    assert not found(theirs[::-1], theirs, TIGHT).passed
+    assert not comparison_of(theirs[::-1], theirs, TIGHT).passed
 
 
 def test_one_wrong_value_among_a_million_fails_with_its_place() -> None:
     theirs = np.zeros((1000, 1000), np.float32)
     ours = theirs.copy()
     ours[123, 456] = 1e-3
-    result = found(ours, theirs, Bound(1e-4, "loose"))
+    result = comparison_of(ours, theirs, Bound(1e-4, "loose"))
     assert not result.passed
     assert result.worst_index == (123, 456)
     assert result.num_over == 1
@@ -150,31 +151,31 @@ def test_one_wrong_value_among_a_million_fails_with_its_place() -> None:
 
 
 def test_relative_error_at_a_zero_reference() -> None:
-    assert found([0.0], [0.0]).max_rel == 0.0
-    result = found([1e-3], [0.0])
+    assert comparison_of([0.0], [0.0]).max_rel == 0.0
+    result = comparison_of([1e-3], [0.0])
     assert result.max_rel == math.inf
     assert result.to_json()["max_rel"] is None
-    assert found([0.0], [1e-3]).max_rel == 1.0
+    assert comparison_of([0.0], [1e-3]).max_rel == 1.0
 
 
 @FLOATS
 def test_subnormals_are_told_apart(dtype: Any) -> None:
     smallest = TINY[dtype]
-    result = found([dtype(0)], [smallest], EXACT)
+    result = comparison_of([dtype(0)], [smallest], EXACT)
     assert not result.passed
     assert result.max_ulp == 1
     assert result.max_abs == float(smallest) > 0
-    assert found([2 * smallest], [smallest], EXACT).max_ulp == 1
+    assert comparison_of([2 * smallest], [smallest], EXACT).max_ulp == 1
 
 
 @FLOATS
 def test_ulp_across_zero_and_sign(dtype: Any) -> None:
     smallest, one = TINY[dtype], dtype(1)
-    assert found([-smallest], [smallest]).max_ulp == 2
-    assert found([dtype(-0.0)], [dtype(0)]).max_ulp == 0
-    assert found([-np.nextafter(one, dtype(2))], [-one]).max_ulp == 1
+    assert comparison_of([-smallest], [smallest]).max_ulp == 2
+    assert comparison_of([dtype(-0.0)], [dtype(0)]).max_ulp == 0
+    assert comparison_of([-np.nextafter(one, dtype(2))], [-one]).max_ulp == 1
     everything = 2 * (np.ones(1, dtype).view(f"i{one.itemsize}").item())
-    assert found([-one], [one], Bound(2.0, "sign")).max_ulp == everything
+    assert comparison_of([-one], [one], Bound(2.0, "sign")).max_ulp == everything
 
 
 @FLOATS
@@ -192,22 +193,22 @@ def test_ulp_agrees_with_counting_steps(dtype: Any) -> None:
 @FLOATS
 def test_huge_values_neither_warn_nor_pass(dtype: Any) -> None:
     most = np.finfo(dtype).max
-    assert found([most], [most], EXACT).passed
-    result = found([-most], [most], Bound(1e300, "huge"))
+    assert comparison_of([most], [most], EXACT).passed
+    result = comparison_of([-most], [most], Bound(1e300, "huge"))
     assert result.max_rel == (2.0 if dtype is np.float32 else math.inf)
     assert result.max_ulp == min(
         2 * int(np.array(most).view(f"i{most.itemsize}")), np.iinfo(np.int64).max
     )
     assert result.passed is (dtype is np.float32)
-    assert found([most], [TINY[dtype]]).num_over == 1
+    assert comparison_of([most], [TINY[dtype]]).num_over == 1
 
 
 def test_the_exact_bound_tells_minus_zero_from_zero_and_others_do_not() -> None:
-    result = found([1.0, -0.0], [1.0, 0.0], EXACT)
+    result = comparison_of([1.0, -0.0], [1.0, 0.0], EXACT)
     assert not result.passed
     assert (result.num_over, result.max_abs, result.worst_index) == (1, 0.0, (1,))
     assert "ours -0, theirs 0" in result.explain()
-    assert found([1.0, -0.0], [1.0, 0.0], TIGHT).passed
+    assert comparison_of([1.0, -0.0], [1.0, 0.0], TIGHT).passed
 
 
 # Whole numbers and truth values
@@ -216,9 +217,9 @@ def test_the_exact_bound_tells_minus_zero_from_zero_and_others_do_not() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint64, np.bool_])
 def test_whole_numbers_are_exact_under_any_bound(dtype: type) -> None:
     ours, theirs = np.array([1, 0, 1], dtype), np.array([1, 1, 1], dtype)
-    assert found(theirs, theirs).passed
-    assert found(theirs, theirs, allow_nonfinite=True).passed
-    result = found(ours, theirs, Bound(100.0, "loose"))
+    assert comparison_of(theirs, theirs).passed
+    assert comparison_of(theirs, theirs, allow_nonfinite=True).passed
+    result = comparison_of(ours, theirs, Bound(100.0, "loose"))
     assert not result.passed
     assert (
         result.max_abs,
@@ -231,15 +232,15 @@ def test_whole_numbers_are_exact_under_any_bound(dtype: type) -> None:
 
 
 def test_whole_numbers_past_float64_are_told_apart() -> None:
-    assert not found([2**53 + 1], [2**53]).passed
+    assert not comparison_of([2**53 + 1], [2**53]).passed
     extreme = np.iinfo(np.int64)
-    result = found([extreme.min], [extreme.max])
+    result = comparison_of([extreme.min], [extreme.max])
     assert result.max_abs == 2.0**64
     assert result.max_ulp == extreme.max
 
 
 def test_whole_numbers_have_no_arbiter() -> None:
-    result = found([3], [3], arbiter=np.array([5]))
+    result = comparison_of([3], [3], arbiter=np.array([5]))
     assert result.passed
     assert result.arbiter_at_worst is None
     assert result.theirs_error is None
@@ -301,7 +302,7 @@ def test_nothing_that_is_not_finite_passes(
 
 
 def test_values_that_are_not_finite_are_counted_over_both_sides() -> None:
-    result = found([math.nan, 1.0, 1.0], [1.0, math.inf, 1.0])
+    result = comparison_of([math.nan, 1.0, 1.0], [1.0, math.inf, 1.0])
     assert result.problem == "2 values not finite: ours nan, theirs 1 at (0,)"
 
 
@@ -313,18 +314,18 @@ KINDS = (math.nan, math.inf, -math.inf, 1.0)
 @pytest.mark.parametrize("theirs", KINDS)
 @pytest.mark.parametrize("ours", KINDS)
 def test_allowed_nonfinite_values_must_agree_in_kind(ours: float, theirs: float) -> None:
-    result = found([2.0, ours], [2.0, theirs], EXACT, allow_nonfinite=True)
+    result = comparison_of([2.0, ours], [2.0, theirs], EXACT, allow_nonfinite=True)
     assert result.passed is (repr(ours) == repr(theirs))
     assert (result.problem is None) is result.passed
 
 
 def test_allowed_nonfinite_values_must_agree_in_place() -> None:
-    result = found([math.nan, 1.0], [1.0, math.nan], allow_nonfinite=True)
+    result = comparison_of([math.nan, 1.0], [1.0, math.nan], allow_nonfinite=True)
     assert result.problem == "2 values not finite: ours nan, theirs 1 at (0,)"
 
 
 def test_the_finite_rest_is_still_judged_at_its_true_place() -> None:
-    result = found(
+    result = comparison_of(
         [[math.nan, 1.0], [2.0, -math.inf]],
         [[math.nan, 1.0], [2.5, -math.inf]],
         TIGHT,
@@ -336,11 +337,11 @@ def test_the_finite_rest_is_still_judged_at_its_true_place() -> None:
 
 
 def test_a_loss_that_is_nan_by_design_passes_and_says_so() -> None:
-    result = found(math.nan, math.nan, TIGHT, allow_nonfinite=True)
+    result = comparison_of(math.nan, math.nan, TIGHT, allow_nonfinite=True)
     assert result.passed
     assert (result.count, result.num_nonfinite) == (1, 1)
     assert "1 of its values are not finite, alike on both sides" in result.explain()
-    assert not found(math.nan, math.nan, TIGHT).passed
+    assert not comparison_of(math.nan, math.nan, TIGHT).passed
 
 
 # The arbiter
@@ -377,7 +378,7 @@ def test_ours_is_judged_against_the_arbiter_and_not_against_theirs() -> None:
         ),
     ],
 )
-def test_an_unfit_arbiter_fails(arbiter: Array, problem: str) -> None:
+def test_an_arbiter_that_does_not_fit_fails(arbiter: Array, problem: str) -> None:
     zeros = np.zeros(2, np.float32)
     assert compare("x", zeros, zeros, LOOSE, arbiter=arbiter).problem == problem
 
@@ -387,9 +388,7 @@ def test_theirs_must_be_finite_although_the_arbiter_judges() -> None:
     assert not compare("x", ours, theirs, LOOSE, arbiter=np.zeros(1)).passed
 
 
-def test_float32_may_overflow_by_design_where_the_arbiter_does_not_but_not_the_reverse() -> (
-    None
-):
+def test_by_design_float32_may_overflow_but_the_arbiter_may_not() -> None:
     infinite = np.full(1, -np.inf, np.float32)
     assert compare(
         "x", infinite, infinite, TIGHT, arbiter=np.array([-800.0]), allow_nonfinite=True
@@ -427,8 +426,8 @@ def test_a_rule_is_asked_only_for_what_can_be_judged() -> None:
     def rule(name: str, theirs: Array) -> Bound:
         return Bound(float(np.abs(theirs).max()), f"the scale of {name}")
 
-    assert found([1.0], [2.0], rule).bound == 2.0
-    result = found([1.0], [math.nan], rule)
+    assert comparison_of([1.0], [2.0], rule).bound == 2.0
+    result = comparison_of([1.0], [math.nan], rule)
     assert not result.passed
     assert "no bound was computed" in result.reason
 
@@ -466,7 +465,7 @@ def test_one_empty_side_fails_for_each_name() -> None:
     assert [result.passed for result in compare_all(theirs, {}, LOOSE)] == [False, False]
 
 
-def test_the_arbiter_must_have_every_name_and_may_bring_to_light_a_lost_one() -> None:
+def test_a_name_that_only_the_arbiter_has_is_a_failure_like_one_it_lacks() -> None:
     one = np.ones(1)
     results = compare_all(
         {"a": one, "b": one}, {"a": one, "b": one}, LOOSE, {"a": one, "loss": one}
@@ -484,7 +483,7 @@ def test_an_empty_arbiter_is_not_no_arbiter() -> None:
     assert result.problem == "missing on the arbiter's side"
 
 
-def test_only_the_named_may_be_nonfinite() -> None:
+def test_only_names_in_allow_nonfinite_may_be_nonfinite() -> None:
     nan = np.full(1, np.nan)
     both = {"loss": nan, "logits": nan, "l": nan}
     for names in (("loss",), "loss"):
@@ -520,7 +519,7 @@ def test_the_explanation_gives_found_expected_allowed_and_the_count() -> None:
 
 
 def test_the_explanation_tells_neighbours_apart() -> None:
-    result = found([1.0], [np.nextafter(1.0, 2)], EXACT)
+    result = comparison_of([1.0], [np.nextafter(1.0, 2)], EXACT)
     assert "ours 1, theirs 1.0000000000000002" in result.explain()
 
 
@@ -531,14 +530,14 @@ def arbited() -> Comparison:
 
 
 SAVED: dict[str, Callable[[], Comparison]] = {
-    "passes": lambda: found(random(3, 3), random(3, 3)),
-    "fails": lambda: found(random(3, 3), random(3, 3, seed=1), TIGHT),
-    "infinite figures": lambda: found([1e308, 1.0], [-1e308, 0.0]),
-    "not finite": lambda: found([math.nan], [1.0]),
-    "by design": lambda: found([math.nan], [math.nan], allow_nonfinite=True),
+    "passes": lambda: comparison_of(random(3, 3), random(3, 3)),
+    "fails": lambda: comparison_of(random(3, 3), random(3, 3, seed=1), TIGHT),
+    "infinite figures": lambda: comparison_of([1e308, 1.0], [-1e308, 0.0]),
+    "not finite": lambda: comparison_of([math.nan], [1.0]),
+    "by design": lambda: comparison_of([math.nan], [math.nan], allow_nonfinite=True),
     "missing": lambda: compare_all({}, {"a": np.ones(1)}, LOOSE)[0],
-    "whole": lambda: found([True], [False]),
-    "scalar": lambda: found(1.0, 2.0),
+    "whole": lambda: comparison_of([True], [False]),
+    "scalar": lambda: comparison_of(1.0, 2.0),
     "arbiter": arbited,
 }
 
@@ -553,7 +552,7 @@ def test_json_round_trip_without_nan_tokens(name: str) -> None:
     assert json.loads(text)["passed"] is result.passed
 
 
-def test_reading_back_does_not_believe_a_verdict() -> None:
+def test_reading_back_computes_the_verdict_again() -> None:
     data = SAVED["fails"]().to_json()
     assert not Comparison.from_json(data | {"passed": True}).passed
     assert not Comparison.from_json(data | {"num_over": 0}).passed
@@ -579,14 +578,16 @@ def test_reading_back_names_what_is_missing() -> None:
 
 def test_a_saved_comparison_is_judged_again_as_if_compared_again() -> None:
     ours, theirs = random(50), random(50) + np.linspace(0, 1e-3, 50)
-    saved = Comparison.from_json(found(ours, theirs, Bound(5e-4, "half")).to_json())
+    saved = Comparison.from_json(
+        comparison_of(ours, theirs, Bound(5e-4, "half")).to_json()
+    )
     for limit in (0.0, 5e-4, 1e-3, saved.max_abs, 2.0):
         bound = Bound(limit, "again")
         assert saved.judge(bound) == compare("x", ours, theirs, bound)
 
 
 def test_what_stored_figures_cannot_tell_is_unknown_and_fails() -> None:
-    result = found([1.0, 2.0], [1.5, 2.1]).judge(Bound(0.2, "between"))
+    result = comparison_of([1.0, 2.0], [1.5, 2.1]).judge(Bound(0.2, "between"))
     assert not result.passed
     assert result.num_over is None
     assert "an unknown number of 2 values are over" in result.explain()
@@ -595,5 +596,5 @@ def test_what_stored_figures_cannot_tell_is_unknown_and_fails() -> None:
 
 
 def test_judging_again_under_the_exact_bound_remembers_signs_of_zero() -> None:
-    assert not found([-0.0], [0.0], TIGHT).judge(EXACT).passed
-    assert found([0.0], [0.0], TIGHT).judge(EXACT).passed
+    assert not comparison_of([-0.0], [0.0], TIGHT).judge(EXACT).passed
+    assert comparison_of([0.0], [0.0], TIGHT).judge(EXACT).passed

@@ -1,4 +1,4 @@
-"""`parity convert`: what the tutorials' own programs saved comes over whole, or is refused."""
+"""`parity convert` converts the tutorials' own checkpoints, or refuses them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def tf() -> Any:
 def saved_program(
     tf: Any, path: Path, *, scope: bool = False, adam: bool = True, hidden: int = 128
 ) -> dict[str, np.ndarray]:
-    """A program with hvass' variables, none of them named, that trains a little and saves; what it saved, by name."""
+    """Train and save a program with hvass' variables, without names of their own.
+
+    Returns the saved arrays by name.
+    """
     shapes = [
         [5, 5, 1, 16],
         [16],
@@ -42,15 +45,12 @@ def saved_program(
         variables = []
         for number, shape in enumerate(shapes):
             with tf.name_scope(f"layer{number // 2}" if scope else None):
-                variables.append(
-                    tf.Variable(tf.random_normal(shape, stddev=0.1, seed=number))
-                )
+                initial = tf.random_normal(shape, stddev=0.1, seed=number)
+                variables.append(tf.Variable(initial))
         loss = sum(tf.reduce_sum(variable**2) for variable in variables)
-        optimizer = (
-            tf.train.AdamOptimizer(1e-4)
-            if adam
-            else tf.train.GradientDescentOptimizer(0.1)
-        )
+        optimizer = tf.train.GradientDescentOptimizer(0.1)
+        if adam:
+            optimizer = tf.train.AdamOptimizer(1e-4)
         train = optimizer.minimize(loss)
         saver = tf.train.Saver()
         with tf.Session(graph=graph) as session:
@@ -71,7 +71,7 @@ def saved_program(
 
 
 @pytest.mark.parametrize("scope", [False, True], ids=["unnamed", "in scopes of its own"])
-def test_a_program_s_checkpoint_comes_over_without_naming_anything(
+def test_the_checkpoint_of_a_program_without_names_is_converted(
     tf: Any, tmp_path: Path, scope: bool
 ) -> None:
     saved = saved_program(tf, tmp_path / "model", scope=scope)
@@ -93,7 +93,7 @@ def test_a_program_s_checkpoint_comes_over_without_naming_anything(
 
 
 @pytest.mark.parametrize("middle", ["state.safetensors", "state.ckpt"])
-def test_there_and_back_every_bit_is_the_same(
+def test_a_conversion_and_back_changes_no_bit(
     tf: Any, tmp_path: Path, middle: str
 ) -> None:
     saved = saved_program(tf, tmp_path / "model")
@@ -106,7 +106,9 @@ def test_there_and_back_every_bit_is_the_same(
         assert reader.get_tensor(name).tobytes() == array.tobytes(), name
 
 
-def test_the_step_is_read_off_adam_s_powers_or_asked_for(tf: Any, tmp_path: Path) -> None:
+def test_the_step_comes_from_adam_s_powers_or_must_be_given(
+    tf: Any, tmp_path: Path
+) -> None:
     saved_program(tf, tmp_path / "model")
     for part in tmp_path.glob("model-3*"):
         part.rename(tmp_path / part.name.replace("model-3", "model.ckpt"))
@@ -114,7 +116,7 @@ def test_the_step_is_read_off_adam_s_powers_or_asked_for(tf: Any, tmp_path: Path
     assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 40)[1] == 40
 
 
-def test_the_step_is_read_off_whatever_beta2_the_graph_has(
+def test_the_step_is_right_for_another_beta2_in_the_graph(
     tiny, small_case, tmp_path: Path
 ) -> None:
     adam = tiny.trained_by(
@@ -133,7 +135,7 @@ def test_the_step_is_read_off_whatever_beta2_the_graph_has(
 @pytest.mark.parametrize(
     "wrong", [{"hidden": 64}, {"adam": False}], ids=["another shape", "without slots"]
 )
-def test_what_does_not_match_is_refused_with_both_lists(
+def test_a_checkpoint_that_does_not_match_is_refused_with_both_lists(
     tf: Any, tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     saved_program(tf, tmp_path / "model", **wrong)
@@ -153,27 +155,18 @@ def test_nothing_is_overwritten(tf: Any, tmp_path: Path) -> None:
     saved_program(tf, tmp_path / "model")
     target = tmp_path / "there.safetensors"
     target.write_text("mine")
+    source, hvass = tmp_path / "model-3", references.get("hvass")
     with pytest.raises(UserError, match="exists already"):
-        convert(tmp_path / "model-3", target, reference=references.get("hvass"))
+        convert(source, target, reference=hvass)
     assert target.read_text() == "mine"
     shard = tmp_path / "new.data-00000-of-00001"
     shard.write_text("mine")
     with pytest.raises(UserError, match="exists already"):
-        convert(
-            tmp_path / "model-3",
-            tmp_path / "new",
-            reference=references.get("hvass"),
-            to="tf1",
-        )
+        convert(source, tmp_path / "new", reference=hvass, to="tf1")
     assert shard.read_text() == "mine"
     shard.rename(tmp_path / "new.index")
     with pytest.raises(UserError, match="exists already"):
-        convert(
-            tmp_path / "model-3",
-            tmp_path / "new",
-            reference=references.get("hvass"),
-            to="lightning",
-        )
+        convert(source, tmp_path / "new", reference=hvass, to="lightning")
     assert not (tmp_path / "new").exists()
 
 
@@ -182,26 +175,18 @@ def test_the_command_line(
 ) -> None:
     saved_program(tf, tmp_path / "model")
     source, target = str(tmp_path / "model-3"), str(tmp_path / "state.safetensors")
+    other = str(tmp_path / "x")
     assert cli.main(["convert", source, target]) == 2
     assert "add --network NAME" in capsys.readouterr().err
     assert cli.main(["convert", source, target, "--network", "hvass"]) == 0
     assert "26 tensors after 3 steps" in capsys.readouterr().out
-    assert (
-        cli.main(
-            ["convert", target, str(tmp_path / "x"), "--network", "deep", "--to", "tf1"]
-        )
-        == 2
-    )
+    words = ["convert", target, other, "--to", "tf1"]
+    assert cli.main([*words, "--network", "deep"]) == 2
     assert "holds 'hvass', not 'deep'" in capsys.readouterr().err
-    assert (
-        cli.main(["convert", target, str(tmp_path / "x"), "--to", "tf1", "--step", "9"])
-        == 2
-    )
+    assert cli.main([*words, "--step", "9"]) == 2
     assert "says its own" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        cli.main(
-            ["convert", source, str(tmp_path / "x"), "--network", "hvass", "--step", "-5"]
-        )
+        cli.main(["convert", source, other, "--network", "hvass", "--step", "-5"])
     assert "-5 is not a whole number of at least 0" in capsys.readouterr().err
     assert cli.main(["convert", str(tmp_path / "nothing"), target]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
@@ -232,7 +217,7 @@ def a_name_too_many(tensors: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [another_shape, without_slots, a_name_too_many])
 @pytest.mark.parametrize("to", ["tf1", "lightning"])
-def test_safetensors_that_are_not_the_whole_state_are_refused(
+def test_safetensors_that_do_not_match_the_network_are_refused(
     sound: Path, tmp_path: Path, change: Any, to: Any
 ) -> None:
     from safetensors.numpy import load_file, save_file
@@ -247,26 +232,25 @@ def test_safetensors_that_are_not_the_whole_state_are_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["in.safetensors"]
 
 
-LOST = ["optimizer_states", "a weight", "a shape", "a parameter's place", "a power"]
+FAULTS = ["optimizer_states", "a weight", "a shape", "a parameter's place", "a power"]
 
 
-@pytest.mark.parametrize("lost", LOST)
-def test_a_lightning_checkpoint_that_is_not_the_whole_state_is_refused(
-    sound: Path, tmp_path: Path, lost: str
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_lightning_checkpoint_that_does_not_match_the_network_is_refused(
+    sound: Path, tmp_path: Path, fault: str
 ) -> None:
     checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
-    if lost == "optimizer_states":
+    weights, optimizer = checkpoint["state_dict"], checkpoint["optimizer_states"][0]
+    if fault == "optimizer_states":
         del checkpoint["optimizer_states"]
-    elif lost == "a weight":
-        del checkpoint["state_dict"]["net.fc1.weight"]
-    elif lost == "a parameter's place":
-        checkpoint["optimizer_states"][0]["state"][8] = checkpoint["optimizer_states"][0][
-            "state"
-        ][7]
-    elif lost == "a power":
-        del checkpoint["optimizer_states"][0]["param_groups"][0]["beta1_power"]
+    elif fault == "a weight":
+        del weights["net.fc1.weight"]
+    elif fault == "a parameter's place":
+        optimizer["state"][8] = optimizer["state"][7]
+    elif fault == "a power":
+        del optimizer["param_groups"][0]["beta1_power"]
     else:
-        checkpoint["state_dict"]["net.fc1.bias"] = torch.zeros(64)
+        weights["net.fc1.bias"] = torch.zeros(64)
     torch.save(checkpoint, tmp_path / "in.ckpt")
     with pytest.raises(UserError, match=r"Expected: .* Stored: "):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
@@ -274,13 +258,12 @@ def test_a_lightning_checkpoint_that_is_not_the_whole_state_is_refused(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_precision_that_would_not_go_over_bit_for_bit_is_refused(
+def test_a_precision_that_cannot_be_converted_exactly_is_refused(
     sound: Path, tmp_path: Path, dtype: torch.dtype
 ) -> None:
     checkpoint = torch.load(sound / "state.ckpt", weights_only=True)
-    checkpoint["state_dict"]["net.fc1.bias"] = checkpoint["state_dict"][
-        "net.fc1.bias"
-    ].to(dtype)
+    weights = checkpoint["state_dict"]
+    weights["net.fc1.bias"] = weights["net.fc1.bias"].to(dtype)
     torch.save(checkpoint, tmp_path / "in.ckpt")
     with pytest.raises(UserError, match=r"'fc1\.bias' is (torch\.bfloat16|float16)"):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
@@ -301,25 +284,13 @@ def test_a_precision_that_would_not_go_over_bit_for_bit_is_refused(
         ("in.index", b"garbage"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_a_line(
+def test_an_unreadable_file_gives_one_line(
     tmp_path: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_bytes(content)
     source = tmp_path / name.removesuffix(".index")
-    assert (
-        cli.main(
-            [
-                "convert",
-                str(source),
-                str(tmp_path / "out"),
-                "--to",
-                "lightning",
-                "--network",
-                "hvass",
-            ]
-        )
-        == 2
-    )
+    words = ["convert", str(source), str(tmp_path / "out"), "--to", "lightning"]
+    assert cli.main([*words, "--network", "hvass"]) == 2
     err = capsys.readouterr().err
     assert "that can be read" in err and err.count("\n") == 1
 

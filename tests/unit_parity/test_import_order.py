@@ -1,4 +1,4 @@
-"""Who may import whom within `parity`: always something lower, never the other way, not even for a type."""
+"""A part of `parity` imports only lower parts, even for types."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ import pytest
 import parity
 
 ORDER = (
-    *(
-        "compare",
-        "tolerances",
-        "weights",
-        "state",
-        "reference",
-        "tf1",
-        "sides",
-        "references",
-        "convert",
-    ),
-    *("bench", "case", "checks", "lockstep", "report", "commands", "cli"),
+    "compare",
+    "tolerances",
+    "weights",
+    "state",
+    "reference",
+    "tf1",
+    "sides",
+    "references",
+    "convert",
+    "bench",
+    "case",
+    "checks",
+    "lockstep",
+    "report",
+    "commands",
+    "cli",
 )
-"""From low to high: files and folders of `parity`."""
+"""The files and folders of `parity`, from low to high."""
 
 FOLDER = Path(parity.__file__).parent
 FILES = sorted(
@@ -32,7 +36,7 @@ FILES = sorted(
 
 
 def imported(path: Path) -> set[str]:
-    """The rooms of `parity` that a file imports anywhere."""
+    """The files and folders of `parity` that a file imports, anywhere in its text."""
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -53,7 +57,7 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_a_file_imports_only_what_is_lower(path: Path) -> None:
+def test_a_file_imports_only_lower_parts(path: Path) -> None:
     room = path.relative_to(FOLDER).parts[0].removesuffix(".py")
     for other in imported(path) - {room}:
         assert ORDER.index(other) < ORDER.index(room), (
@@ -61,7 +65,7 @@ def test_a_file_imports_only_what_is_lower(path: Path) -> None:
         )
 
 
-def test_every_room_has_its_place() -> None:
+def test_the_order_names_every_part() -> None:
     rooms = {
         path.relative_to(FOLDER).parts[0].removesuffix(".py")
         for path in FOLDER.rglob("*.py")

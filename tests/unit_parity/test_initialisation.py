@@ -1,4 +1,4 @@
-"""The check `initialisation` rejects every distribution known to be mistaken for TF1's, and never the right one."""
+"""The check `initialisation` rejects wrong distributions, and never the right one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REPEATS = 150
 
 
 def sample(fill: Fill, seed: int) -> np.ndarray:
-    """As many values as the check looks at, of a [100, 200] kernel."""
+    """A [100, 200] kernel: as many values as the check uses."""
     torch.manual_seed(seed)
     weight = torch.empty(100, SAMPLES // 100)
     fill(weight)
@@ -63,7 +63,10 @@ def test_a_wrong_distribution_is_rejected_every_time(mistake: str) -> None:
 
 @pytest.mark.parametrize("mistake", WRONG)
 def test_the_power_is_above_999_in_1000(mistake: str) -> None:
-    """The distance leaves the bound behind by more than four of its own deviations: a miss is under 1 in 10,000."""
+    """The largest figure is over its bound by more than four standard deviations.
+
+    So fewer than 1 of 10,000 samples of a wrong distribution pass.
+    """
     wrong, right = WRONG[mistake]
     margins = []
     for seed in range(30):
@@ -77,7 +80,7 @@ def test_the_power_is_above_999_in_1000(mistake: str) -> None:
 @pytest.mark.parametrize(
     "fill", [NORMAL, TRUNCATED, glorot_uniform_], ids=["normal", "truncated", "glorot"]
 )
-def test_the_right_distribution_is_never_accused(fill: Fill) -> None:
+def test_the_right_distribution_is_never_rejected(fill: Fill) -> None:
     assert not any(
         rejected(sample(fill, seed), sample(fill, 30_000 + seed))
         for seed in range(REPEATS)
@@ -97,7 +100,7 @@ def test_the_distance_is_that_of_two_step_functions() -> None:
     assert distribution_distance(np.asarray([1.0, 3.0]), np.asarray([2.0, 3.0])) == 0.5
 
 
-def test_only_a_bounded_distribution_seems_bounded() -> None:
+def test_only_bounded_distributions_count_as_bounded() -> None:
     assert not Ends.of(sample(NORMAL, 0)).bounded
     assert Ends.of(sample(TRUNCATED, 0)).bounded
     assert Ends.of(sample(glorot_uniform_, 0)).bounded
@@ -106,7 +109,10 @@ def test_only_a_bounded_distribution_seems_bounded() -> None:
 @pytest.mark.tf
 @pytest.mark.parametrize("name", ["three_minute_layers", "deep"])
 def test_tf_s_own_draws_differ_from_call_to_call_and_follow_the_seed(name: str) -> None:
-    """Keras' initializers, under `tf.layers`, have their seed in the graph: unfed, each call gives the same values."""
+    """The seeds of Keras' initializers are constants in the graph, unless they are fed.
+
+    Then each call would give the same values. `tf.layers` uses these initializers.
+    """
     kernel, *_ = Theirs(references.get(name), "float32", 0).shapes
     runs = [Theirs(references.get(name), "float32", seed) for seed in (0, 0, 1)]
     draws = [run.initial_weights() for run in runs]

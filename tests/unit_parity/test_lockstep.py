@@ -1,4 +1,4 @@
-"""`parity lockstep`: local and accumulated error are told apart, a run can be stopped and gone on with."""
+"""`parity lockstep` separates local from accumulated error, and can continue a run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.tf
 
 
 def run(case: Case, steps: int) -> Lockstep:
-    made = Lockstep(case, every=5, floor_steps=steps)
-    made.run(steps, lambda _: None)
-    return made
+    lockstep = Lockstep(case, every=5, floor_steps=steps)
+    lockstep.run(steps, lambda _: None)
+    return lockstep
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def case() -> Case:
     return Case(bench=Bench(reference=reference, data=reference.data(0, source="digits")))
 
 
-def test_a_sound_port_stays_together_in_every_figure(case: Case) -> None:
+def test_every_figure_of_a_correct_port_is_small(case: Case) -> None:
     records = run(case, 20).records
     assert [record.step for record in records] == [1, 5, 10, 15, 20]
     for record in records:
@@ -50,7 +50,10 @@ def test_a_sound_port_stays_together_in_every_figure(case: Case) -> None:
 def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(
     case: Case,
 ) -> None:
-    """A hundred times the learning rate carries it much further; the port, which computes the same, goes as far."""
+    """With 100 times the learning rate, a rounding grows much further.
+
+    It grows as far in the port as in TF1, because both compute the same.
+    """
     floors, accumulated = [], []
     for rate in (0.5, 50.0):
         build = case.reference.build
@@ -69,45 +72,47 @@ def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(
         bench = Bench(
             reference=replace(case.reference, port=port, build=rated), data=case.data
         )
-        made = Lockstep(Case(bench=bench), 5, 40, nudge=True)
-        made.run(40, lambda _: None)
-        floors.append(made.records[-1].floor)
-        accumulated.append(made.records[-1].accumulated)
+        lockstep = Lockstep(Case(bench=bench), 5, 40, nudge=True)
+        lockstep.run(40, lambda _: None)
+        floors.append(lockstep.records[-1].floor)
+        accumulated.append(lockstep.records[-1].accumulated)
     assert 0 < floors[0] < 1e-13
     assert floors[1] > 1e3 * floors[0]
-    for floor, apart in zip(floors, accumulated, strict=True):
-        assert apart < 100 * floor
+    for floor, error in zip(floors, accumulated, strict=True):
+        assert error < 100 * floor
 
 
-def test_a_nudge_is_one_ulp_away_from_zero_and_nothing_else() -> None:
+def test_a_nudge_moves_each_number_one_ulp_away_from_zero() -> None:
     for dtype in (np.float64, np.float32):
         eps = np.finfo(dtype).eps
-        found = nudged(np.array([1.0, -1.0, 0.0, -0.0], dtype))
-        assert found.dtype == dtype
-        assert found.tolist() == [1 + eps, -1 - eps, 0.0, 0.0]
+        moved = nudged(np.array([1.0, -1.0, 0.0, -0.0], dtype))
+        assert moved.dtype == dtype
+        assert moved.tolist() == [1 + eps, -1 - eps, 0.0, 0.0]
     counter = np.array([3], np.int64)
     assert np.array_equal(nudged(counter), counter)
 
 
 def test_tf1_is_nudged_once_after_the_first_step(case: Case) -> None:
-    made = Lockstep(case, every=5, floor_steps=20, nudge=True)
-    assert made.again is not None
-    loaded, load = [], made.again.load
-    made.again.load = lambda state: (
-        loaded.append((made.step, sorted(state.everything()))),
-        load(state),
-    )
-    made.run(1, lambda _: None)
-    first, second = made.theirs.state().weights, made.again.state().weights
+    lockstep = Lockstep(case, every=5, floor_steps=20, nudge=True)
+    assert lockstep.again is not None
+    loads, load = [], lockstep.again.load
+
+    def recorded_load(state: State) -> None:
+        loads.append((lockstep.step, sorted(state.everything())))
+        load(state)
+
+    lockstep.again.load = recorded_load
+    lockstep.run(1, lambda _: None)
+    first, second = lockstep.theirs.state().weights, lockstep.again.state().weights
     for name in ("W", "b"):
         assert np.array_equal(second[name], nudged(first[name]))
         assert not np.array_equal(second[name], first[name])
-    made.run(20, lambda _: None)
-    assert loaded == [(0, ["W", "b"])]
+    lockstep.run(20, lambda _: None)
+    assert loads == [(0, ["W", "b"])]
 
 
-def test_the_local_error_tells_what_a_step_adds(case: Case) -> None:
-    """A rate that is off by a millionth: the accumulated error grows, the local one does not."""
+def test_the_local_error_is_that_of_one_step(case: Case) -> None:
+    """If the rate is off by a millionth, only the accumulated error grows."""
     port = replace(
         case.reference.port, optimizer=partial(torch.optim.SGD, lr=0.5 * (1 + 1e-6))
     )
@@ -121,12 +126,14 @@ def test_the_local_error_tells_what_a_step_adds(case: Case) -> None:
 
 
 def test_a_nan_stays_a_nan(case: Case) -> None:
-    made = run(case, 1)
-    nans = {name: np.full(shape, np.nan) for name, shape in made.theirs.shapes.items()}
-    made.ours.load(State(weights=nans))
-    made.run(5, lambda _: None)
-    assert np.isnan(made.records[-1].accumulated)
-    assert not np.isnan(made.records[-1].local)
+    lockstep = run(case, 1)
+    shapes = lockstep.theirs.shapes.items()
+    lockstep.ours.load(
+        State(weights={name: np.full(shape, np.nan) for name, shape in shapes})
+    )
+    lockstep.run(5, lambda _: None)
+    assert np.isnan(lockstep.records[-1].accumulated)
+    assert not np.isnan(lockstep.records[-1].local)
 
 
 def test_a_stopped_run_goes_on_to_the_same_records(case: Case, tmp_path: Path) -> None:
@@ -137,8 +144,8 @@ def test_a_stopped_run_goes_on_to_the_same_records(case: Case, tmp_path: Path) -
     again.restore(tmp_path / "state.npz")
     assert again.step == 7
     again.run(20, lambda _: None)
-    kept = [record for record in again.records if record.step != 7]
-    assert kept == undisturbed
+    records = [record for record in again.records if record.step != 7]
+    assert records == undisturbed
 
 
 BROKEN = """
@@ -147,11 +154,12 @@ from functools import partial
 from mnistport.optimizers import GradientDescent
 from parity import references
 softmax = references.get("softmax")
-REFERENCE = replace(softmax, port=replace(softmax.port, optimizer=partial(GradientDescent, learning_rate=0.51)))
+optimizer = partial(GradientDescent, learning_rate=0.51)
+REFERENCE = replace(softmax, port=replace(softmax.port, optimizer=optimizer))
 """
 
 
-def test_of_a_run_that_parted_it_is_told_where_to_look(
+def test_a_run_that_fails_says_where_to_look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = tmp_path / "broken.py"
@@ -183,7 +191,7 @@ def test_in_float32_a_nan_on_one_side_fails_and_rounding_does_not(
 ARGUMENTS = ["lockstep", "softmax", "--data.source", "digits", "--every", "5"]
 
 
-def test_the_command_writes_what_it_found(
+def test_the_command_writes_json_and_a_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -203,10 +211,10 @@ def test_the_command_writes_what_it_found(
     assert json.loads((out / "lockstep.json").read_text())["records"][-1]["step"] == 15
 
 
-def test_a_run_made_longer_keeps_its_cadence(
+def test_a_longer_run_keeps_the_steps_between_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By default the cadence follows from the length; asked for twice it must not be another run."""
+    """By default they depend on the run's length. A continued run keeps its own."""
     words = [
         "lockstep",
         "softmax",
@@ -219,7 +227,7 @@ def test_a_run_made_longer_keeps_its_cadence(
     assert cli.main([*words, "3"]) == 0
     assert cli.main([*words, "401"]) == 0
     out = capsys.readouterr().out
-    assert "401 steps, recorded every 1\n" in out
+    assert "401 steps, recorded every 1, our steps by the trainer's engine\n" in out
     assert "going on after step 3" in out
     assert "\r" not in out, "in a file, a line is a line"
 
@@ -246,32 +254,38 @@ def test_another_run_is_not_mixed_in(
     assert message in capsys.readouterr().err
 
 
-def test_an_interruption_waits_for_the_step_to_be_whole(
+def test_an_interruption_waits_for_the_end_of_the_step(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C lands when TF1 has taken the step and ours has not: what is saved then would take TF1's step twice."""
+    """Ctrl-C arrives when TF1 has taken the step and our side has not.
+
+    If this state were saved, TF1 would take the step twice.
+    """
     whole, handler = run(case, 8), signal.getsignal(signal.SIGINT)
-    made, take = Lockstep(case, every=5, floor_steps=8), Ours.step
+    lockstep, take = Lockstep(case, every=5, floor_steps=8), Ours.step
 
     def interrupted(self: Ours, *fed: Any) -> Any:
-        if made.step == 4:
+        if lockstep.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
         return take(self, *fed)
 
     with monkeypatch.context() as patch:
         patch.setattr(Ours, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            made.run(8, lambda _: None)
-    assert made.step == 5
+            lockstep.run(8, lambda _: None)
+    assert lockstep.step == 5
     assert signal.getsignal(signal.SIGINT) is handler
-    made.run(8, lambda _: None)
-    assert made.records[-1].accumulated == whole.records[-1].accumulated < 1e-12
+    lockstep.run(8, lambda _: None)
+    assert lockstep.records[-1].accumulated == whole.records[-1].accumulated < 1e-12
 
 
 def test_a_fresh_run_leaves_nothing_of_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Begun anew with another seed and killed at once: the old state must not be taken for the new run's."""
+    """A fresh run with another seed is killed at once.
+
+    The old state must not count as the new run's.
+    """
     words = [
         "lockstep",
         "softmax",
@@ -293,36 +307,24 @@ def test_a_fresh_run_leaves_nothing_of_the_one_before(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("options", "message"),
     [
         (["--device", "nonsense"], "use cpu, cuda"),
         (["--device", "cuda:99"], "CUDA devices here"),
         (["--json", "/nowhere/x.json"], "its folder does not exist"),
     ],
 )
-def test_mistakes_are_told_in_a_line_before_any_work(
-    wrong: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_gives_one_line_before_any_work(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        cli.main(
-            [
-                "lockstep",
-                "softmax",
-                "--steps",
-                "3",
-                "--out",
-                str(tmp_path / "out"),
-                *wrong,
-            ]
-        )
-        == 2
-    )
+    words = ["lockstep", "softmax", "--steps", "3", "--out", str(tmp_path / "out")]
+    assert cli.main([*words, *options]) == 2
     err = capsys.readouterr().err
-    assert said in err and err.count("\n") == 1
+    assert message in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_state_is_told_in_a_line(
+def test_a_damaged_state_gives_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [
@@ -335,13 +337,11 @@ def test_a_damaged_state_is_told_in_a_line(
         "--steps",
     ]
     assert cli.main([*words, "2", "--every", "1"]) == 0
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     accuracy = json.loads((tmp_path / "lockstep.json").read_text())["accuracy"]
-    assert accuracy["ours"] == accuracy["theirs"] > 0.3
-    assert (
-        f"evaluation accuracy: ours {accuracy['ours']:.4f}, theirs {accuracy['theirs']:.4f}"
-        in told
-    )
+    ours, theirs = accuracy["ours"], accuracy["theirs"]
+    assert ours == theirs > 0.3
+    assert f"evaluation accuracy: ours {ours:.4f}, theirs {theirs:.4f}" in out
     state = tmp_path / "state.npz"
     state.write_bytes(state.read_bytes()[:100])
     assert cli.main([*words, "3", "--every", "1"]) == 2

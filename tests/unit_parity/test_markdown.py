@@ -1,4 +1,4 @@
-"""A verify document as a table: what each cell says, and that a failure cannot be overlooked."""
+"""A verify document as a table: the text of each cell, and failures in bold."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cells(*results: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def test_a_row_is_a_network_in_a_precision_and_a_column_a_check() -> None:
+def test_each_row_is_a_network_in_a_precision_and_each_column_a_check() -> None:
     header, rule, *rows = cells(
         result("deep", "forward"),
         result("deep", "step"),
@@ -68,7 +68,7 @@ def test_a_cell_shows_the_comparison_nearest_its_bound() -> None:
     assert cells(result(comparisons=[far, near]))[2][2] == "2e-13 ≤ 1e-12"
 
 
-def test_what_is_equal_bit_for_bit_is_exact() -> None:
+def test_equal_bits_are_shown_as_exact() -> None:
     assert cells(result(comparisons=[comparison(bound=0.0)]))[2][2] == "exact"
 
 
@@ -110,7 +110,7 @@ def test_the_page_lists_the_known_departures() -> None:
     assert "- differences:" not in page
 
 
-def test_the_nearest_is_a_failing_one_and_else_the_one_with_the_least_room() -> None:
+def test_the_nearest_comparison_fails_or_has_the_least_room() -> None:
     def made(**figures: Any) -> Comparison:
         return Comparison.from_json(comparison(**figures))
 

@@ -1,4 +1,4 @@
-"""The check `data` tells the original's batches from every stream that is known to be mistaken for it."""
+"""The check `data` rejects every stream that could be mistaken for the original's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parity.checks.data import data
 from parity.reference import Data, Feeds
 
 DIGITS = load("digits")
-BATCH = 40  # 1,375 training images: epochs are straddled
+BATCH = 40  # of 1,375 training images, so some batches span two epochs
 
 
 def batches(
@@ -55,7 +55,7 @@ def test_the_port_s_batches_are_the_original_s() -> None:
 
 
 class NoCarryOver(NextBatch):
-    """Drops what is left of an epoch."""
+    """Drops the rest of an epoch."""
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         order = np.arange(self.num_images)
@@ -104,12 +104,12 @@ class OtherGenerator(NextBatch):
         *("another generator", "pixels divided", "labels off by one"),
     ],
 )
-def test_a_mistaken_stream_is_told_apart(wrong: Callable[[int], Feeds]) -> None:
+def test_a_wrong_stream_is_rejected(wrong: Callable[[int], Feeds]) -> None:
     assert not asked(wrong)
 
 
 def test_the_step_into_the_fourth_epoch_is_compared_too() -> None:
-    """A stream that goes wrong there, and not before."""
+    """This stream is wrong there, but not before."""
     stream = NextBatch(len(TRAIN), BATCH, 7)
     sound, last = batches(TRAIN, stream), 3 * 34
     assert not asked(lambda step: sound(step) if step < last else sound(step + 1))

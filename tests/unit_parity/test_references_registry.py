@@ -1,4 +1,4 @@
-"""How a reference is found: by name, file, module or entry point; and what is said where it is not."""
+"""References are found by name, file, module or entry point, or an error says why not."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
-    """Pretend that installed packages offer these (name, place)."""
-    made = [EntryPoint(name, place, references.GROUP) for name, place in entries]
+    """Pretend that installed packages have these entry points (name, place)."""
+    points = [EntryPoint(name, place, references.GROUP) for name, place in entries]
     monkeypatch.setattr(
         plugins,
         "entry_points",
-        lambda group: made if group == references.GROUP else [],
+        lambda group: points if group == references.GROUP else [],
     )
     references.plug_ins.cache_clear()
 
@@ -71,11 +71,10 @@ def test_a_file_is_a_reference() -> None:
     assert (reference.name, reference.build.__module__) == ("tiny", f"port at {TINY}")
 
 
-def test_a_file_may_import_what_lies_beside_it_also_later(tmp_path: Path) -> None:
+def test_a_file_may_import_its_neighbours_also_later(tmp_path: Path) -> None:
     plug_in(tmp_path, "WORD = 'beside'\n", "a_plug_in_beside.py")
-    text = (
-        COPY
-        + "def later():\n    import a_plug_in_beside\n    return a_plug_in_beside.WORD\n"
+    text = COPY + (
+        "def later():\n    import a_plug_in_beside\n    return a_plug_in_beside.WORD\n"
     )
     reference = references.get(plug_in(tmp_path, text))
     assert reference.name == "tiny"
@@ -87,12 +86,18 @@ def test_a_file_hides_no_module_of_its_name_and_may_hold_dataclasses(
 ) -> None:
     import json
 
-    text = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Box:\n    a: int\n"
+    text = (
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Box:\n"
+        "    a: int\n"
+    )
     assert references.get(plug_in(tmp_path, text + COPY, "json.py")).name == "tiny"
     assert sys.modules["json"] is json
 
 
-def test_a_module_and_attribute_are_a_reference_where_the_user_stands(
+def test_a_module_and_attribute_in_the_current_folder_are_a_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plug_in(tmp_path, COPY + "OTHER = REFERENCE\n")
@@ -126,12 +131,14 @@ def test_an_entry_point_and_its_reference_have_the_same_name(
 def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(
         UserError,
-        match=r"no reference is called 'depp'; did you mean 'deep'\? Known: softmax_beginners, ",
+        match=r"no reference is called 'depp'; did you mean 'deep'\? "
+        r"Known: softmax_beginners, ",
     ):
         references.get("depp")
     with pytest.raises(
         UserError,
-        match=r"no reference is called 'xyz'\. Known: .*\w+\. A port of your own: give",
+        match=r"no reference is called 'xyz'\. Known: .*\w+\. "
+        r"A port of your own: give",
     ):
         references.get("xyz")
 
@@ -149,7 +156,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
         ),
     ],
 )
-def test_a_doubled_name_names_both_places(
+def test_two_references_of_one_name_are_refused_with_both_places(
     entries: list[tuple[str, str]], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(monkeypatch, *entries)
@@ -157,7 +164,7 @@ def test_a_doubled_name_names_both_places(
         references.names()
 
 
-def test_the_same_place_twice_is_no_doubled_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_place_twice_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, ("a", "one:R"), ("a", "one:R"))
     assert references.names().count("a") == 1
 

@@ -1,4 +1,4 @@
-"""A state changes sides and names and comes back bit for bit, and the flat names are built in one place."""
+"""A state changes sides and names, and returns bit for bit. Its flat names are right."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from parity.weights import Unmapped, Weight, WeightMap
 
 
 class Tables:
-    """Two weights, a slot with another name on each side, a scalar, a counter on their side."""
+    """Two weights, a slot, a scalar, and a counter that only TF1 has."""
 
     weights = WeightMap(
         Weight("W", "fc.weight", "i o -> o i"),
@@ -45,18 +45,16 @@ def state() -> State:
     )
 
 
-def test_a_slot_has_its_weight_s_layout_and_its_kind_s_name() -> None:
+def test_a_slot_has_the_layout_of_its_weight_and_the_name_of_its_kind() -> None:
     theirs = state()
     ours = to_ours(Tables(), theirs)
     assert list(ours.names().everything()) == [
-        *(
-            "fc.weight",
-            "fc.bias",
-            "fc.weight/exp_avg",
-            "fc.bias/exp_avg",
-            "power",
-            "theirs/global_step",
-        ),
+        "fc.weight",
+        "fc.bias",
+        "fc.weight/exp_avg",
+        "fc.bias/exp_avg",
+        "power",
+        "theirs/global_step",
     ]
     np.testing.assert_array_equal(
         ours.slots["fc.weight", "exp_avg"], theirs.slots["W", "m"].T
@@ -66,13 +64,13 @@ def test_a_slot_has_its_weight_s_layout_and_its_kind_s_name() -> None:
         assert back.everything()[name].tobytes() == array.tobytes(), name
 
 
-def test_what_is_unmapped_is_in_the_whole_and_not_in_what_is_compared() -> None:
+def test_unmapped_parts_are_stored_but_not_compared() -> None:
     assert "theirs/global_step" in state().everything()
     assert "theirs/global_step" not in state().named()
     assert state().named().keys() < state().everything().keys()
 
 
-def test_a_state_is_found_among_arrays_by_its_names() -> None:
+def test_a_state_is_built_from_named_arrays() -> None:
     whole = state()
     again = State.found(whole.names(), whole.everything())
     assert again.slots.keys() == whole.slots.keys()
@@ -84,9 +82,8 @@ def test_a_state_is_found_among_arrays_by_its_names() -> None:
         State.found(whole.names(), arrays)
 
 
-def test_every_name_a_part_of_theirs_without_a_counterpart_may_have() -> None:
-    found = unmapped_of_theirs(Tables())
-    assert set(found) == {
+def test_the_names_that_unmapped_parts_of_theirs_may_have() -> None:
+    assert set(unmapped_of_theirs(Tables())) == {
         "global_step",
         "global_step/m",
         "global_step/v",
@@ -96,12 +93,12 @@ def test_every_name_a_part_of_theirs_without_a_counterpart_may_have() -> None:
     }
 
 
-def test_a_file_of_ours_must_hold_all_that_is_mapped_and_may_hold_the_rest() -> None:
+def test_our_files_must_hold_all_mapped_parts_and_may_hold_unmapped_ones() -> None:
     ours = to_ours(Tables(), state())
     tensors: dict[str, Any] = ours.under(ours.tensor_names())
     assert "optimizer.exp_avg/fc.weight" in tensors and "optimizer.power" in tensors
-    found = from_tensors("file", ours, tensors)
-    assert found.everything().keys() == ours.everything().keys()
+    state_in_file = from_tensors("file", ours, tensors)
+    assert state_in_file.everything().keys() == ours.everything().keys()
     without = {
         name: array for name, array in tensors.items() if name != "theirs/global_step"
     }

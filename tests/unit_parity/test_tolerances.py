@@ -1,4 +1,4 @@
-"""The table of bounds: what each limit is, that it cannot hide a wrong value, and that no limit stands elsewhere."""
+"""The table of bounds: no limit hides a wrong value, and none is elsewhere."""
 
 import ast
 import math
@@ -62,7 +62,7 @@ def test_an_all_zero_tensor_allows_minus_zero_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("scale", [math.nan, math.inf, -1.0])
-def test_a_scale_must_be_one(scale: float) -> None:
+def test_a_scale_must_be_finite_and_not_negative(scale: float) -> None:
     with pytest.raises(ValueError, match="largest finite"):
         same_function(scale)
 
@@ -81,14 +81,14 @@ def test_the_float32_bound_is_computed_from_their_own_error() -> None:
     assert bound.reason == f"4 x TF1's own float32 error {error:.1e} + 32 ulp at 1.2"
 
 
-def test_where_they_have_no_error_a_few_ulp_remain() -> None:
+def test_if_tf1_has_no_error_a_few_ulp_remain() -> None:
     assert rounding(0.0, 1.0).limit == 32 * 2.0**-23
     assert 0 < rounding(0.0, 0.0).limit < 1e-43
     for scale in (float(np.finfo(np.float32).max), 1e300):
         assert rounding(0.0, scale).limit == 32 * 2.0**104
 
 
-def test_an_inexact_original_does_not_license_zeros_or_turned_signs() -> None:
+def test_zeros_and_wrong_signs_fail_however_inexact_tf1_was() -> None:
     arbiter = np.linspace(-1, 1, 9)
     theirs = (arbiter + 0.7).astype(np.float32)
     bound = float32_bound(theirs, arbiter)
@@ -147,7 +147,10 @@ def test_rules_give_each_tensor_its_own_bound_and_never_crash() -> None:
 
 
 def small_literals(source: str) -> list[str]:
-    """Where numbers that look like tolerances stand: 0 < |x| < 0.01 as a float, as 10 ** -n, or inside float("...")."""
+    """The places of numbers in (0, 0.01) in a source text, which look like tolerances.
+
+    They may be written as a float, as 10 ** -n, or as float("...").
+    """
     hits = []
     for node in ast.walk(ast.parse(source)):
         number: object = None
@@ -170,9 +173,15 @@ def small_literals(source: str) -> list[str]:
     return hits
 
 
-def test_the_scan_sees_what_it_must() -> None:
-    planted = "a = 1e-12\nb = [0.0, 0.01, 1.0]\ndef f(x=-1e-5): return x < 10**-9\nc = float('1e-7')\nd = '1e-5'\n"
-    assert sorted(small_literals(planted)) == [
+def test_the_scan_sees_every_way_to_write_a_small_number() -> None:
+    source = (
+        "a = 1e-12\n"
+        "b = [0.0, 0.01, 1.0]\n"
+        "def f(x=-1e-5): return x < 10**-9\n"
+        "c = float('1e-7')\n"
+        "d = '1e-5'\n"
+    )
+    assert sorted(small_literals(source)) == [
         "line 1: 1e-12",
         "line 3: 10 ** (-9)",
         "line 3: 1e-05",
@@ -181,7 +190,7 @@ def test_the_scan_sees_what_it_must() -> None:
 
 
 def test_no_tolerance_stands_outside_the_table() -> None:
-    """Hyper-parameters are facts about the tutorials; they live in parity/references/, which is left out."""
+    """parity/references/ is not scanned: its hyper-parameters are the tutorials'."""
     root = Path(parity.compare.__file__).parent
     sources = {
         path.relative_to(root): path.read_text("utf-8")
@@ -194,4 +203,4 @@ def test_no_tolerance_stands_outside_the_table() -> None:
         if path.parts[0] != "references"
     }
     assert len(hits) >= 3
-    assert {path: found for path, found in hits.items() if found} == {}
+    assert {path: literals for path, literals in hits.items() if literals} == {}

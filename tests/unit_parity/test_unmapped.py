@@ -1,4 +1,4 @@
-"""What only one side keeps goes wherever the state goes, and is compared with nothing."""
+"""Parts that only one side has are stored with the state, but not compared."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def reference() -> Reference:
 
 @pytest.fixture(scope="module")
 def case(reference: Reference, small_case) -> Case:
-    made: Case = small_case(reference)
-    return made
+    counting_case: Case = small_case(reference)
+    return counting_case
 
 
 def stored(path: Path) -> dict[str, Any]:
@@ -55,17 +55,13 @@ def saved(case: Case, tmp_path: Path) -> Path:
 def test_every_claim_that_needs_no_trainer_holds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "parity.checks.initialisation.SAMPLES", 2000
-    )  # a bias has three values only
+    # A bias has only three values, so 20,000 would take too many initialisations.
+    monkeypatch.setattr("parity.checks.initialisation.SAMPLES", 2000)
     file = tmp_path / "all.json"
     assert main(["verify", PORT, "--checks", "all", "--json", str(file)]) == 0
     out = capsys.readouterr().out
-    asked = {
-        (result["check"], result["dtype"])
-        for result in json.loads(file.read_text())["results"]
-    }
-    assert asked == {
+    results = json.loads(file.read_text())["results"]
+    assert {(result["check"], result["dtype"]) for result in results} == {
         (check.name, dtype)
         for check in CHECKS
         if not check.needs
@@ -76,7 +72,7 @@ def test_every_claim_that_needs_no_trainer_holds(
             assert f"  {check.name}: not asked, as the reference gives no " in out
 
 
-def test_lockstep_goes_on_with_the_counters_where_they_stood(
+def test_a_continued_lockstep_restores_the_counters(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [
@@ -101,7 +97,7 @@ def test_lockstep_goes_on_with_the_counters_where_they_stood(
     assert again.ours.state().unmapped["ours", "seen"] == 5 + 2 * 8
 
 
-def test_the_local_step_begins_with_our_own_counters(case: Case) -> None:
+def test_the_local_step_starts_with_our_own_counters(case: Case) -> None:
     run = Lockstep(case, every=1, floor_steps=0)
     run.run(3, lambda _: None)
     assert (
@@ -110,7 +106,7 @@ def test_the_local_step_begins_with_our_own_counters(case: Case) -> None:
     )
 
 
-def test_what_tf1_keeps_alone_survives_the_way_to_safetensors_and_back(
+def test_parts_of_tf1_alone_survive_conversion_to_safetensors_and_back(
     reference: Reference, saved: Path, tmp_path: Path
 ) -> None:
     from safetensors.numpy import load_file
@@ -126,13 +122,15 @@ def test_what_tf1_keeps_alone_survives_the_way_to_safetensors_and_back(
         assert np.asarray(after[name]).tobytes() == np.asarray(array).tobytes(), name
 
 
-def test_initial_values_stand_in_for_what_the_source_has_not_and_that_is_told(
+def test_missing_parts_get_initial_values_and_a_note(
     reference: Reference, saved: Path, tmp_path: Path
 ) -> None:
     from safetensors.numpy import load_file, save_file
 
-    done = convert(saved, tmp_path / "state.safetensors", reference=reference, step=3)
-    assert done.notes == [
+    converted = convert(
+        saved, tmp_path / "state.safetensors", reference=reference, step=3
+    )
+    assert converted.notes == [
         "ours/seen is not in the source: the port's own initial value stands in."
     ]
     tensors = load_file(tmp_path / "state.safetensors")
@@ -141,20 +139,20 @@ def test_initial_values_stand_in_for_what_the_source_has_not_and_that_is_told(
     save_file(
         tensors, tmp_path / "without.safetensors", {"network": "counting", "step": "3"}
     )
-    done = convert(
+    converted = convert(
         tmp_path / "without.safetensors",
         tmp_path / "back-3",
         reference=reference,
         to="tf1",
     )
-    assert done.notes == [
+    assert converted.notes == [
         "theirs/global_step is not in the source: TF1's own initial value stands in.",
         "ours/seen has no place in a TF1 checkpoint, and was left out.",
     ]
     assert stored(tmp_path / "back-3")["global_step"] == 7
 
 
-def test_the_command_says_so(
+def test_the_command_prints_the_note(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [
@@ -198,10 +196,10 @@ def test_nothing_unmapped_is_compared(case: Case) -> None:
             assert check == "checkpoint" or "global_step" not in comparison.name
 
 
-def test_a_slot_without_a_counterpart_goes_on_where_it_stood(
+def test_a_continued_lockstep_restores_a_slot_without_a_counterpart(
     tiny, small_case, tmp_path: Path
 ) -> None:
-    """torch's Adadelta makes its `step` on the first step: a fresh one has no place for it yet."""
+    """torch's Adadelta creates `step` in its first step, so a fresh one lacks it."""
     why = Unmapped(
         "ours",
         "step",

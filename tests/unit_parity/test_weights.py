@@ -1,4 +1,4 @@
-"""Weight maps: layouts that read both ways, tables that are complete or raise, arrays that betray any wrong move."""
+"""Weight maps: layouts for both ways, complete tables, arrays that show wrong order."""
 
 import copy
 import math
@@ -47,12 +47,37 @@ MOVES = [
     ("i o -> o i", {}, (4, 4), lambda a: a.T),
     ("h w i o -> o i h w", {}, (5, 3, 2, 4), lambda a: a.transpose(3, 2, 0, 1)),
     ("n h w c -> n c h w", {}, (2, 3, 3, 3), lambda a: a.transpose(0, 3, 1, 2)),
-    ("(h w c) o -> o (c h w)", {"h": 2, "w": 3}, (24, 5), lambda a: flattened(a, 2, 3, 4, 5)),
-    ("(h w c) o->o(c h w)", {"h": 1, "c": 4}, (24, 5), lambda a: flattened(a, 1, 6, 4, 5)),
-    ("h w c -> (c h w)", {"h": 2, "w": 3}, (2, 3, 4), lambda a: a.transpose(2, 0, 1).reshape(24)),
-    ("n (h w c) -> n c h w", {"h": 2, "w": 3}, (5, 24), lambda a: a.reshape(5, 2, 3, 4).transpose(0, 3, 1, 2)),
-    ("n (h w c) -> n c h w", {"h": 2, "w": 3}, (0, 24), lambda a: a.reshape(0, 2, 3, 4).transpose(0, 3, 1, 2)),
-]  # fmt: skip
+    (
+        "(h w c) o -> o (c h w)",
+        {"h": 2, "w": 3},
+        (24, 5),
+        lambda a: flattened(a, 2, 3, 4, 5),
+    ),
+    (
+        "(h w c) o->o(c h w)",
+        {"h": 1, "c": 4},
+        (24, 5),
+        lambda a: flattened(a, 1, 6, 4, 5),
+    ),
+    (
+        "h w c -> (c h w)",
+        {"h": 2, "w": 3},
+        (2, 3, 4),
+        lambda a: a.transpose(2, 0, 1).reshape(24),
+    ),
+    (
+        "n (h w c) -> n c h w",
+        {"h": 2, "w": 3},
+        (5, 24),
+        lambda a: a.reshape(5, 2, 3, 4).transpose(0, 3, 1, 2),
+    ),
+    (
+        "n (h w c) -> n c h w",
+        {"h": 2, "w": 3},
+        (0, 24),
+        lambda a: a.reshape(0, 2, 3, 4).transpose(0, 3, 1, 2),
+    ),
+]
 
 
 def coded(*shape: int) -> Array:
@@ -63,7 +88,7 @@ def coded(*shape: int) -> Array:
 
 
 @pytest.mark.parametrize(("pattern", "axes", "shape", "by_hand"), MOVES)
-def test_a_layout_is_the_move_written_out_by_hand_and_back(
+def test_a_layout_changes_axes_as_written_by_hand_and_back(
     pattern, axes, shape, by_hand
 ) -> None:
     layout, theirs = Layout(pattern, **axes), coded(*shape)
@@ -138,7 +163,8 @@ def test_a_layout_is_a_value() -> None:
         (
             "(h w c) o -> o (c h w)",
             {},
-            "the group (h w c) does not tell the sizes of 'h', 'w', 'c': give all but one",
+            "the group (h w c) does not tell the sizes of 'h', 'w', 'c': "
+            "give all but one",
         ),
         ("(h w c) o -> o (c h w)", {"h": 7}, "does not tell the sizes of 'w', 'c'"),
         (
@@ -157,7 +183,7 @@ def test_a_layout_is_a_value() -> None:
         ("same", {"h": 7}, "'same' has no axes"),
     ],
 )
-def test_a_bad_pattern_teaches_what_is_wrong(
+def test_a_bad_pattern_says_what_is_wrong(
     pattern: str, axes: dict[str, int], why: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(why)) as error:
@@ -200,17 +226,37 @@ def test_a_complete_map_passes() -> None:
     ("theirs", "ours", "why"),
     [
         ({"W_fc3": (2,)}, {}, "TF1 variable without a row: 'W_fc3' (nearest: 'W_fc1')"),
-        ({}, {"fc3.weight": (2,)}, "torch tensor without a row: 'fc3.weight' (nearest: 'fc1.weight')"),
-        ({"b_conv1": None}, {}, "row without a TF1 variable: 'b_conv1' (nearest: 'W_conv1')"),
+        (
+            {},
+            {"fc3.weight": (2,)},
+            "torch tensor without a row: 'fc3.weight' (nearest: 'fc1.weight')",
+        ),
+        (
+            {"b_conv1": None},
+            {},
+            "row without a TF1 variable: 'b_conv1' (nearest: 'W_conv1')",
+        ),
         ({}, {"conv1.bias": None}, "row without a torch tensor: 'conv1.bias'"),
-        ({"b_conv1": None, "bconv": (4,)}, {}, "TF1 variable without a row: 'bconv' (nearest: 'b_conv1'); "),
-        ({"b_conv1": None, "bconv": (4,)}, {}, "row without a TF1 variable: 'b_conv1' (nearest: 'bconv')"),
+        (
+            {"b_conv1": None, "bconv": (4,)},
+            {},
+            "TF1 variable without a row: 'bconv' (nearest: 'b_conv1'); ",
+        ),
+        (
+            {"b_conv1": None, "bconv": (4,)},
+            {},
+            "row without a TF1 variable: 'b_conv1' (nearest: 'bconv')",
+        ),
         ({"global_step": None}, {}, "row without a TF1 variable: 'global_step'"),
         ({}, {"scratch": None}, "row without a torch tensor: 'scratch'"),
-        ({"zzz": ()}, {"qqq": ()}, "TF1 variable without a row: 'zzz'; torch tensor without a row: 'qqq'"),
+        (
+            {"zzz": ()},
+            {"qqq": ()},
+            "TF1 variable without a row: 'zzz'; torch tensor without a row: 'qqq'",
+        ),
     ],
-)  # fmt: skip
-def test_an_incomplete_map_names_what_is_unmatched(
+)
+def test_an_incomplete_map_names_the_missing_rows_and_tensors(
     theirs: dict, ours: dict, why: str
 ) -> None:
     def changed(shapes: dict, changes: dict) -> dict:
@@ -245,14 +291,23 @@ def test_a_wrong_shape_names_the_row_and_what_the_pattern_expects() -> None:
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([Weight("a", "x"), Weight("a", "y")], "one row only: 'a' stands in row 1 ('a' -> 'x') and row 2 ('a' -> 'y')"),
-        ([Weight("a", "x"), Weight("b", "x")], "a torch tensor may stand in one row only: 'x' stands in"),
-        ([Weight("a", "x"), Unmapped("theirs", "a", "why")], "row 1 ('a' -> 'x') and row 2 (Unmapped 'a')"),
+        (
+            [Weight("a", "x"), Weight("a", "y")],
+            "one row only: 'a' stands in row 1 ('a' -> 'x') and row 2 ('a' -> 'y')",
+        ),
+        (
+            [Weight("a", "x"), Weight("b", "x")],
+            "a torch tensor may stand in one row only: 'x' stands in",
+        ),
+        (
+            [Weight("a", "x"), Unmapped("theirs", "a", "why")],
+            "row 1 ('a' -> 'x') and row 2 (Unmapped 'a')",
+        ),
         ([Weight("a", "x"), *[Unmapped("ours", "y", "why")] * 2], "'y' stands in row 2"),
         ([], "at least one Weight row"),
         ([Unmapped("ours", "x", "why")], "at least one Weight row"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_table_is_refused_when_it_is_made(
     rows: list[Weight | Unmapped], why: str
 ) -> None:
@@ -266,7 +321,7 @@ def test_one_name_may_stand_on_both_sides() -> None:
     )
 
 
-def test_what_is_left_out_needs_a_side_and_a_reason() -> None:
+def test_an_unmapped_row_needs_a_side_and_a_reason() -> None:
     with pytest.raises(UserError, match="the side is 'ours' or 'theirs', found 'left'"):
         Unmapped("left", "x", "why")
     with pytest.raises(UserError, match="say why"):
@@ -274,7 +329,7 @@ def test_what_is_left_out_needs_a_side_and_a_reason() -> None:
 
 
 @pytest.mark.parametrize("side", ["theirs", "ours"])
-def test_arrays_must_carry_every_mapped_name_and_no_other(side: str) -> None:
+def test_arrays_must_have_every_mapped_name_and_no_unknown_one(side: str) -> None:
     shapes, move = (THEIRS, MAP.to_ours) if side == "theirs" else (OURS, MAP.to_theirs)
     arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
     first, *_, unmapped = arrays
@@ -296,7 +351,7 @@ def test_an_array_of_wrong_shape_names_its_row() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint16])
-def test_every_element_of_the_set_is_another_whole_number_and_none_is_zero(
+def test_index_coded_elements_are_different_whole_numbers_above_zero(
     dtype: type,
 ) -> None:
     shapes = {"a": (3, 4), "scalar": (), "empty": (0, 5), "b": [7]}
@@ -309,7 +364,7 @@ def test_every_element_of_the_set_is_another_whole_number_and_none_is_zero(
     assert values.tolist() == list(range(1, 21))
 
 
-def test_more_elements_than_the_dtype_can_tell_apart_are_refused() -> None:
+def test_more_elements_than_the_dtype_can_hold_are_refused() -> None:
     most = {np.float16: 2**11, np.float32: 2**24, np.uint8: 255}
     for dtype, number in most.items():
         assert len(np.unique(index_coded({"a": (number,)}, dtype)["a"])) == number
@@ -321,7 +376,7 @@ def test_more_elements_than_the_dtype_can_tell_apart_are_refused() -> None:
         index_coded({"a": (1,)}, bool)
 
 
-def test_index_coded_arrays_betray_a_transposed_square_and_a_wrong_flatten() -> None:
+def test_index_coded_arrays_show_a_transposed_square_and_a_wrong_flatten() -> None:
     theirs = index_coded(THEIRS)
     right = MAP.to_ours(theirs)
     wrong = WeightMap(
@@ -330,7 +385,7 @@ def test_index_coded_arrays_betray_a_transposed_square_and_a_wrong_flatten() -> 
         Weight("W_square", "square.weight"),
         *MAP.rows[4:],
     )
-    wrong.check(THEIRS, OURS)  # shapes see nothing
+    wrong.check(THEIRS, OURS)  # shapes do not show it
     differ = [
         name
         for name, array in wrong.to_ours(theirs).items()

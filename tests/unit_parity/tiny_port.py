@@ -1,6 +1,7 @@
-"""A port small enough to be broken many times: every kind of layer, a square matrix, an odd size to pool, no MNIST.
+"""A small port that tests can break many times, without MNIST.
 
-Loaded by the fixture `tiny`, through the same door as anybody's port.
+It has every kind of layer, a square matrix, and a pooling of an odd size. The fixture
+`tiny` loads it as `parity` loads a user's port.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,26 +51,24 @@ def build(
     dtype: str,
     optimizer: Callable[[Any], Any] = lambda tf: tf.train.AdamOptimizer(0.01),
 ) -> Endpoints:
-    x, y_, keep_prob = (
-        tf.placeholder(dtype, [None, 7, 7, 2]),
-        tf.placeholder(dtype, [None, 3]),
-        tf.placeholder(dtype),
-    )
+    x = tf.placeholder(dtype, [None, 7, 7, 2])
+    y_ = tf.placeholder(dtype, [None, 3])
+    keep_prob = tf.placeholder(dtype)
     shapes = {
         "W_conv": [3, 3, 2, 4],
         "b_conv": [4],
         "W_fc": [64, 6],
         "b_fc": [6],
         "W_sq": [6, 6],
+        "W_out": [6, 3],
+        "b_out": [3],
     }
-    shapes |= {"W_out": [6, 3], "b_out": [3]}
     v = {
         name: tf.Variable(tf.random_normal(shape, stddev=0.3, dtype=dtype))
         for name, shape in shapes.items()
     }
-    conv = (
-        tf.nn.conv2d(x, v["W_conv"], strides=[1, 1, 1, 1], padding="SAME") + v["b_conv"]
-    )
+    conv = tf.nn.conv2d(x, v["W_conv"], strides=[1, 1, 1, 1], padding="SAME")
+    conv += v["b_conv"]
     pool = tf.nn.max_pool(conv, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
     fc = tf.nn.relu(tf.matmul(tf.reshape(pool, [-1, 64]), v["W_fc"]) + v["b_fc"])
     dropped = tf.nn.dropout(fc, keep_prob)
@@ -159,10 +158,28 @@ REFERENCE = Reference(
 def trained_by(
     theirs: Callable[[Any], Any], ours: Callable[..., Any], slots: Slots
 ) -> Reference:
-    """The same network under another optimizer: tensorflow -> TF1's, weights -> ours."""
+    """The reference with another optimizer.
+
+    Args:
+        theirs: A function: tensorflow -> TF1's optimizer.
+        ours: A function: weights -> our optimizer.
+        slots: Their slots.
+    """
     return replace(
         REFERENCE,
         port=replace(REFERENCE.port, optimizer=ours),
         build=partial(build, optimizer=theirs),
         slots=slots,
+    )
+
+
+def with_graph(change: Callable[[Any, Endpoints], Endpoints], **fields: Any) -> Reference:
+    """The reference with a changed graph.
+
+    Args:
+        change: A function: (tensorflow, endpoints) -> endpoints.
+        fields: Other fields of the reference to replace.
+    """
+    return replace(
+        REFERENCE, build=lambda tf, dtype: change(tf, build(tf, dtype)), **fields
     )

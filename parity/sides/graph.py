@@ -1,0 +1,195 @@
+"""The original's graph: the builder's `Endpoints`, its variables and its gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnistport.errors import UserError
+from parity import tf1
+from parity.reference import Reference
+from parity.sides.side import LOSS, returned
+from parity.state import Places, slot_name
+from parity.weights import Side
+
+
+class Graph:
+    """A TF1 graph in which every variable, slot, draw and stage has a name.
+
+    Args:
+        reference: The port and its original, whose graph is built.
+        dtype: "float64" or "float32".
+        seed: TF's graph seed, for weights that TF initialises itself.
+
+    Attributes:
+        graph: The `tf.Graph`.
+        endpoints: The builder's result.
+        trainable: Trainable variables by name.
+        gradient_of: The gradients of the loss, by the variable's name.
+        initializer: The operation that initialises all variables.
+        variables: The variables, by their place in a state.
+        assignments: The operations that set them, by the variable's flat name.
+        seed_tensors: Seeds of stateless random operations. They can be fed.
+
+    Raises:
+        UserError: The graph and the reference (`Endpoints`, `Slots`, draws, stages) do
+            not name the same things.
+    """
+
+    def __init__(self, reference: Reference, dtype: str, seed: int = 0) -> None:
+        tf = tf1.load()
+        self.reference, self.dtype, self.seed = reference, dtype, seed
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            tf.set_random_seed(seed)
+            self.endpoints = reference.build(tf, dtype)
+            self.trainable = {
+                name: variable
+                for name, variable in self.endpoints.variables.items()
+                if variable.trainable
+            }
+            gradients = tf.gradients(self.endpoints.loss, list(self.trainable.values()))
+            self.gradient_of = {
+                name: _dense(tf, gradient)
+                for name, gradient in zip(self.trainable, gradients, strict=True)
+            }
+            self.initializer = tf.global_variables_initializer()
+            self.variables = self._variables_by_place()
+            self._check_variables(tf)
+            self._check_gradients()
+            self._check_draws()
+            self._check_stages()
+            self.assignments = {
+                name: Assignment(tf, variable)
+                for name, variable in self.variables.everything().items()
+            }
+        self.seed_tensors = tf1.stateless_seeds(self.graph)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each variable in `Endpoints`."""
+        return {
+            name: tuple(variable.shape.as_list())
+            for name, variable in self.endpoints.variables.items()
+        }
+
+    def _check_variables(self, tf: Any) -> None:
+        """Each variable of the graph is in `Endpoints`, or it is the optimizer's."""
+        endpoints = self.endpoints
+        variables = self.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+        unnamed = {variable.name for variable in variables}
+        unnamed -= {variable.name for variable in endpoints.optimizer.variables()}
+        unnamed -= {variable.name for variable in endpoints.variables.values()}
+        if unnamed:
+            raise UserError(
+                f"{self.reference.name}: the graph has variables that Endpoints does not "
+                f"name: {sorted(unnamed)}"
+            )
+
+    def _check_gradients(self) -> None:
+        """The loss depends on each trainable variable."""
+        missing = [name for name, grad in self.gradient_of.items() if grad is None]
+        if missing:
+            raise UserError(
+                f"{self.reference.name}: the loss does not depend on {missing}; "
+                "a variable that is not trained needs trainable=False"
+            )
+
+    def _check_draws(self) -> None:
+        """Each random draw of a training step is fed."""
+        name, endpoints = self.reference.name, self.endpoints
+        fed = {tensor.name for tensor in endpoints.draws.values()}
+        random = tf1.random_ancestors(endpoints.loss, endpoints.train_op)
+        if random - fed:
+            raise UserError(
+                f"{name}: a training step depends on random draws that are not fed: "
+                f"{sorted(random - fed)}"
+            )
+        if set(endpoints.draws) != {draw.theirs for draw in self.reference.draws}:
+            raise UserError(
+                f"{name}: the graph draws {sorted(endpoints.draws)}; "
+                "the reference names others"
+            )
+
+    def _check_stages(self) -> None:
+        """The output is a stage, and no stage has a name that an answer needs itself."""
+        stages, output = set(self.endpoints.stages), self.reference.output
+        reserved = {LOSS, returned(self.reference)}
+        if output not in stages or reserved & stages:
+            raise UserError(
+                f"{self.reference.name}: stages must hold the output, {output!r}, "
+                f"and none called {LOSS!r}"
+            )
+
+    def _variables_by_place(self) -> Places[Any]:
+        """All variables, by their place in a state.
+
+        Raises:
+            UserError: The optimizer's names are not those that `Slots` declares.
+        """
+        optimizer, slots = self.endpoints.optimizer, self.reference.slots
+        kinds = sorted(optimizer.get_slot_names())
+        all_slots = {}
+        for weight, variable in self.endpoints.variables.items():
+            for kind in kinds:
+                slot = optimizer.get_slot(variable, kind)
+                if slot is not None:
+                    all_slots[weight, kind] = slot
+        slot_names = {slot.name for slot in all_slots.values()}
+        scalars = {
+            variable.op.name: variable
+            for variable in optimizer.variables()
+            if variable.name not in slot_names
+        }
+        self._check_slots({*kinds, *scalars})
+
+        rows = {row.theirs for row in self.reference.weights.weights}
+        weights = dict(self.endpoints.variables)
+        unmapped: dict[tuple[Side, str], Any] = {}
+        for name in list(weights):
+            if name not in rows:
+                unmapped["theirs", name] = weights.pop(name)
+        for weight, kind in list(all_slots):
+            if weight not in rows or kind not in slots.per_weight:
+                slot = all_slots.pop((weight, kind))
+                unmapped["theirs", slot_name(weight, kind)] = slot
+        for name in list(scalars):
+            if name not in slots.shared:
+                unmapped["theirs", name] = scalars.pop(name)
+        return Places(
+            weights=weights, slots=all_slots, scalars=scalars, unmapped=unmapped
+        )
+
+    def _check_slots(self, names: set[str]) -> None:
+        """TF's optimizer has exactly the slots and scalars that `Slots` declares."""
+        declared = self.reference.slots.declared("theirs")
+        if names != declared:
+            raise UserError(
+                f"{self.reference.name}: TF's optimizer keeps {sorted(names)}, "
+                f"Slots declares {sorted(declared)}; name each in per_weight or shared, "
+                "or as Unmapped with a reason"
+            )
+
+
+class Assignment:
+    """A placeholder, and the operation that gives its value to a variable.
+
+    Attributes:
+        value: The placeholder.
+        operation: The operation.
+    """
+
+    def __init__(self, tf: Any, variable: Any) -> None:
+        self.value = tf.placeholder(variable.dtype.base_dtype, variable.shape)
+        self.operation = tf.assign(variable, self.value).op
+
+
+def _dense(tf: Any, gradient: Any) -> Any:
+    """A gradient as one array.
+
+    TF gives the gradient of a lookup (tf.gather, embeddings) as row numbers and values.
+    """
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    return tf.math.unsorted_segment_sum(
+        gradient.values, gradient.indices, gradient.dense_shape[0]
+    )
