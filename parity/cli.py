@@ -7,6 +7,7 @@ mistake in the command or an error in a plug-in, 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -91,6 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"parity: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of the output, `head` for one, has read enough.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 141
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
         return 130

@@ -164,6 +164,7 @@ class Trained:
         draws: A function: training step -> the random numbers of our dropouts, by TF1's
             names and in TF1's axes.
         save: A function that writes a checkpoint for `parity convert`.
+        engine: What took the steps, if the trainer can take them in several ways.
     """
 
     module: nn.Module
@@ -171,6 +172,7 @@ class Trained:
     losses: Array
     draws: Callable[[int], Mapping[str, Array]]
     save: Callable[[Path], None]
+    engine: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

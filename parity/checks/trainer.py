@@ -19,7 +19,7 @@ QUICK_STEPS, STEPS = 10, 50
 
 
 def trainer(case: Case) -> list[Comparison]:
-    """Ten steps as the user gets them, against TF1 fed by the original's own input program.
+    """Ten steps as the user gets them, against TF1 on the original's own input program.
 
     Nothing of ours is fed: our data module picks the images, our engine cuts the chunks
     and takes the steps. TF1 is given the numbers that the engine drew for its dropouts,
@@ -68,10 +68,13 @@ def _free_steps(case: Case, steps: int) -> list[Comparison]:
 def _compare_run(case: Case, run: Trained, steps: int) -> list[Comparison]:
     """A run of ours against TF1 on the original's feeds and the run's own draws."""
     after = f" after {steps} steps" if steps > 1 else " after 1 step"
-    ours = _answer(_side_of(case, run), run.losses.astype(case.dtype), after)
+    losses = f"loss of each step{after}{_by_engine(run)}"
+    ours = _state(_side_of(case, run), after)
+    ours[losses] = run.losses.astype(case.dtype)
 
     def question(side: Side) -> Answer:
-        return _answer(side, _take_steps(case, side, run, steps), after)
+        taken = _take_steps(case, side, run, steps)
+        return {**_state(side, after), losses: taken}
 
     # A run's draws depend on its length and precision, and so does TF1's answer to them.
     truth = case.bench.truth(f"trainer, {steps} steps, {case.dtype}", question)
@@ -86,19 +89,21 @@ def _late_step(case: Case, first: Trained) -> list[Comparison]:
     """
     late = _state_of_theirs(case, first, QUICK_STEPS)
     after = f" after step {QUICK_STEPS + 1}, taken from TF1's state"
+    losses = f"loss of step {QUICK_STEPS + 1}{_by_engine(first)}"
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "late.ckpt"
         state = to_ours(case.reference, late)
         _trainer_of(case).write(checkpoint, case.reference, state, QUICK_STEPS)
         run = _trainer_of(case).train(start_of(case), QUICK_STEPS + 1, checkpoint)
-    ours = _answer(_side_of(case, run), run.losses.astype(case.dtype), after)
+    ours = _state(_side_of(case, run), after)
+    ours[losses] = run.losses.astype(case.dtype)
 
     def question(side: Side) -> Answer:
         side.reset(case.bench.initial)
         side.load(late)
         feeds = next(islice(_original(case), QUICK_STEPS, None))
         loss = side.step(feeds, first.draws(QUICK_STEPS))
-        return _answer(side, np.stack([loss]), after)
+        return {**_state(side, after), losses: np.stack([loss])}
 
     truth = case.bench.truth("trainer, the eleventh step", question)
     return case.judge(ours, question(case.theirs()), truth)
@@ -128,6 +133,10 @@ def _side_of(case: Case, run: Trained) -> Ours:
     return Ours(case.reference, run.module, run.optimizer, case.dtype)
 
 
-def _answer(side: Side, losses: np.ndarray, after: str) -> Answer:
-    state = {f"{name}{after}": array for name, array in side.state().named().items()}
-    return {**state, f"loss of each step{after}": losses}
+def _by_engine(run: Trained) -> str:
+    """Which engine took the steps. It is part of the claim."""
+    return f", by the engine {run.engine!r}" if run.engine else ""
+
+
+def _state(side: Side, after: str) -> Answer:
+    return {f"{name}{after}": array for name, array in side.state().named().items()}

@@ -53,8 +53,8 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     Nothing runs before it is known that every question can be asked.
 
     Raises:
-        UserError: A question cannot be asked. The name or the check is unknown, TensorFlow
-            or the device is missing, or the data cannot be read.
+        UserError: A question cannot be asked. The name or the check is unknown,
+            TensorFlow or the device is missing, or the data cannot be read.
     """
     made_on = environment()
     if args.json is not None:

@@ -14,7 +14,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from mnistport import networks
 from mnistport.draws import KeyedDraws
+from mnistport.errors import UserError
 from mnistport.network import Network
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
@@ -23,15 +25,17 @@ from parity.sides import Answer
 
 
 class _Losses(Callback):
-    """Collects the loss of each step."""
+    """Collects the loss of each step, and the engines that took the steps."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
+        self.engines: set[str] = set()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: object, outputs: object, *_: object
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, *_: object
     ) -> None:
-        self.losses += outputs["losses"].double().tolist()  # type: ignore[index]
+        self.losses += outputs["losses"].double().tolist()
+        self.engines.add(pl_module.engine.name)
 
 
 def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -> Trained:
@@ -42,7 +46,17 @@ def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -
         start: The initial weights, seed, precision, device and data set.
         steps: The steps to take, including those before the checkpoint.
         checkpoint: A checkpoint from which to continue. None means the start.
+
+    Raises:
+        UserError: Another network is registered under this name, or the Trainer fell
+            back to the eager engine.
     """
+    if networks.get(network.name) is not network:
+        raise UserError(
+            f"the reference's network is not the one that mnistport has as "
+            f"{network.name!r}, and the Trainer would train that one; "
+            "give yours another name"
+        )
     module = Classifier(network=network.name, seed=start.seed)
     _load_weights(module, start)
     source: Any = start.data_set.get("source", "auto")
@@ -61,10 +75,16 @@ def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings("ignore", message=".*GPU available but not used")
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if losses.engines != {"graph"}:
+        raise UserError(
+            f"{network.name}: the Trainer took steps by {sorted(losses.engines)}, "
+            "and what `fit` does by default is asked for, which is 'graph'"
+        )
     return Trained(
         module=module.net,
         optimizer=trainer.optimizers[0],
         losses=np.asarray(losses.losses),
+        engine=" and ".join(sorted(losses.engines)),
         draws=lambda step: draws(start, module, data.batch_size, step),
         save=trainer.save_checkpoint,
     )
