@@ -240,17 +240,15 @@ def _refuse_almost(name: str, folder: Path) -> None:
     Without this, `auto` would train on another data set.
     """
     found = []
-    for entry in _names_in(folder):
-        if _plain(entry) in CALLED.values():
-            below = _names_in(folder / entry) if _plain(entry) == CALLED[name] else []
-            found += [f"{entry}/{inner}" for inner in below]
-        elif _plain(entry) == "raw" or ALMOST.search(entry):
-            found.append(entry)
+    for place in _places(name, folder):
+        for entry in _names_in(place):
+            if ALMOST.search(entry) and _plain(entry) not in CALLED.values():
+                found.append(str((place / entry).relative_to(folder)))
     if found:
         raise UserError(
             f"{folder}: holds no {name} that can be read: looked for {', '.join(FILES)} "
             f"(with or without .gz) there and in {FOLDERS[name]}; "
-            f"there lie {_listed(found)}; rename or unpack them, name another directory "
+            f"there lie {_listed(list(dict.fromkeys(found)))}; rename or unpack them, name another directory "
             "with --data.dir, or give --data.source digits"
         )
 

@@ -276,8 +276,8 @@ def test_without_a_number_of_steps_the_whole_recipe_is_run(run):
     ]
     status, out, _ = run("fit", "--model.network", "three_minute_layers", *made)
     assert status == 0
-    assert [line[:11] for line in out.splitlines() if line.startswith("Epoch")] == [
-        f"Epoch: {n:04d}" for n in range(1, 16)
+    assert [line[:12] for line in out.splitlines() if line.startswith("Epoch")] == [
+        f"Epoch:  {n:04d}" for n in range(1, 16)
     ]
 
 
@@ -319,7 +319,7 @@ def test_on_mnist_the_layers_network_loses_in_its_first_epoch_what_the_book_repo
     status, out, _ = run(*words, "--trainer.enable_checkpointing", "false")
     assert status == 0
     assert (
-        abs(float(out.splitlines()[0].removeprefix("Epoch: 0001 Avg. cost = ")) - 0.168)
+        abs(float(out.splitlines()[0].removeprefix("Epoch:  0001 Avg. Cost =  ")) - 0.168)
         < 0.02
     )
 
