@@ -245,10 +245,11 @@ def _refuse_almost(name: str, folder: Path) -> None:
             if ALMOST.search(entry) and _plain(entry) not in CALLED.values():
                 found.append(str((place / entry).relative_to(folder)))
     if found:
+        names = _listed(list(dict.fromkeys(found)))
         raise UserError(
             f"{folder}: holds no {name} that can be read: looked for {', '.join(FILES)} "
             f"(with or without .gz) there and in {FOLDERS[name]}; "
-            f"there lie {_listed(list(dict.fromkeys(found)))}; rename or unpack them, name another directory "
+            f"there lie {names}; rename or unpack them, name another directory "
             "with --data.dir, or give --data.source digits"
         )
 

@@ -157,6 +157,15 @@ def _refuse_other_optimizer(states: list[Any], weights: Mapping[str, Tensor]) ->
     _refuse_other_type("optimizer_states", state, Mapping)
     for key, kind in {"state": Mapping, "param_groups": list}.items():
         _refuse_other_type(f"optimizer_states.{key}", state.get(key), kind)
+    groups = state["param_groups"]
+    if len(groups) != 1:
+        raise UserError(
+            "no run can be continued from this checkpoint: its optimizer has "
+            f"{len(groups)} groups of weights, expected one"
+        )
+    _refuse_other_type("optimizer_states.param_groups", groups[0], Mapping)
+    numbers = groups[0].get("params")
+    _refuse_other_type("optimizer_states.param_groups.params", numbers, list)
     shapes = {tuple(weight.shape) for weight in weights.values()}
     for number, slots in state["state"].items():
         _refuse_other_type(f"optimizer_states.state.{number}", slots, Mapping)

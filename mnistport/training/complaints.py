@@ -39,14 +39,22 @@ def as_users_mistake(error: Exception) -> UserError | None:
         return UserError(f"{place}{error.strerror or error}; name another place")
     if owner not in LIGHTNING:
         return None
+    for cause in _causes(error):
+        if isinstance(cause, ModuleNotFoundError):
+            return UserError(f"a package is missing: {cause}; install it")
     if isinstance(error, ValueError):
         return UserError(f"Lightning refuses this combination: {error}")
-    if isinstance(error, ModuleNotFoundError):
-        return UserError(f"a package is missing: {error}; install it")
     return UserError(
         f"Lightning cannot do this: {error} ({type(error).__name__}); "
         "change the --trainer option that asks for it"
     )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and the errors that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _owner(trace: TracebackType | None) -> str:

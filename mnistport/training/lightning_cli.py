@@ -27,10 +27,17 @@ from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 from mnistport.training.stopping import ended_by_signals, exit_status
 from mnistport.training.trainer_flags import (
+    keep_validation,
     length,
+    refuse_callbacks,
     refuse_flags,
-    refuse_monitors,
     trainer_arguments,
+)
+
+LOGGERS = (
+    "pytorch_lightning.utilities.rank_zero",
+    "lightning_fabric.utilities.rank_zero",
+    "lightning_fabric.utilities.seed",
 )
 
 NOT_GIVEN = ""
@@ -38,7 +45,12 @@ NOT_GIVEN = ""
 
 
 class Parser(LightningArgumentParser):
-    """A parser whose error messages have one line."""
+    """A parser whose error messages have one line.
+
+    Attributes:
+        command: The command that is run, for the messages. It belongs to the class,
+            because the parsers of a command are made, and pickled, by other libraries.
+    """
 
     command = "fit"
 
@@ -60,7 +72,7 @@ class Cli(LightningCLI):
     """
 
     def __init__(self, command: str, **kwargs: Any) -> None:
-        self.command = command
+        self.command = Parser.command = command
         super().__init__(Classifier, MnistData, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -94,6 +106,7 @@ class Cli(LightningCLI):
         defaults = self._subcommand_parsers[self.command]
         defaults.set_defaults({"model.network": NOT_GIVEN})
         given = parser.parse_args(quiet)[self.command]
+        _refuse_other_groups(given)
         path = None if given.ckpt_path is None else str(given.ckpt_path)
         if path is None and not asks_to_print:
             _refuse_without_checkpoint(self.command, given)
@@ -106,6 +119,7 @@ class Cli(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config[self.command]
         config.ckpt_path = path
+        _refuse_other_values(defaults, config)
         if not 0 <= _seed(config.seed_everything) < 2**32:
             raise UserError(
                 f"--seed_everything {config.seed_everything}: expected 0 to {2**32 - 1}"
@@ -155,11 +169,14 @@ class Cli(LightningCLI):
         config = self._get(self.config_init, "trainer")
         arguments = trainer_arguments(self.subcommand, config)
         if self.subcommand == "fit":
-            refuse_monitors(config)
+            refuse_callbacks(config)
             arguments.update(length(config, self.model.network.recipe))
         else:
             self.save_config_callback = None  # only `fit` writes files
-        return super().instantiate_trainer(**arguments, **kwargs)
+        trainer: pl.Trainer = super().instantiate_trainer(**arguments, **kwargs)
+        limit = arguments.get("limit_val_batches", config.limit_val_batches)
+        keep_validation(trainer, limit)
+        return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Lightning, too, reads checkpoints without running code in them."""
@@ -200,6 +217,26 @@ class Cli(LightningCLI):
 def _seed(value: bool | int | None) -> int:
     """The run's seed. `--seed_everything true` and `false` mean 0."""
     return 0 if value is None or isinstance(value, bool) else value
+
+
+def _refuse_other_groups(given: Namespace) -> None:
+    """Refuse a configuration file with a list where a group of options belongs."""
+    for group in ("trainer", "model", "data"):
+        if not isinstance(given[group], Namespace):
+            raise UserError(
+                f"--config: {group} is a {type(given[group]).__name__}, "
+                "expected a mapping of its options"
+            )
+
+
+def _refuse_other_values(parser: LightningArgumentParser, config: Namespace) -> None:
+    """Refuse values of another type. Those from a checkpoint have not been looked at."""
+    try:
+        parser.validate(config, skip_required=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"--ckpt_path {config.ckpt_path}: holds a setting of another type ({error})"
+        ) from error
 
 
 def _refuse_without_checkpoint(command: str, given: Namespace) -> None:
@@ -287,7 +324,7 @@ def run(words: Sequence[str]) -> int:
                 words[0],
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
-                parser_class=type("Parser", (Parser,), {"command": words[0]}),
+                parser_class=Parser,
                 parser_kwargs={"prog": "mnistport"},
                 auto_configure_optimizers=False,
                 args=list(words),
@@ -306,13 +343,19 @@ def run(words: Sequence[str]) -> int:
 
 def _quiet_lightning() -> None:
     """Suppress log lines and warnings that do not concern the user."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    logger.addFilter(_is_no_advertisement)
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.addFilter(_concerns_the_user)
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     # Each run has its own folder, so this change is normal.
     warnings.filterwarnings("ignore", message="The dirpath has changed from")
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """False for Lightning's tips for other products."""
-    return "Tip: For seamless" not in record.getMessage()
+def _concerns_the_user(record: logging.LogRecord) -> bool:
+    """False for Lightning's tips for other products, and for what is not there.
+
+    Otherwise a refusal would not be the only line on standard error.
+    """
+    words = record.getMessage()
+    hardware = "available: False" in words
+    return not (hardware or words.startswith("Seed set") or "Tip: For seamless" in words)

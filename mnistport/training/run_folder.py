@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,25 @@ class _OwnTensorBoard(TensorBoardLogger):
         first: int = super()._get_next_version()
         return _take_folder(Path(self.root_dir), first)
 
+    def finalize(self, status: str) -> None:
+        """Finish the files. If the run was refused, there are none."""
+        if self._experiment is not None:
+            super().finalize(status)
+        elif self._version is not None:
+            _give_back_folder(Path(self.log_dir))
+
 
 class _OwnCSV(CSVLogger):
     def _get_next_version(self) -> int:
         first: int = super()._get_next_version()
         return _take_folder(Path(self.root_dir), first)
+
+    def finalize(self, status: str) -> None:
+        """Finish the files. If the run was refused, there are none."""
+        if self._experiment is not None:
+            super().finalize(status)
+        elif self._version is not None:
+            _give_back_folder(Path(self.log_dir))
 
 
 def _take_folder(root: Path, first: int) -> Any:
@@ -52,3 +67,13 @@ def _take_folder(root: Path, first: int) -> Any:
         except FileExistsError:
             continue
         return version
+
+
+def _give_back_folder(folder: Path) -> None:
+    """Remove the folder of a run that wrote nothing, and the folder of the runs, too.
+
+    The system keeps a folder that is not empty.
+    """
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
@@ -33,6 +34,9 @@ LEAST = {
     "num_nodes": 1,
     "accumulate_grad_batches": 1,
     "log_every_n_steps": 0,
+    "min_steps": 0,
+    "min_epochs": 0,
+    "num_sanity_val_steps": -1,
     "reload_dataloaders_every_n_epochs": 0,
 }
 """The least value of flags that Lightning itself does not look at."""
@@ -98,6 +102,17 @@ def _validation_for_callbacks(config: Namespace) -> dict[str, Any]:
     return {"limit_val_batches": 1.0}
 
 
+def keep_validation(trainer: Trainer, limit: int | float | None) -> None:
+    """Undo what a share in `overfit_batches` does to validation.
+
+    Lightning takes it for a share of the validation batches, too. Of one batch no share
+    can be taken, and a recipe that does not validate would validate.
+    """
+    share = trainer.overfit_batches  # type: ignore[attr-defined]
+    if isinstance(share, float) and 0 < share < 1:
+        trainer.limit_val_batches = 1.0 if limit is None else limit
+
+
 def _monitor(callback: Callback) -> str | None:
     """The figure that one of Lightning's callbacks looks at."""
     if isinstance(callback, (EarlyStopping, ModelCheckpoint)):
@@ -157,7 +172,19 @@ def refuse_flags(command: str | None, config: Namespace) -> None:
         refuse_unwritable_folder("--trainer.default_root_dir", root)
 
 
-def refuse_monitors(config: Namespace) -> None:
+def refuse_callbacks(config: Namespace) -> None:
+    """Refuse callbacks with which the run would fail later.
+
+    Raises:
+        UserError: A folder cannot be written, or a figure is never logged.
+    """
+    for callback in _callbacks(config):
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+            refuse_unwritable_folder("ModelCheckpoint's dirpath", Path(callback.dirpath))
+    _refuse_monitors(config)
+
+
+def _refuse_monitors(config: Namespace) -> None:
     """Refuse a callback of Lightning's that looks at a figure that there is not.
 
     A callback of the user's own may log other figures. Then nothing is refused.
