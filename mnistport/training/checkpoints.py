@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from pytorch_lightning.__version__ import version as lightning_version
 from torch import Tensor
 
+from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
 from mnistport.training.lightning_steps import loop_state_at
 
@@ -64,6 +66,7 @@ def refuse_other_form(checkpoint: Any, *, to_continue: bool) -> None:
     for key, weight in checkpoint["state_dict"].items():
         _refuse_other_type(f"state_dict.{key}", weight, Tensor)
     _refuse_unknown_settings(checkpoint["mnistport"])
+    _refuse_other_values(checkpoint)
     if to_continue:
         _refuse_unfinished(checkpoint)
 
@@ -103,6 +106,24 @@ def _refuse_other_type(name: str, value: Any, kind: type) -> None:
             f"the checkpoint is damaged: its {name} is a {type(value).__name__}, "
             f"expected {expected}"
         )
+
+
+def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
+    """Look at values that become defaults of the command line, or a callback's state."""
+    rate = checkpoint.get("hyper_parameters", {}).get("learning_rate")
+    if rate is not None:
+        _refuse_other_type("hyper_parameters.learning_rate", rate, Real)
+    source = checkpoint.get("datamodule_hyper_parameters", {}).get("source", "auto")
+    if source not in SOURCES:
+        raise UserError(
+            f"the checkpoint is damaged: its data source is {source!r}, "
+            f"expected one of {', '.join(SOURCES)}"
+        )
+    lines = checkpoint.get("callbacks", {}).get("TutorialLines")
+    if lines is not None:
+        _refuse_other_type("callbacks.TutorialLines", lines, Mapping)
+        for name in ("loss_sum", "loss_count"):
+            _refuse_other_type(f"callbacks.TutorialLines.{name}", lines.get(name), Real)
 
 
 def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:

@@ -119,7 +119,6 @@ class Cli(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config[self.command]
         config.ckpt_path = path
-        _refuse_other_values(defaults, config)
         if not 0 <= _seed(config.seed_everything) < 2**32:
             raise UserError(
                 f"--seed_everything {config.seed_everything}: expected 0 to {2**32 - 1}"
@@ -227,16 +226,6 @@ def _refuse_other_groups(given: Namespace) -> None:
                 f"--config: {group} is a {type(given[group]).__name__}, "
                 "expected a mapping of its options"
             )
-
-
-def _refuse_other_values(parser: LightningArgumentParser, config: Namespace) -> None:
-    """Refuse values of another type. Those from a checkpoint have not been looked at."""
-    try:
-        parser.validate(config, skip_required=True)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"--ckpt_path {config.ckpt_path}: holds a setting of another type ({error})"
-        ) from error
 
 
 def _refuse_without_checkpoint(command: str, given: Namespace) -> None:

@@ -196,7 +196,7 @@ nonsense                           | unrecognized arguments: nonsense
 --model.network nothing            | no network is called 'nothing'
 --data.batch_size 0                | batch size 0: expected 1 to 1,375
 --data.batch_size -1               | batch size -1: expected 1 to 1,375
---data.batch_size 9999             | batch size 9,999: expected 1 to 1,375
+--data.batch_size 9999             | batch size 9999: expected 1 to 1,375
 --data.batch_size x                | data.batch_size
 --data.eval_batch_size 0           | expected at least 1 image
 --data.source x                    | data.source
@@ -355,6 +355,9 @@ ALWAYS_REFUSED = {
     "the data's are a string": put("datamodule_hyper_parameters", "x"),
     "the data's source is unknown": put("datamodule_hyper_parameters", "source", "x"),
     "callbacks are a list": put("callbacks", []),
+    "the losses of the epoch are a string": put(
+        *("callbacks", "TutorialLines", "loss_sum", "x")
+    ),
     "the version is a number": put("pytorch-lightning_version", 5),
 }
 REFUSED_TO_CONTINUE = {
@@ -363,9 +366,6 @@ REFUSED_TO_CONTINUE = {
     ),
     "a slot has another shape": put(
         *(OPTIMIZER, 0, "state", 0, {"slot": torch.zeros(2, 3)})
-    ),
-    "the losses of the epoch are a string": put(
-        *("callbacks", "TutorialLines", "loss_sum", "x")
     ),
     "no step": drop("global_step"),
     "the step is a string": put("global_step", "x"),
