@@ -56,7 +56,7 @@ def refused(here, capfd):
 COMMANDS = """
 train                              | no command is called 'train'
 --nonsense                         | no command is called '--nonsense'
-fit                                | fit needs a recipe; give --config with one of softmax_b
+fit                                | fit needs a recipe; give --config with one of
 fit --data.source digits           | fit needs a recipe
 fit --trainer.max_steps 3          | fit needs a recipe
 test                               | test needs a trained network; give --ckpt_path FILE
