@@ -6,8 +6,10 @@ out.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,28 +46,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[0] if words else "--help"
     try:
-        if command in ("-h", "--help"):
-            print(HELP, end="")
-            return 0
-        if command == "--version":
-            print(f"mnistport {__version__}")
-            return 0
-        if command == "list":
-            return show_list()
-        if command == "reproduce":
-            return _reproduce(words[1:])
-        if command not in LIGHTNING:
-            raise UserError(
-                f"no command is called {command!r}; "
-                f"there are list, reproduce, {', '.join(LIGHTNING)}"
-            )
-        return _lightning(words)
+        status = _run(command, words)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"mnistport: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mnistport: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        _drop_standard_output()
+        return 141
+
+
+def _run(command: str, words: list[str]) -> int:
+    """Run one command. Returns the exit status."""
+    if command in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if command == "--version":
+        print(f"mnistport {__version__}")
+        return 0
+    if command == "list":
+        return show_list()
+    if command == "reproduce":
+        return _reproduce(words[1:])
+    if command not in LIGHTNING:
+        raise UserError(
+            f"no command is called {command!r}; "
+            f"there are list, reproduce, {', '.join(LIGHTNING)}"
+        )
+    return _lightning(words)
+
+
+def _drop_standard_output() -> None:
+    """Whoever read the output has closed it, as `head` does. Nothing more is written.
+
+    Otherwise Python would complain when it flushes the rest at its end.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _reproduce(words: Sequence[str]) -> int:

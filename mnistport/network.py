@@ -84,24 +84,32 @@ class SampledAccuracy:
         num_images: Images in the sample.
         line: Format string with the fields `epoch` (counted from 0), `accuracy` (on the
             sample) and `full` (the accuracy on the whole test set).
+        own_line: A line of ours that follows it, with the same fields. The tutorial does
+            not print it. "" for none.
     """
 
     num_images: int
     line: str
+    own_line: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageAccuracy:
     """The tutorial prints the accuracy on the whole test set at the end of each stage.
 
+    A run that ends with a stage does not print the recipe's `test_line` again.
+
     Attributes:
         stages: The stages end after these numbers of steps.
         line: Format string with the fields `accuracy`, `correct`, `total`, and `time`
-            (the duration of the stage as h:mm:ss).
+            (the duration of the stage as h:mm:ss). It may have several lines.
+        before: Format string for a line that is printed before the first step, with the
+            fields `accuracy`, `correct` and `total`. "" for none.
     """
 
     stages: tuple[int, ...]
     line: str
+    before: str = ""
 
 
 Report = BatchAccuracy | EpochLoss | SampledAccuracy | StageAccuracy

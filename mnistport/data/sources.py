@@ -7,13 +7,14 @@ turns pixels into float32.
 
 import http.client
 import os
+import re
 import socket
 import sys
 import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,20 @@ FILES = (
 )
 # Where torchvision puts the files of each set.
 FOLDERS = {"mnist": "MNIST/raw", "fashion": "FashionMNIST/raw"}
+# What a folder of each set may be called, without capitals and signs.
+CALLED = {"mnist": "mnist", "fashion": "fashionmnist"}
+# The four files as they are called after unpacking (a dot for a dash, other capitals) or
+# after a second download ("name (1).gz", "name.gz (1)").
+COPY = r"(?: ?\(\d+\))?"
+FILE_NAME = re.compile(
+    rf"(train|t10k)[-_. ](images|labels)[-_. ]idx([13])[-_. ]ubyte{COPY}(?:\.gz)?{COPY}",
+    re.IGNORECASE,
+)
+# Names of files that may be meant to be one of the sets, in a form that is not read.
+ALMOST = re.compile(
+    r"mnist|idx[13]|ubyte|(train|t10k|test).*(image|label|\.csv|\.parquet|\.npy)",
+    re.IGNORECASE,
+)
 # Both sets use the same file names. They differ in the first twenty test labels.
 FIRST_TEST_LABELS = {"mnist": "72104149590690159734", "fashion": "92116146574573412480"}
 # How long to wait for a server to answer. Without a network, a command waits this long.
@@ -89,8 +104,9 @@ def load(
 
     Args:
         source: Which data set.
-            "mnist" and "fashion" are read from IDX files, gzipped or not, in `directory`
-            or in torchvision's folders below it.
+            "mnist" and "fashion" are read from IDX files, gzipped or not, in `directory`,
+            in torchvision's folders below it, or in a folder there that is called like
+            the set, or raw.
             "digits" comes with scikit-learn and needs no files.
             "auto" is "mnist" if it is on disk or can be downloaded, and "digits"
             otherwise. A message on standard error then says so, once in a process.
@@ -163,13 +179,14 @@ def _folder(directory: str | os.PathLike[str] | None) -> Path:
 
 
 def _on_disk(name: str, folder: Path) -> Path | None:
-    """The folder that holds all four files of a set, or None if there is not one of them.
+    """The folder that holds all four files of a set, or None if nothing looks like it.
 
-    That is torchvision's folder for the set, or else `folder` itself.
-    Raises UserError if there are some of the files, but not all four in one folder.
+    That is torchvision's folder for the set, `folder` itself, or a folder below it that
+    is called like the set, or raw.
+    Raises UserError if there are some of the files, but not all four in one folder, or
+    files that only look like them.
     """
-    places = (folder / FOLDERS[name], folder)
-    missing = {place: _missing_files(place) for place in places}
+    missing = {place: _missing_files(place) for place in _places(name, folder)}
     for place, files in missing.items():
         if not files:
             return place
@@ -177,9 +194,64 @@ def _on_disk(name: str, folder: Path) -> Path | None:
         if len(files) < len(FILES):
             raise UserError(
                 f"{place}: {', '.join(files)} missing (with or without .gz); "
+                f"there lie {_listed(_names_in(place))}; "
                 "add what is missing or name another directory with --data.dir"
             )
+    _refuse_almost(name, folder)
     return None
+
+
+def _places(name: str, folder: Path) -> list[Path]:
+    """Where the four files of a set may lie, the most likely folder first."""
+    called_so = [
+        folder / entry for entry in _names_in(folder) if _plain(entry) == CALLED[name]
+    ]
+    raw = [
+        place / entry
+        for place in (folder, *called_so)
+        for entry in _names_in(place)
+        if _plain(entry) == "raw"
+    ]
+    return list(dict.fromkeys((folder / FOLDERS[name], folder, *called_so, *raw)))
+
+
+def _plain(name: str) -> str:
+    """A folder's name without capitals, and without signs between its words."""
+    return re.sub(r"[-_. ]", "", name.lower())
+
+
+def _names_in(folder: Path) -> list[str]:
+    """What lies in a folder, in alphabetical order. Nothing if it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    rest = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(names[:6]) + rest if names else "no files"
+
+
+def _refuse_almost(name: str, folder: Path) -> None:
+    """Refuse a folder with files that somebody may have meant to be the set.
+
+    Without this, `auto` would train on another data set.
+    """
+    found = []
+    for place in _places(name, folder):
+        for entry in _names_in(place):
+            if ALMOST.search(entry) and _plain(entry) not in CALLED.values():
+                found.append(str((place / entry).relative_to(folder)))
+    if found:
+        names = _listed(list(dict.fromkeys(found)))
+        raise UserError(
+            f"{folder}: holds no {name} that can be read: looked for {', '.join(FILES)} "
+            f"(with or without .gz) there and in {FOLDERS[name]}; "
+            f"there lie {names}; rename or unpack them, name another directory "
+            "with --data.dir, or give --data.source digits"
+        )
 
 
 def _missing_files(folder: Path) -> list[str]:
@@ -189,10 +261,23 @@ def _missing_files(folder: Path) -> list[str]:
 def _path(folder: Path, file: str) -> Path | None:
     """The path of a file, or None. A gzipped file comes first, as it has a checksum.
 
+    The right name comes before the names that unpackers and browsers make of it.
     A folder or a broken link of that name counts as the file. Reading it gives an error.
     """
-    paths = (folder / f"{file}.gz", folder / file)
-    return next((path for path in paths if os.path.lexists(path)), None)
+    names = (f"{file}.gz", file)
+    found = [entry for entry in _names_in(folder) if _file_meant_by(entry) == file]
+    found.sort(key=lambda entry: names.index(entry) if entry in names else len(names))
+    return folder / found[0] if found else None
+
+
+def _file_meant_by(entry: str) -> str | None:
+    """The one of the four files that a name stands for, or None."""
+    match = FILE_NAME.fullmatch(entry)
+    if match is None:
+        return None
+    part, kind, sizes = (word.lower() for word in match.group(1, 2, 3))
+    file = f"{part}-{kind}-idx{sizes}-ubyte"
+    return file if file in FILES else None
 
 
 def _read(name: str, raw: Path) -> DataSet:

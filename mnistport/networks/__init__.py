@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -111,7 +112,10 @@ def make_module(network: Network, options: Mapping[str, Any]) -> nn.Module:
             f"the network {network.name!r} has no option {names_unknown}; {names_known}"
         )
     try:
-        module: nn.Module = network.module(**options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Initializing zero-element")
+            module: nn.Module = network.module(**options)
+        _refuse_empty_weights(module)
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         if not options:
             raise
@@ -120,3 +124,9 @@ def make_module(network: Network, options: Mapping[str, Any]) -> nn.Module:
             f"{dict(options)}: {error}"
         ) from error
     return module
+
+
+def _refuse_empty_weights(module: nn.Module) -> None:
+    for name, weight in module.named_parameters():
+        if not weight.numel():
+            raise ValueError(f"its {name} would have the shape {list(weight.shape)}")

@@ -73,7 +73,9 @@ NETWORK = Network(
         epochs=100,
         reports=(
             SampledAccuracy(
-                num_images=256, line="{epoch} {accuracy:g}  (all test images: {full:.4f})"
+                num_images=256,
+                line="{epoch} {accuracy}",
+                own_line="all test images: {full:.4f}",
             ),
         ),
     ),

@@ -163,6 +163,7 @@ NETWORK = Network(
             ),
             StageAccuracy(
                 stages=(1, 100, 1_000, 10_000),
+                before="Accuracy on Test-Set: {accuracy:.1%} ({correct} / {total})",
                 line="Time usage: {time}\n"
                 "Accuracy on Test-Set: {accuracy:.1%} ({correct} / {total})",
             ),

@@ -85,7 +85,9 @@ NETWORK = Network(
         scaling="multiply",
         batch_size=100,
         epochs=15,
-        reports=(EpochLoss(line="Epoch: {epoch:04d} Avg. cost = {loss:.4f}"),),
+        # Two blanks: the book prints with commas, after words that end in a blank.
+        reports=(EpochLoss(line="Epoch:  {epoch:04d} Avg. Cost =  {loss:.4f}"),),
+        test_line="정확도: {accuracy:g}",
     ),
     source=Source(
         title="3-minute deep learning, 7.3, tf.layers",

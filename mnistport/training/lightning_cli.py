@@ -11,24 +11,54 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
-import torch
 from jsonargparse import Namespace
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_only
 
+from mnistport import networks
 from mnistport.errors import UserError
+from mnistport.training.checkpoint_files import (
+    NAMES_OF_EARLIER_RUNS,
+    find_checkpoint,
+    read_checkpoint,
+)
+from mnistport.training.complaints import as_users_mistake
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
-from mnistport.training.progress import StepProgressBar
+from mnistport.training.stopping import ended_by_signals, exit_status
+from mnistport.training.trainer_flags import (
+    keep_validation,
+    length,
+    refuse_callbacks,
+    refuse_flags,
+    trainer_arguments,
+)
+
+LOGGERS = (
+    "pytorch_lightning.utilities.rank_zero",
+    "lightning_fabric.utilities.rank_zero",
+    "lightning_fabric.utilities.seed",
+)
+
+NOT_GIVEN = ""
+"""The network, where neither the command line nor a configuration names one."""
 
 
 class Parser(LightningArgumentParser):
-    """A parser whose error messages have one line."""
+    """A parser whose error messages have one line.
+
+    Attributes:
+        command: The command that is run, for the messages. It belongs to the class,
+            because the parsers of a command are made, and pickled, by other libraries.
+    """
+
+    command = "fit"
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise an error without the usage, which has a hundred lines."""
-        raise UserError(f"{message}; `mnistport fit --help` lists the options") from ex
+        raise UserError(
+            f"{message}; `mnistport {self.command} --help` lists the options"
+        ) from ex
 
 
 class Cli(LightningCLI):
@@ -42,7 +72,7 @@ class Cli(LightningCLI):
     """
 
     def __init__(self, command: str, **kwargs: Any) -> None:
-        self.command = command
+        self.command = Parser.command = command
         super().__init__(Classifier, MnistData, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -62,30 +92,66 @@ class Cli(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the command line. A checkpoint's settings are the defaults.
 
+        The command line is parsed twice: only then it is known which checkpoint is meant,
+        because a configuration file may name it.
+
         Raises:
             UserError: The checkpoint cannot be used, or it holds another network than the
-                command line asks for.
+                command line asks for. Or there is no checkpoint, and the command needs
+                one.
         """
         words = [str(word) for word in args] if isinstance(args, (list, tuple)) else []
-        path = _last_value("--ckpt_path", words)
-        settings = {}
-        if path is not None and path not in ("last", "hpc"):
-            settings = _checkpoint_settings(path)
-        self._subcommand_parsers[self.command].set_defaults(settings)
+        asks_to_print = any(word.startswith("--print_config") for word in words)
+        quiet = [word for word in words if not word.startswith("--print_config")]
+        defaults = self._subcommand_parsers[self.command]
+        defaults.set_defaults({"model.network": NOT_GIVEN})
+        given = parser.parse_args(quiet)[self.command]
+        _refuse_other_groups(given)
+        path = None if given.ckpt_path is None else str(given.ckpt_path)
+        if path is None and not asks_to_print:
+            _refuse_without_checkpoint(self.command, given)
+        path, settings = self._settings(path, given)
+        network = given.model.network or settings.get("model.network", "deep")
+        defaults.set_defaults({"model.network": network})
+        if asks_to_print:
+            defaults.set_defaults(_recipe_numbers(network, given))
+        _set_defaults(defaults, settings, path)
         super().parse_arguments(parser, args)
-        config = self.config[self.config.subcommand]
-        network = config.model.network
-        stored_network = settings.get("model.network", network)
-        if network != stored_network:
-            raise UserError(
-                f"--ckpt_path {path} holds the network {stored_network!r}, "
-                f"not {network!r}; "
-                f"use --config {stored_network}, or a checkpoint of {network}"
-            )
+        config = self.config[self.command]
+        config.ckpt_path = path
         if not 0 <= _seed(config.seed_everything) < 2**32:
             raise UserError(
                 f"--seed_everything {config.seed_everything}: expected 0 to {2**32 - 1}"
             )
+        refuse_flags(self.command, config)
+
+    def _settings(
+        self, path: str | None, given: Namespace
+    ) -> tuple[str | None, dict[str, Any]]:
+        """Look at the checkpoint. Returns its absolute path and its settings.
+
+        Raises:
+            UserError: It cannot be used, or holds another network than the one given.
+        """
+        self.stored_source: str | None = None
+        if path is None:
+            return None, {}
+        network = given.model.network
+        if path in NAMES_OF_EARLIER_RUNS:
+            root = Path(given.trainer.default_root_dir or ".").absolute()
+            name, path = path, find_checkpoint(path, root, network or None)
+            rank_zero_only(print)(
+                f"mnistport: --ckpt_path {name} is {path}", file=sys.stderr
+            )
+        checkpoint = read_checkpoint(path, to_continue=self.command == "fit")
+        stored = checkpoint["mnistport"]["network"]
+        self.stored_source = checkpoint["mnistport"].get("data.source")
+        if network not in (NOT_GIVEN, stored):
+            raise UserError(
+                f"--ckpt_path {path} holds the network {stored!r}, not {network!r}; "
+                f"use --config {stored}, or a checkpoint of {network}"
+            )
+        return str(Path(path).absolute()), _checkpoint_settings(checkpoint)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing. `parse_arguments` has already read the checkpoint's settings.
@@ -100,27 +166,21 @@ class Cli(LightningCLI):
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
-        if self.subcommand != "fit":
+        arguments = trainer_arguments(self.subcommand, config)
+        if self.subcommand == "fit":
+            refuse_callbacks(config)
+            arguments.update(length(config, self.model.network.recipe))
+        else:
             self.save_config_callback = None  # only `fit` writes files
-        arguments = {
-            **_trainer_arguments(self.subcommand, config),
-            **self._length(config),
-        }
-        try:
-            return super().instantiate_trainer(**arguments, **kwargs)
-        except ValueError as error:
-            raise UserError(f"Lightning refuses this combination: {error}") from error
+        trainer: pl.Trainer = super().instantiate_trainer(**arguments, **kwargs)
+        limit = arguments.get("limit_val_batches", config.limit_val_batches)
+        keep_validation(trainer, limit)
+        return trainer
 
-    def _length(self, config: Namespace) -> dict[str, int]:
-        """The recipe's steps or epochs, if the user gives no length."""
-        limits = (config.max_epochs, config.max_time)
-        if config.max_steps != -1 or any(limit is not None for limit in limits):
-            return {}
-        recipe = self.model.network.recipe
-        return {
-            "max_steps": -1 if recipe.steps is None else recipe.steps,
-            "max_epochs": -1 if recipe.epochs is None else recipe.epochs,
-        }
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Lightning, too, reads checkpoints without running code in them."""
+        arguments: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
+        return {**arguments, "weights_only": True}
 
     def after_instantiate_classes(self) -> None:
         """Let the model check its checkpoint before any file is written."""
@@ -136,35 +196,21 @@ class Cli(LightningCLI):
 
         Raises:
             UserError: There are several devices. Each of them has only a part of the
-                images.
+                images. Or the network was trained on another data set.
         """
         if self.trainer.world_size > 1:
             raise UserError(
                 "predict prints the classes in file order, which needs one device; "
                 "add --trainer.devices 1"
             )
+        self.datamodule.prepare_data()
+        if self.stored_source not in (None, self.datamodule.name):
+            raise UserError(
+                f"the checkpoint's run had --data.source {self.stored_source} "
+                f"(now {self.datamodule.name}); predict needs the same"
+            )
         for classes in self.trainer.predict(**kwargs) or []:
             print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
-
-
-def _trainer_arguments(command: str | None, config: Namespace) -> dict[str, Any]:
-    """Trainer arguments that replace those of the configuration for this command."""
-    arguments: dict[str, Any] = {}
-    if command == "predict":
-        # Classes are printed in file order, and nothing else is on standard output.
-        if config.devices == "auto":
-            arguments["devices"] = 1
-        if config.enable_progress_bar is None:
-            arguments["enable_progress_bar"] = False
-        return arguments
-    if command == "validate" and config.limit_val_batches == 0:
-        # The recipes set this to 0 for `fit`. The command `validate` always validates.
-        arguments["limit_val_batches"] = 1.0
-    callbacks = config.callbacks or []
-    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    if config.enable_progress_bar is not False and not config.barebones and not has_bar:
-        arguments["callbacks"] = [*callbacks, StepProgressBar()]
-    return arguments
 
 
 def _seed(value: bool | int | None) -> int:
@@ -172,39 +218,62 @@ def _seed(value: bool | int | None) -> int:
     return 0 if value is None or isinstance(value, bool) else value
 
 
-def _last_value(flag: str, words: Sequence[str]) -> str | None:
-    """The last value of a flag, given as `--flag value` or `--flag=value`."""
-    value = None
-    for place, word in enumerate(words):
-        if word == flag and place + 1 < len(words):
-            value = words[place + 1]
-        elif word.startswith(f"{flag}="):
-            value = word.partition("=")[2]
-    return value
+def _refuse_other_groups(given: Namespace) -> None:
+    """Refuse a configuration file with a list where a group of options belongs."""
+    for group in ("trainer", "model", "data"):
+        if not isinstance(given[group], Namespace):
+            raise UserError(
+                f"--config: {group} is a {type(given[group]).__name__}, "
+                "expected a mapping of its options"
+            )
 
 
-def _checkpoint_settings(path: str) -> dict[str, Any]:
-    """The settings of the run that wrote a checkpoint, by command-line key.
+def _refuse_without_checkpoint(command: str, given: Namespace) -> None:
+    """Refuse to score an untrained network, and to train one that nobody asked for."""
+    if command != "fit":
+        raise UserError(
+            f"{command} needs a trained network; give --ckpt_path FILE, "
+            "or --ckpt_path last for the newest run here"
+        )
+    if given.model.network == NOT_GIVEN:
+        raise UserError(
+            "fit needs a recipe; give --config with one of "
+            f"{', '.join(networks.names())}, or with a file that names model.network"
+        )
+
+
+def _recipe_numbers(network: str, given: Namespace) -> dict[str, Any]:
+    """The numbers of the recipe, by command-line key. `--print_config` shows them."""
+    recipe = networks.get(network).recipe
+    numbers: dict[str, Any] = {"data.batch_size": recipe.batch_size}
+    rate = getattr(recipe.optimizer, "keywords", {}).get("learning_rate")
+    if rate is not None:
+        numbers["model.learning_rate"] = rate
+    limits = (given.trainer.max_epochs, given.trainer.max_time)
+    if given.trainer.max_steps == -1 and limits == (None, None):
+        numbers["trainer.max_steps"] = -1 if recipe.steps is None else recipe.steps
+        numbers["trainer.max_epochs"] = -1 if recipe.epochs is None else recipe.epochs
+    return numbers
+
+
+def _set_defaults(
+    parser: LightningArgumentParser, settings: dict[str, Any], path: str | None
+) -> None:
+    """Make a checkpoint's settings the defaults.
 
     Raises:
-        UserError: There is no such file, or it is not a Lightning checkpoint.
+        UserError: The checkpoint names a setting that there is not.
     """
-    if not Path(path).exists():
-        raise UserError(f"--ckpt_path {path}: no such file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
+        parser.set_defaults(settings)
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"--ckpt_path {path}: not a checkpoint that can be read ({reason})"
+            f"--ckpt_path {path}: holds a setting of another version ({error})"
         ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise UserError(f"--ckpt_path {path}: not a Lightning checkpoint")
-    if "mnistport" not in checkpoint:
-        raise UserError(
-            f"--ckpt_path {path}: not written by mnistport: "
-            "it does not say which network it holds"
-        )
+
+
+def _checkpoint_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run that wrote a checkpoint, by command-line key."""
     run = checkpoint["mnistport"]
     settings = {
         **_arguments("model", checkpoint.get("hyper_parameters", {})),
@@ -239,31 +308,43 @@ def run(words: Sequence[str]) -> int:
         "tensorboard.compat.notf", ModuleType("tensorboard.compat.notf")
     )
     try:
-        Cli(
-            words[0],
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            parser_class=Parser,
-            parser_kwargs={"prog": "mnistport"},
-            auto_configure_optimizers=False,
-            args=list(words),
-        )
-    except MisconfigurationException as error:
-        raise UserError(f"Lightning refuses this combination: {error}") from error
+        with ended_by_signals():
+            Cli(
+                words[0],
+                seed_everything_default=0,
+                save_config_kwargs={"overwrite": True},
+                parser_class=Parser,
+                parser_kwargs={"prog": "mnistport"},
+                auto_configure_optimizers=False,
+                args=list(words),
+            )
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        mistake = as_users_mistake(error)
+        if mistake is None:
+            raise
+        raise mistake from error
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 2
+        return exit_status(stop)
     return 0
 
 
 def _quiet_lightning() -> None:
     """Suppress log lines and warnings that do not concern the user."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    logger.addFilter(_is_no_advertisement)
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.addFilter(_concerns_the_user)
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     # Each run has its own folder, so this change is normal.
     warnings.filterwarnings("ignore", message="The dirpath has changed from")
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """False for Lightning's tips for other products."""
-    return "Tip: For seamless" not in record.getMessage()
+def _concerns_the_user(record: logging.LogRecord) -> bool:
+    """False for Lightning's tips for other products, and for what is not there.
+
+    Otherwise a refusal would not be the only line on standard error.
+    """
+    words = record.getMessage()
+    hardware = "available: False" in words
+    return not (hardware or words.startswith("Seed set") or "Tip: For seamless" in words)

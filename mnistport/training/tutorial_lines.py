@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
+from mnistport.errors import UserError
 from mnistport.network import (
     BatchAccuracy,
     EpochLoss,
@@ -32,6 +33,7 @@ class TutorialLines(Callback):
         self.recipe = recipe
         self.loss_sum, self.loss_count = 0.0, 0
         self.stage_start = time.monotonic()
+        self.scored_step: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """The losses of the current epoch, so that a resumed run prints the same mean."""
@@ -39,11 +41,27 @@ class TutorialLines(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the losses of the current epoch."""
-        self.loss_sum, self.loss_count = state_dict["loss_sum"], state_dict["loss_count"]
+        loss_sum, count = state_dict.get("loss_sum"), state_dict.get("loss_count")
+        if not isinstance(loss_sum, float) or not isinstance(count, int):
+            raise UserError(
+                "the checkpoint is damaged: the losses of its epoch are no numbers"
+            )
+        self.loss_sum, self.loss_count = loss_sum, count
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Start the clock of the first stage."""
+        """Score the network before its first step, and start the clock of a stage."""
+        for report in self.recipe.reports:
+            if isinstance(report, StageAccuracy) and trainer.global_step == 0:
+                self._print_start(trainer, pl_module, report)
         self.stage_start = time.monotonic()
+
+    def _print_start(
+        self, trainer: pl.Trainer, module: Any, report: StageAccuracy
+    ) -> None:
+        if report.before:
+            score = module.score(*trainer.datamodule.test)  # type: ignore[attr-defined]
+            values = {**score._asdict(), "accuracy": score.accuracy}
+            _print(trainer, report.before.format(**values))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: Any, batch: Chunk, batch_idx: int
@@ -103,6 +121,7 @@ class TutorialLines(Callback):
         values = {**score._asdict(), "accuracy": score.accuracy, "time": duration}
         _print(trainer, report.line.format(**values))
         module.log_at(step, {"test/accuracy": score.accuracy})
+        self.scored_step = step
         self.stage_start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -138,20 +157,34 @@ class TutorialLines(Callback):
         sample = random.permutation(len(labels))[: report.num_images]
         accuracy = module.score(pixels[sample], labels[sample]).accuracy
         full = module.score(pixels, labels).accuracy
-        _print(trainer, report.line.format(epoch=epoch, accuracy=accuracy, full=full))
+        fields = {"epoch": epoch, "accuracy": accuracy, "full": full}
+        _print(trainer, report.line.format(**fields))
+        if report.own_line:
+            _print(trainer, report.own_line.format(**fields))
         values = {"test/sampled_accuracy": accuracy, "test/accuracy": full}
         module.log_at(trainer.global_step, values)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Print the tutorial's last line. Name the data set if it is not MNIST."""
+        """Print the tutorial's last line. Name the data set if it is not MNIST.
+
+        A stage that ended with the last step has already printed the line.
+        """
         score = pl_module.last_score
-        line = self.recipe.test_line.format(**score._asdict(), accuracy=score.accuracy)
         name = trainer.datamodule.name  # type: ignore[attr-defined]
-        _print(trainer, line if name == "mnist" else f"{line}  [data: {name}]")
+        lines = []
+        if self.scored_step != trainer.global_step:
+            values = {**score._asdict(), "accuracy": score.accuracy}
+            lines.append(self.recipe.test_line.format(**values))
+        if name != "mnist":
+            lines.append(f"[data: {name}]")
+        self.scored_step = None
+        if lines:
+            _print(trainer, "  ".join(lines))
 
 
-def _print(trainer: pl.Trainer, line: str) -> None:
-    """Print a line above the progress bar. Only the first rank prints."""
+def _print(trainer: pl.Trainer, text: str) -> None:
+    """Print lines above the progress bar, one by one. Only the first rank prints."""
     if trainer.is_global_zero:
-        tqdm.write(line)
+        for line in text.splitlines():
+            tqdm.write(line)
         sys.stdout.flush()

@@ -536,3 +536,113 @@ def test_no_framework_is_imported():
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# Names that people's files have ---------------------------------------------------------
+
+OTHER_NAMES = {
+    "dots": lambda name: name.replace("-idx", ".idx"),
+    "capitals": str.upper,
+    "underscores": lambda name: name.replace("-", "_"),
+    "second download": lambda name: f"{name} (1)",
+    "second download of gz": lambda name: f"{name} (1).gz",
+    "copy without blank": lambda name: f"{name}(2)",
+    "number behind gz": lambda name: f"{name}.gz (1)",
+}
+
+
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+@pytest.mark.parametrize("how", OTHER_NAMES)
+def test_files_are_found_under_the_names_that_tools_make_of_theirs(folder, how, source):
+    packed = "gz" in how
+    files = write_set(folder, packed=packed)
+    for name in files:
+        written = folder / (f"{name}.gz" if packed else name)
+        written.rename(folder / OTHER_NAMES[how](name))
+    before = contents(folder)
+    data = load(source, folder, download=False)
+    assert (data.name, len(data.train), len(data.test)) == ("mnist", 24, 20)
+    assert data.train.images.tobytes() == files["train-images-idx3-ubyte"][16:]
+    assert contents(folder) == before
+
+
+def test_the_right_name_comes_before_a_second_download(folder):
+    files = write_set(folder, packed=False)
+    for name in files:
+        shutil.copy(folder / name, folder / f"{name} (1)")
+    (folder / "train-images-idx3-ubyte (1)").write_bytes(b"broken")
+    assert load("mnist", folder).train.images.tobytes() == (
+        files["train-images-idx3-ubyte"][16:]
+    )
+
+
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+@pytest.mark.parametrize(
+    "below", ["raw", "MNIST", "mnist", "mnist/raw", "Mnist/RAW", "MNIST/raw", "Raw"]
+)
+def test_files_are_found_in_a_folder_below(folder, below, source):
+    write_set(folder / below)
+    data = load(source, folder, download=False)
+    assert (data.name, data.origin) == ("mnist", str(folder / below))
+
+
+@pytest.mark.parametrize("below", ["fashion-mnist", "Fashion_MNIST/raw", "raw"])
+def test_fashion_is_found_in_a_folder_below(folder, below):
+    write_set(folder / below, test_labels=FASHION_START)
+    assert load("fashion", folder).origin == str(folder / below)
+
+
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+def test_the_case_of_a_user_loads(source):
+    place = Path(__file__).parents[4] / "shared/cases/dots"
+    if not place.is_dir():
+        pytest.skip("the folder shared/cases is not there")
+    data = load(source, place, download=False)
+    assert (data.name, len(data.train), len(data.test)) == ("mnist", 240, 40)
+
+
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mnist.npz",
+        "mnist_train.csv",
+        "mnist.pkl.gz",
+        "train-images-idx3-ubyte.zip",
+        "train-images-idx3-ubyte.gz.part",
+        "Unconfirmed train-images-idx3.crdownload",
+        "train_images.npy",
+        "test-labels",
+        "MNIST/train-images",
+        "raw/train-images.gz",
+    ],
+)
+def test_almost_mnist_never_becomes_the_digits(folder, name, source, capsys):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"x")
+    before = contents(folder)
+    refused(
+        rf"holds no mnist that can be read: looked for train-images-idx3-ubyte, .*"
+        rf"there lie {name}; .*--data.dir",
+        source,
+        folder,
+    )
+    assert contents(folder) == before
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+def test_a_set_with_one_file_under_another_name_says_what_lies_there(folder, source):
+    write_set(folder, packed=False)
+    (folder / "t10k-labels-idx1-ubyte").rename(folder / "t10k-labels")
+    refused(
+        r"t10k-labels-idx1-ubyte missing .*there lie t10k-images-idx3-ubyte, t10k-labels,",
+        source,
+        folder,
+    )
+
+
+def test_a_folder_with_something_else_is_no_almost_mnist(folder, capsys):
+    (folder / "holiday.jpg").write_bytes(b"x")
+    assert load("auto", folder, download=False).name == "digits"
+    assert "USING THE 1,797 DIGITS" in capsys.readouterr().err

@@ -1,0 +1,125 @@
+"""Reads checkpoint files without running their code, and finds those of past runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnistport.errors import UserError
+from mnistport.training.checkpoints import refuse_other_form
+
+REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+"""The beginning of an address, as fsspec and Lightning understand it."""
+
+NAMES_OF_EARLIER_RUNS = ("last", "best", "hpc")
+
+
+def read_checkpoint(path: str, *, to_continue: bool) -> dict[str, Any]:
+    """Read a checkpoint of ours. No code that the file may contain is run.
+
+    Args:
+        path: A local file, as the user named it.
+        to_continue: Whether a run is to be continued from it. Then more is asked of it.
+
+    Raises:
+        UserError: The path is not a local file, or its content is not a checkpoint that
+            mnistport wrote.
+    """
+    try:
+        checkpoint = _read(path)
+        refuse_other_form(checkpoint, to_continue=to_continue)
+    except UserError as error:
+        raise UserError(f"--ckpt_path {path}: {error}") from error
+    return checkpoint
+
+
+def _read(path: str) -> Any:
+    """The content of a checkpoint file: tensors, containers and plain values."""
+    if REMOTE.match(path):
+        raise UserError("is not read from another machine; copy the file here first")
+    if not os.path.exists(path):
+        raise UserError("no such file")
+    remedy = "name a file that `mnistport fit` wrote"
+    if not os.path.isfile(path):
+        raise UserError(f"not a checkpoint that can be read (not a file); {remedy}")
+    try:
+        is_zip = zipfile.is_zipfile(path)
+        if not is_zip:
+            raise UserError(
+                f"not a checkpoint that can be read (not in torch's zip format); {remedy}"
+            )
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"not a checkpoint that can be read ({reason}); {remedy}"
+        ) from error
+
+
+def find_checkpoint(name: str, root: Path, network: str | None) -> str:
+    """The file that `last`, `best` or `hpc` stands for: that of the newest run.
+
+    Args:
+        name: One of `NAMES_OF_EARLIER_RUNS`.
+        root: The folder of the runs, --trainer.default_root_dir.
+        network: The network whose runs are looked at. None: of any network.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    for path in _newest_first(name, root):
+        try:
+            checkpoint = read_checkpoint(str(path), to_continue=False)
+        except UserError:
+            continue  # a file of another program
+        if network in (None, checkpoint["mnistport"]["network"]):
+            best = _best_of_its_run(checkpoint, path) if name == "best" else None
+            return str(best or path)
+    whose = f"of {network} " if network else ""
+    raise UserError(
+        f"--ckpt_path {name}: no checkpoint {whose}lies below {root} (looked at "
+        "lightning_logs and checkpoints); name a file, or the folder of the runs with "
+        "--trainer.default_root_dir"
+    )
+
+
+def _newest_first(name: str, root: Path) -> list[Path]:
+    """The checkpoint files below the folder of the runs."""
+    patterns = ("lightning_logs/**/*.ckpt", "checkpoints/*.ckpt", "*.ckpt")
+    if name == "hpc":
+        patterns = ("hpc_ckpt_*.ckpt",)
+    found: dict[Path, float] = {}
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            if path.is_file():
+                found[path] = path.stat().st_mtime
+    return sorted(found, key=lambda path: (found[path], str(path)), reverse=True)
+
+
+def _best_of_its_run(checkpoint: Mapping[str, Any], path: Path) -> Path | None:
+    """The file that a `ModelCheckpoint` of the run holds for the best one.
+
+    None if no ModelCheckpoint compares a figure. Every file is then as good as another.
+    """
+    for best in _best_paths(checkpoint):
+        for place in (Path(best), path.parent / Path(best).name):
+            if place.is_file():
+                return place
+    return None
+
+
+def _best_paths(checkpoint: Mapping[str, Any]) -> Iterator[str]:
+    for state in checkpoint.get("callbacks", {}).values():
+        if not isinstance(state, Mapping) or state.get("monitor") is None:
+            continue
+        best = state.get("best_model_path")
+        if isinstance(best, str) and best:
+            yield best

@@ -1,0 +1,481 @@
+"""What a user can get wrong: each is one line, status 2, and leaves nothing on disk.
+
+To add a mistake, add a line to a table.
+"""
+
+import copy
+import pickle
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnistport.cli import main
+
+QUIET = (
+    "--data.source digits --trainer.accelerator cpu --trainer.enable_model_summary false "
+    "--trainer.enable_progress_bar false"
+)
+FIT = f"fit --config softmax {QUIET} --trainer.max_steps 2"
+HVASS = f"fit --config hvass {QUIET} --trainer.max_steps 2 --model.options."
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A current folder with a file, which is no folder."""
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def refused(here, capfd):
+    """`refused("fit ...")` is the one line with which a command is refused."""
+
+    def call(line: str) -> str:
+        before = everything(here)
+        capfd.readouterr()
+        status = main(shlex.split(line))
+        out, err = capfd.readouterr()
+        assert (status, out) == (2, ""), err
+        assert err.startswith("mnistport: ")
+        assert err.count("\n") == 1, err
+        assert everything(here) == before
+        return err
+
+    return call
+
+
+# Command lines --------------------------------------------------------------------------
+
+COMMANDS = """
+train                              | no command is called 'train'
+--nonsense                         | no command is called '--nonsense'
+fit                                | fit needs a recipe; give --config with one of
+fit --data.source digits           | fit needs a recipe
+fit --trainer.max_steps 3          | fit needs a recipe
+test                               | test needs a trained network; give --ckpt_path FILE
+test --config softmax              | test needs a trained network
+predict                            | predict needs a trained network
+predict --config deep              | predict needs a trained network
+validate                           | validate needs a trained network
+validate --model.network hvass     | validate needs a trained network
+test --ckpt_path last              | no checkpoint lies below
+test --ckpt_path best              | no checkpoint lies below
+predict --ckpt_path last           | no checkpoint lies below
+validate --ckpt_path hpc           | no checkpoint lies below
+test --config deep --ckpt_path last | no checkpoint of deep lies below
+fit --config deep --ckpt_path last | no checkpoint of deep lies below
+fit --ckpt_path best               | no checkpoint lies below
+test --ckpt_path gone.ckpt         | --ckpt_path gone.ckpt: no such file
+test --ckpt_path .                 | not a checkpoint that can be read
+test --ckpt_path file              | not a checkpoint that can be read
+fit --ckpt_path file               | not a checkpoint that can be read
+test --ckpt_path http://127.0.0.1:9/a.ckpt | is not read from another machine
+test --ckpt_path https://127.0.0.1:9/a.ckpt | is not read from another machine
+test --ckpt_path s3://bucket/a.ckpt | is not read from another machine
+test --ckpt_path file:///a.ckpt    | is not read from another machine
+test --ckpt_path simplecache::http://127.0.0.1:9/a | is not read from another machine
+predict --ckpt_path HTTP://127.0.0.1:9/a.ckpt | is not read from another machine
+fit --ckpt_path memory://a.ckpt    | is not read from another machine
+test --ckpt_path registry:name     | no such file
+test --ckpt_path                   | expected one argument; `mnistport test --help`
+predict --trainer.max_stps 1       | `mnistport predict --help` lists the options
+validate --nonsense                | `mnistport validate --help` lists the options
+test --nonsense                    | `mnistport test --help` lists the options
+fit --config                       | expected one argument
+fit --config ''                    | no network is called ''
+fit --config /                     | no such file
+fit --config .                     | no network is called '.'
+fit --config gone.yaml             | --config gone.yaml: no such file
+fit --config sotfmax               | did you mean 'softmax'?
+fit --model.network sotfmax        | did you mean 'softmax'?
+fit --confi softmax                | File does not exist
+reproduce nothing                  | no network is called 'nothing'
+reproduce softmax --seeds 0        | 0 is not a whole number of at least 1
+reproduce softmax --seeds x        | x is not a whole number
+reproduce softmax --max-steps 0    | 0 is not a whole number
+reproduce softmax --device x       | --device x: there is no such device
+reproduce softmax --device cuda:99 | torch sees
+reproduce softmax --out file/x     | is a file; name a folder
+reproduce softmax --data.source x  | invalid choice: 'x'
+reproduce softmax --data.source mnist --data.dir gone | no such directory
+reproduce --nonsense               | unrecognized arguments
+"""
+
+FLAGS = """
+nonsense                           | unrecognized arguments: nonsense
+--nonsense 3                       | unrecognized arguments
+--trainer                          | expected one argument
+--trainer.max_steps                | expected one argument
+--trainer.max_steps x              | trainer.max_steps
+--trainer.max_steps -2             | `max_steps` must be a non-negative integer
+--trainer.max_steps -1             | would have no end; give --trainer.max_steps
+--trainer.max_steps -1 --trainer.max_epochs -1 | would have no end
+--trainer.max_epochs -3            | `max_epochs` must be a non-negative integer
+--trainer.max_epochs x             | trainer.max_epochs
+--trainer.max_time x               | not a valid duration
+--trainer.max_time 3               | not a valid duration
+--trainer.min_steps -3             | --trainer.min_steps -3: expected a whole number
+--trainer.min_epochs -3            | --trainer.min_epochs -3: expected a whole number
+--trainer.devices -1               | `devices` selected with `CPUAccelerator`
+--trainer.devices 0                | Lightning refuses this combination
+--trainer.devices x                | `devices` selected with `CPUAccelerator`
+--trainer.devices [3]              | `devices` selected with `CPUAccelerator`
+--trainer.num_nodes 0              | --trainer.num_nodes 0: expected a whole number
+--trainer.num_nodes x              | trainer.num_nodes
+--trainer.accelerator x            | invalid accelerator name
+--trainer.accelerator tpu          | Requirement 'torch_xla
+--trainer.accelerator hpu          | invalid accelerator name
+--trainer.strategy x               | invalid strategy name
+--trainer.strategy fsdp            | requires a GPU
+--trainer.strategy deepspeed       | DeepSpeed
+--trainer.precision 8              | trainer.precision
+--trainer.precision x              | trainer.precision
+--trainer.precision transformer-engine | a package is missing
+--trainer.logger WandbLogger       | a package is missing
+--trainer.logger MLFlowLogger      | a package is missing
+--trainer.logger CometLogger       | a package is missing
+--trainer.logger Nothing           | trainer.logger
+--trainer.logger CSVLogger         | arguments are required: save_dir
+--trainer.logger CSVLogger --trainer.logger.save_dir file/x | Not a directory
+--trainer.logger TensorBoardLogger --trainer.logger.save_dir file/x | file
+--trainer.default_root_dir file/x  | is a file; name a folder
+--trainer.default_root_dir /proc/x | cannot be written there
+--trainer.check_val_every_n_epoch 0 | expected a whole number of at least 1
+--trainer.check_val_every_n_epoch -3 | expected a whole number of at least 1
+--trainer.check_val_every_n_epoch x | trainer.check_val_every_n_epoch
+--trainer.log_every_n_steps -3     | expected a whole number of at least 0
+--trainer.log_every_n_steps x      | trainer.log_every_n_steps
+--trainer.val_check_interval -3    | invalid value -3 for val_check_interval
+--trainer.val_check_interval 1.5   | invalid value 1.5 for val_check_interval
+--trainer.val_check_interval x     | Invalid time format
+--trainer.limit_train_batches -3   | invalid value -3 for limit_train_batches
+--trainer.limit_train_batches 1.5  | invalid value 1.5 for limit_train_batches
+--trainer.limit_val_batches -3     | invalid value -3 for limit_val_batches
+--trainer.limit_test_batches x     | trainer.limit_test_batches
+--trainer.overfit_batches -3       | invalid value -3 for overfit_batches
+--trainer.overfit_batches 1.5      | invalid value 1.5 for overfit_batches
+--trainer.num_sanity_val_steps -3  | expected a whole number of at least -1
+--trainer.accumulate_grad_batches 0 | expected a whole number of at least 1
+--trainer.accumulate_grad_batches 2 | accumulation is not supported
+--trainer.gradient_clip_val 1      | gradient clipping is not supported
+--trainer.gradient_clip_val x      | trainer.gradient_clip_val
+--trainer.reload_dataloaders_every_n_epochs -3 | expected a whole number of at least 0
+--trainer.fast_dev_run -3          | fast_dev_run=-3 is not a valid configuration
+--trainer.profiler x               | `profiler`
+--trainer.plugins x                | trainer.plugins
+--trainer.deterministic x          | trainer.deterministic
+--trainer.callbacks x              | trainer.callbacks
+--trainer.callbacks+=EarlyStopping | arguments are required: monitor
+--trainer.callbacks+=Nothing       | trainer.callbacks
+--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=val_loss | never logged
+--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor=acc | never logged
+--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=file/x | is a file
+--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=/proc/x | be written
+--model.learning_rate 0            | expected a finite number greater than 0
+--model.learning_rate -1           | expected a finite number greater than 0
+--model.learning_rate 1e400        | expected a finite number greater than 0
+--model.learning_rate nan          | model.learning_rate
+--model.learning_rate=-inf         | model.learning_rate
+--model.learning_rate .nan         | model.learning_rate
+--model.learning_rate .inf         | model.learning_rate
+--model.learning_rate x            | model.learning_rate
+--model.steps_per_execution 0      | expected at least 1 optimizer step
+--model.steps_per_execution x      | model.steps_per_execution
+--model.engine x                   | model.engine
+--model.tf32 x                     | model.tf32
+--model.options x                  | model.options
+--model.options [1]                | model.options
+--model.options.fc_size 8          | 'softmax' has no option 'fc_size'
+--model.network nothing            | no network is called 'nothing'
+--data.batch_size 0                | batch size 0: expected 1 to 1,375
+--data.batch_size -1               | batch size -1: expected 1 to 1,375
+--data.batch_size 9999             | batch size 9999: expected 1 to 1,375
+--data.batch_size x                | data.batch_size
+--data.eval_batch_size 0           | expected at least 1 image
+--data.source x                    | data.source
+--data.source mnist --data.dir gone | no such directory
+--data.source mnist --data.dir file | no such directory
+--seed_everything -1               | expected 0 to 4294967295
+--seed_everything 4294967296       | expected 0 to 4294967295
+--seed_everything x                | seed_everything
+--weights_only false               | no code in a checkpoint is ever run
+--optimizer Adam                   | unrecognized arguments
+--ckpt_path last                   | no checkpoint of softmax lies below
+"""
+
+OPTIONS = """
+fc_size 0                          | its fc1.weight would have the shape [0, 1764]
+fc_size -1                         | negative dimension
+fc_size x                          | cannot be made with the options
+fc_size 1.5                        | cannot be made with the options
+fc_size 1000000000000              | allocate
+num_filters1 0                     | its conv1.weight would have the shape
+num_filters2 0                     | its conv2.weight would have the shape
+filter_size1 0                     | its conv1.weight would have the shape
+keep_prob 0                        | keep_prob is the fraction kept
+keep_prob -1                       | keep_prob is the fraction kept
+keep_prob x                        | cannot be made with the options
+pooling x                          | expected one of max, average, none, stride
+activation x                       | expected one of relu, sigmoid
+fc_sise 8                          | has no option 'fc_sise'
+"""
+
+CONFIGURATIONS = {
+    "": "Unexpected config",
+    "[1]": "Unexpected config",
+    "a: b: c": "mapping values are not allowed",
+    "\x00": "unacceptable character",
+    "nothing: 1": "does not accept option 'nothing'",
+    "trainer: []": "trainer is a list, expected a mapping",
+    "trainer: x": 'key "trainer"',
+    "model: x": 'key "model"',
+    "data: x": 'key "data"',
+    "trainer: {nothing: 1}": "nothing",
+    "trainer: {callbacks: 5}": "trainer.callbacks",
+    "trainer: {callbacks: [5]}": "trainer.callbacks",
+    "trainer: {callbacks: EarlyStopping}": "arguments are required: monitor",
+    "trainer: {callbacks: [EarlyStopping]}": "arguments are required: monitor",
+    "trainer: {callbacks: {class_path: Nothing}}": "trainer.callbacks",
+    "trainer: {callbacks: {init_args: {monitor: val/loss}}}": "trainer.callbacks",
+    "trainer: {callbacks: {class_path: EarlyStopping, init_args: {monitor: val/loss, "
+    "mode: up}}}": "`mode` can be min, max",
+    "trainer: {callbacks: {class_path: EarlyStopping, init_args: {monitor: loss}}}": (
+        "EarlyStopping monitors 'loss', which is never logged; there are train/loss"
+    ),
+    "ckpt_path: gone.ckpt": "--ckpt_path gone.ckpt: no such file",
+    "ckpt_path: http://127.0.0.1:9/a.ckpt": "is not read from another machine",
+    "ckpt_path: s3://bucket/a.ckpt": "is not read from another machine",
+    "ckpt_path: file": "not a checkpoint that can be read",
+    "ckpt_path: last": "no checkpoint of softmax lies below",
+    "ckpt_path: [1]": "ckpt_path",
+    "ckpt_path: 5": "5",
+    "model: {learning_rate: .nan}": "expected a finite number greater than 0",
+    "model: {learning_rate: .inf}": "expected a finite number greater than 0",
+    "weights_only: false": "no code in a checkpoint is ever run",
+}
+
+
+def rows(table: str) -> list[tuple[str, str]]:
+    """The lines of a table: what is typed, and what the answer says."""
+    cells = [line.rpartition(" | ") for line in table.strip().splitlines()]
+    return [(typed.strip(), answer.strip()) for typed, _, answer in cells]
+
+
+@pytest.mark.parametrize(("typed", "answer"), rows(COMMANDS))
+def test_a_wrong_command_is_answered_in_one_line(refused, typed, answer):
+    assert answer in refused(typed)
+
+
+@pytest.mark.parametrize(("typed", "answer"), rows(FLAGS))
+def test_a_wrong_flag_is_answered_in_one_line(refused, typed, answer):
+    assert answer in refused(f"{FIT} {typed}")
+
+
+@pytest.mark.parametrize(("typed", "answer"), rows(OPTIONS))
+def test_a_wrong_option_is_answered_in_one_line(refused, typed, answer):
+    assert answer in refused(HVASS + typed)
+
+
+@pytest.mark.parametrize(("text", "answer"), CONFIGURATIONS.items())
+def test_a_wrong_configuration_is_answered_in_one_line(refused, here, text, answer):
+    (here / "mine.yaml").write_text(text)
+    assert answer in refused(f"{FIT} --config mine.yaml")
+
+
+# Checkpoints ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The content of a checkpoint of softmax after two steps."""
+    folder = tmp_path_factory.mktemp("sound")
+    words = f"{FIT} --trainer.logger false --trainer.default_root_dir {folder}"
+    assert main(shlex.split(words)) == 0
+    (path,) = folder.glob("checkpoints/*.ckpt")
+    return torch.load(path, weights_only=True)
+
+
+def put(*path_and_value):
+    """A change of a checkpoint: the last value is put at the path."""
+    *path, last, value = path_and_value
+
+    def change(checkpoint):
+        for key in path:
+            checkpoint = checkpoint[key]
+        checkpoint[last] = value
+
+    return change
+
+
+def drop(*path):
+    """A change of a checkpoint: what is at the path is removed."""
+
+    def change(checkpoint):
+        for key in path[:-1]:
+            checkpoint = checkpoint[key]
+        del checkpoint[path[-1]]
+
+    return change
+
+
+OURS, LOOPS, OPTIMIZER = "mnistport", "loops", "optimizer_states"
+ALWAYS_REFUSED = {
+    "no weights": drop("state_dict"),
+    "weights are a string": put("state_dict", "x"),
+    "weights are a list": put("state_dict", [1]),
+    "a weight is a number": put("state_dict", "net.fc.bias", 1.0),
+    "a weight is missing": drop("state_dict", "net.fc.bias"),
+    "a weight has another shape": put("state_dict", "net.fc.bias", torch.zeros(3)),
+    "a weight too many": put("state_dict", "net.more", torch.zeros(3)),
+    "not ours": drop(OURS),
+    "ours is a string": put(OURS, "softmax"),
+    "ours is a list": put(OURS, []),
+    "ours is None": put(OURS, None),
+    "no network": drop(OURS, "network"),
+    "the network is a number": put(OURS, "network", 5),
+    "the network is a list": put(OURS, "network", ["softmax"]),
+    "the network is unknown": put(OURS, "network", "nothing"),
+    "the seed is a string": put(OURS, "seed_everything", "x"),
+    "the seed is negative": put(OURS, "seed_everything", -1),
+    "the batch size is a string": put(OURS, "data.batch_size", "x"),
+    "an unknown setting": put(OURS, "nothing", 1),
+    "hyper-parameters are a string": put("hyper_parameters", "x"),
+    "hyper-parameters are a list": put("hyper_parameters", []),
+    "an unknown hyper-parameter": put("hyper_parameters", "nothing", 1),
+    "options are a string": put("hyper_parameters", "options", "x"),
+    "an unknown option": put("hyper_parameters", "options", {"nothing": 1}),
+    "a learning rate of another type": put("hyper_parameters", "learning_rate", "x"),
+    "the data's are a string": put("datamodule_hyper_parameters", "x"),
+    "the data's source is unknown": put("datamodule_hyper_parameters", "source", "x"),
+    "callbacks are a list": put("callbacks", []),
+    "the losses of the epoch are a string": put(
+        *("callbacks", "TutorialLines", "loss_sum", "x")
+    ),
+    "the version is a number": put("pytorch-lightning_version", 5),
+}
+REFUSED_TO_CONTINUE = {
+    "the optimizer's numbers are a string": put(
+        *(OPTIMIZER, 0, "param_groups", 0, "params", "x")
+    ),
+    "a slot has another shape": put(
+        *(OPTIMIZER, 0, "state", 0, {"slot": torch.zeros(2, 3)})
+    ),
+    "no step": drop("global_step"),
+    "the step is a string": put("global_step", "x"),
+    "the step is negative": put("global_step", -1),
+    "no epoch": drop("epoch"),
+    "no loops": drop(LOOPS),
+    "loops are a string": put(LOOPS, "x"),
+    "loops are empty": put(LOOPS, {}),
+    "a part of the loops is missing": drop(LOOPS, "fit_loop", "epoch_progress"),
+    "a part of the loops is a list": put(LOOPS, "fit_loop", "epoch_progress", []),
+    "a count is a string": put(
+        *(LOOPS, "fit_loop", "epoch_progress", "current", "ready", "x")
+    ),
+    "weights only": drop(OPTIMIZER),
+    "no optimizer": put(OPTIMIZER, []),
+    "the optimizer is a string": put(OPTIMIZER, ["x"]),
+    "two optimizers": put(OPTIMIZER, [{}, {}]),
+    "an empty optimizer": put(OPTIMIZER, [{}]),
+    "the optimizer's groups are a string": put(OPTIMIZER, 0, "param_groups", "x"),
+    "the optimizer has no groups": put(OPTIMIZER, 0, "param_groups", []),
+    "a group is a string": put(OPTIMIZER, 0, "param_groups", ["x"]),
+    "no schedulers": drop("lr_schedulers"),
+}
+CHANGES = ALWAYS_REFUSED | REFUSED_TO_CONTINUE
+
+
+@pytest.mark.parametrize("change", ALWAYS_REFUSED)
+def test_a_checkpoint_of_another_form_is_not_scored(refused, here, sound, change):
+    checkpoint = copy.deepcopy(sound)
+    CHANGES[change](checkpoint)
+    torch.save(checkpoint, here / "other.ckpt")
+    refused(f"test --ckpt_path other.ckpt {QUIET}")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_run_is_continued_from_a_checkpoint_of_another_form(
+    refused, here, sound, change
+):
+    checkpoint = copy.deepcopy(sound)
+    CHANGES[change](checkpoint)
+    torch.save(checkpoint, here / "other.ckpt")
+    refused(f"fit --ckpt_path other.ckpt {QUIET} --trainer.max_steps 4")
+
+
+CONTENTS = [None, 5, "x", [1], (), {}, {1: 2}, torch.zeros(3), {"state_dict": {}}]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=repr)
+@pytest.mark.parametrize("command", ["test", "predict", "validate", "fit"])
+def test_a_file_of_torch_that_is_no_checkpoint_is_refused(
+    refused, here, command, content
+):
+    torch.save(content, here / "other.ckpt")
+    refused(f"{command} --ckpt_path other.ckpt {QUIET}")
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 1000])
+def test_a_checkpoint_that_was_cut_is_refused(refused, here, sound, size):
+    torch.save(sound, here / "whole.ckpt")
+    (here / "cut.ckpt").write_bytes((here / "whole.ckpt").read_bytes()[:size])
+    refused(f"test --ckpt_path cut.ckpt {QUIET}")
+
+
+# Code in a checkpoint -------------------------------------------------------------------
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("executed"),)
+
+
+def legacy(path: Path) -> None:
+    torch.save({"state_dict": Bomb()}, path, _use_new_zipfile_serialization=False)
+
+
+def zipped(path: Path) -> None:
+    torch.save({"state_dict": Bomb()}, path)
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Bomb()))
+
+
+@pytest.mark.parametrize("by", ["flag", "yaml", "last"])
+@pytest.mark.parametrize("forced", [True, False])
+@pytest.mark.parametrize("write", [legacy, zipped, pickled])
+def test_no_code_of_a_checkpoint_is_executed(
+    refused, here, monkeypatch, write, forced, by
+):
+    if forced:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    (here / "checkpoints").mkdir()
+    path = here / "checkpoints/httpbomb.ckpt"
+    write(path)
+    (here / "mine.yaml").write_text(f"ckpt_path: {path}")
+    how = {"flag": f"--ckpt_path {path}", "yaml": "--config mine.yaml"}
+    for command in ("test", "predict", "validate", "fit"):
+        words = how.get(by, "--ckpt_path last")
+        refused(f"{command} --config softmax {words} {QUIET}")
+    assert not (here / "executed").exists()
+
+
+def test_a_checkpoint_on_a_server_is_not_fetched(refused, here, monkeypatch):
+    def fetched(*_, **__):
+        raise AssertionError("asked for")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fetched)
+    monkeypatch.setattr("fsspec.core.url_to_fs", fetched)
+    (here / "mine.yaml").write_text("ckpt_path: http://127.0.0.1:9/bomb.ckpt")
+    line = refused(f"test --config softmax --config mine.yaml {QUIET}")
+    assert "copy the file here first" in line
