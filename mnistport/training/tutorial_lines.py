@@ -28,6 +28,8 @@ class TutorialLines(Callback):
     Same as the tutorial: the words, and the steps after which they are printed.
     """
 
+    counts_chunks = True
+
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.loss_sum, self.loss_count = 0.0, 0
@@ -146,12 +148,18 @@ class TutorialLines(Callback):
         """Print the tutorial's last line. Name the data set if it is not MNIST."""
         score = pl_module.last_score
         line = self.recipe.test_line.format(**score._asdict(), accuracy=score.accuracy)
-        name = trainer.datamodule.name  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        name = getattr(data, "name", "of your own")
         _print(trainer, line if name == "mnist" else f"{line}  [data: {name}]")
 
 
 def _print(trainer: pl.Trainer, line: str) -> None:
-    """Print a line above the progress bar. Only the first rank prints."""
+    """Print a line above the progress bar. Only the first rank prints.
+
+    A text of two lines is printed line by line. In a notebook, Rich calls itself without
+    an end if what is written goes on after a line break.
+    """
     if trainer.is_global_zero:
-        tqdm.write(line)
+        for part in line.split("\n"):
+            tqdm.write(part)
         sys.stdout.flush()

@@ -25,6 +25,8 @@ from parity.sides import Answer
 class _Losses(Callback):
     """Every step's loss, and the optimizer as it is at the end."""
 
+    counts_chunks = True
+
     def __init__(self) -> None:
         self.losses: list[float] = []
 
