@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 from typing import Any
 
 import pytorch_lightning as pl
@@ -122,7 +121,6 @@ def count_steps(callback: Callback) -> None:
         callback.disable()
 
 
-@cache
 def _counting_steps(kind: type[ProgressBar]) -> type[ProgressBar]:
     """A class of progress bars that counts steps, with its name unchanged."""
     mixin = CountsTqdmSteps if issubclass(kind, TQDMProgressBar) else CountsSteps

@@ -59,8 +59,8 @@ def refuse_unsuitable_run(trainer: pl.Trainer, known_module: type) -> None:
 def _refuse_flags(trainer: pl.Trainer) -> None:
     if trainer.gradient_clip_val:
         raise UserError(
-            f"--trainer.gradient_clip_val {trainer.gradient_clip_val}: the tutorials clip "
-            "no gradients; leave it out, or clip them in a callback's "
+            f"--trainer.gradient_clip_val {trainer.gradient_clip_val}: the tutorials "
+            "clip no gradients; leave it out, or clip them in a callback's "
             "on_before_optimizer_step"
         )
     if trainer.accumulate_grad_batches != 1:
@@ -80,7 +80,7 @@ def refuse_other_data(trainer: pl.Trainer, network: str) -> None:
     data = getattr(trainer, "datamodule", None)
     if isinstance(data, MnistData) and data.network != network:
         raise UserError(
-            f"the network is {network!r}, but MnistData has the batches and the pixels of "
+            f"the network is {network!r}, but MnistData has the batches and pixels of "
             f"{data.network!r}; use MnistData({network!r})"
         )
     if trainer.state.fn == "fit" and not isinstance(data, MnistData):

@@ -149,7 +149,7 @@ class TutorialLines(Callback):
         score = pl_module.last_score
         line = self.recipe.test_line.format(**score._asdict(), accuracy=score.accuracy)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        name = getattr(data, "name", "of your own")
+        name = getattr(data, "name", None) or "of your own"
         _print(trainer, line if name == "mnist" else f"{line}  [data: {name}]")
 
 

@@ -1,4 +1,4 @@
-"""Which callbacks look at single optimizer steps, and therefore need chunks of one step."""
+"""Which callbacks look at single optimizer steps, and so need chunks of one step."""
 
 from __future__ import annotations
 
