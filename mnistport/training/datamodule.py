@@ -65,13 +65,6 @@ class MnistData(pl.LightningDataModule):
         """
         train, _ = split(self._load().train, self.recipe.split)
         stream = self.recipe.stream(len(train), self.batch_size, self.seed)
-        if self.trainer is not None and self.batch_size < self.trainer.world_size:
-            raise UserError(
-                f"--data.batch_size {self.batch_size} is less than the "
-                f"{self.trainer.world_size} devices that share it: some would have no "
-                f"image; give --data.batch_size {self.trainer.world_size} or more, "
-                "or fewer --trainer.devices"
-            )
         if self.trainer is not None and self.trainer.state.fn == "fit":
             steps = lightning_steps.steps_of_epoch(
                 self.trainer.limit_train_batches, stream.steps_per_epoch

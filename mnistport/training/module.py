@@ -26,7 +26,11 @@ from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.evaluation import Counts, Score, score
 from mnistport.training.hooked import Hooked
 from mnistport.training.progress import count_steps
-from mnistport.training.refusals import refuse_other_data, refuse_unsuitable_run
+from mnistport.training.refusals import (
+    refuse_other_data,
+    refuse_rank_without_images,
+    refuse_unsuitable_run,
+)
 from mnistport.training.tutorial_lines import TutorialLines
 from mnistport.training.watching import has_hooks, looks_within_steps, step_watchers
 
@@ -106,14 +110,25 @@ class Classifier(pl.LightningModule):
         a run, so what cannot be run is refused here.
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-        refuse_other_data(self.trainer, self.network.name)
-        if self._is_fitting:
-            refuse_unsuitable_run(self.trainer, Classifier)
+        try:
+            self._refuse_run()
+        except UserError:
+            if self.trainer.is_global_zero:
+                raise
+            raise SystemExit(2) from None  # one rank says why
         for callback in callbacks:
             count_steps(callback)
         if any(isinstance(callback, TutorialLines) for callback in callbacks):
             return []
         return [TutorialLines(self.network.recipe)]
+
+    def _refuse_run(self) -> None:
+        """Refuse what cannot be run, on every rank and before any file is written."""
+        refuse_other_data(self.trainer, self.network.name)
+        if self._is_fitting:
+            refuse_unsuitable_run(self.trainer, Classifier)
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            refuse_rank_without_images(self.trainer, data.batch_size)
 
     # Training ---------------------------------------------------------------------------
 

@@ -71,6 +71,21 @@ def _refuse_flags(trainer: pl.Trainer) -> None:
         )
 
 
+def refuse_rank_without_images(trainer: pl.Trainer, batch_size: int) -> None:
+    """Refuse to divide a batch among more ranks than it has images.
+
+    Raises:
+        UserError: The batch is smaller than the number of ranks.
+    """
+    ranks = trainer.world_size
+    if 1 <= batch_size < ranks:
+        raise UserError(
+            f"--data.batch_size {batch_size} is less than the {ranks} devices that share "
+            f"it, so some would have no image; give --data.batch_size {ranks} or more, "
+            "or fewer --trainer.devices"
+        )
+
+
 def refuse_other_data(trainer: pl.Trainer, network: str) -> None:
     """Refuse to train on other data than the network's `MnistData`.
 

@@ -33,7 +33,7 @@ from mnistport.training.module import Classifier
 
 
 class Plain(pl.LightningModule):
-    """The same network, loss, optimizer and batches, as any Lightning user writes them."""
+    """The same network, loss, optimizer and batches, as any user writes them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def fit(module: pl.LightningModule, callback: Callback, folder: Any, **flags: An
 
 
 def both(make: Callable[[], Callback], folder: Any, **flags: Any):
-    """The same callback on a plain module and on ours, which was asked for long chunks."""
+    """The same callback on a plain module and on ours with chunks of seven steps."""
     runs = []
     for module in (Plain(), Classifier("softmax", steps_per_execution=7)):
         callback = make()

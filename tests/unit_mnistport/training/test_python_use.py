@@ -17,6 +17,7 @@ import mnistport
 from mnistport import Classifier, MnistData, networks
 from mnistport.errors import UserError
 from mnistport.training import tutorial_lines
+from mnistport.training.refusals import refuse_rank_without_images
 
 
 def trainer_in(folder, **flags) -> pl.Trainer:
@@ -154,14 +155,22 @@ def test_ones_own_images_can_be_classified(tmp_path):
     assert len(torch.cat(classes)) == 20
 
 
-def test_a_rank_without_images_is_refused():
+@pytest.mark.parametrize(("rank", "error"), [(0, UserError), (1, SystemExit)])
+def test_a_rank_without_images_is_refused_on_every_rank_and_said_by_one(
+    rank, error, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pl.Trainer, "world_size", 4)
+    monkeypatch.setattr(pl.Trainer, "is_global_zero", rank == 0)
     data = MnistData("softmax", source="digits", batch_size=3)
-    state = SimpleNamespace(fn="test")
-    data.trainer = SimpleNamespace(world_size=4, global_rank=0, state=state)
-    with pytest.raises(UserError, match="batch_size 3 is less than the 4 devices"):
-        data.prepare_data()
-    data.trainer.world_size = 3
-    data.prepare_data()
+    with pytest.raises(error) as raised:
+        trainer_in(tmp_path).fit(Classifier("softmax"), datamodule=data)
+    if rank == 0:
+        assert "batch_size 3 is less than the 4 devices" in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rank_may_have_one_image():
+    refuse_rank_without_images(SimpleNamespace(world_size=3), 3)
 
 
 # The module -----------------------------------------------------------------------------
