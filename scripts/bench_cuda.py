@@ -58,6 +58,8 @@ class Clock(Callback):
     them.
     """
 
+    counts_chunks = True
+
     def __init__(self, engine: str) -> None:
         self.asked = engine
 

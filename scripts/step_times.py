@@ -22,6 +22,8 @@ class StepTimes(Callback):
             time in seconds.
     """
 
+    counts_chunks = True
+
     marks: ClassVar[list[tuple[int, float]]] = []
 
     def on_train_start(self, *_: Any) -> None:

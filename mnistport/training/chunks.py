@@ -127,9 +127,11 @@ class Pace:
 
     Attributes:
         longest: The largest number of steps in a chunk.
+        single: Every chunk has one step, whatever was asked for.
     """
 
     SECONDS = 0.5
+    single = False
 
     def __init__(self, asked: int | None) -> None:
         self.asked = self.now = asked
@@ -145,7 +147,7 @@ class Pace:
 
     def size(self) -> int:
         """The number of steps in the next chunk."""
-        return self.now or 10
+        return 1 if self.single else self.now or 10
 
     def took(self, steps: int, seconds: float) -> None:
         """Adapt the size to the duration of a chunk."""

@@ -13,7 +13,7 @@ from mnistport.data.batches import BatchStream
 from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
-from mnistport.training.loader import ChunkLoader, Slices
+from mnistport.training.loader import Batches, ChunkLoader, Slices
 
 
 class MnistData(pl.LightningDataModule):
@@ -45,6 +45,7 @@ class MnistData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["dir"])
+        self.network = network
         self.recipe = networks.get(network).recipe
         self.source, self.folder, self.seed = source, dir, seed
         if eval_batch_size < 1:
@@ -96,21 +97,36 @@ class MnistData(pl.LightningDataModule):
         """A new stream of the training images in each step."""
         return self.recipe.stream(len(self.train[1]), self.batch_size, self.seed)
 
-    def train_dataloader(self) -> ChunkLoader:
-        """The training steps in chunks, beginning at the trainer's global step."""
-        assert self.trainer is not None
-        return ChunkLoader(self.trainer, self.stream)
+    def train_dataloader(self) -> ChunkLoader | Batches:
+        """The training steps in chunks, beginning at the trainer's global step.
+
+        Without a trainer, or for a module that does not take chunks, these are the same
+        batches as pixels and labels, one by one.
+        """
+        self._require("train")
+        trainer = self.trainer
+        if trainer is not None and hasattr(trainer.lightning_module, "pace"):
+            return ChunkLoader(trainer, self.stream)
+        return Batches(*self.train, self.stream, trainer)
+
+    def _require(self, part: str) -> None:
+        """Refuse to give images that are not read yet."""
+        if not hasattr(self, part):
+            raise UserError("MnistData has not read its images yet; call setup() first")
 
     def val_dataloader(self) -> Slices:
         """The validation images."""
+        self._require("validation")
         return self._slices(self.validation)
 
     def test_dataloader(self) -> Slices:
         """The test images."""
+        self._require("test")
         return self._slices(self.test)
 
     def predict_dataloader(self) -> Slices:
         """The test images, in file order."""
+        self._require("test")
         return self._slices(self.test)
 
     def _slices(self, examples: tuple[Tensor, Tensor]) -> Slices:

@@ -12,7 +12,12 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+from pytorch_lightning.trainer import call
 
 from mnistport.errors import UserError
 
@@ -27,12 +32,43 @@ def advance_global_step(trainer: Trainer, steps: int) -> None:
     for tracker in (progress.total, progress.current):
         tracker.ready += steps
         tracker.completed += steps
-    log_at_global_step(trainer)
+    log_from(trainer, trainer.global_step - 1)
 
 
 def log_at_global_step(trainer: Trainer) -> None:
     """Log the next values at `trainer.global_step`, and not at the number of chunks."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
+def log_from(trainer: Trainer, step: int) -> None:
+    """Let what is logged in this chunk count as in Lightning's batch with this index.
+
+    Lightning adds one after each chunk.
+    """
+    trainer.fit_loop.epoch_loop._batches_that_stepped = step
+
+
+def call_hook(trainer: Trainer, hook: str, *arguments: Any) -> None:
+    """Call a hook of the callbacks, and then of the module."""
+    call._call_callback_hooks(trainer, hook, *arguments)
+    call._call_lightning_module_hook(trainer, hook, *arguments)
+
+
+def step_schedulers(trainer: Trainer, step_of_epoch: int) -> None:
+    """Step the schedulers of the learning rate, as automatic optimization does.
+
+    Args:
+        trainer: The trainer, after a chunk of steps.
+        step_of_epoch: Steps taken in this epoch. Schedulers by step need chunks of one.
+    """
+    ends_epoch = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+    for config in trainer.lr_scheduler_configs:
+        by_step = config.interval == "step"
+        count = step_of_epoch if by_step else trainer.current_epoch + 1
+        if (by_step or ends_epoch) and count % config.frequency == 0:
+            call._call_lightning_module_hook(
+                trainer, "lr_scheduler_step", config.scheduler, None
+            )
 
 
 def take_limit_train_batches(trainer: Trainer) -> int | float:
@@ -108,17 +144,37 @@ def checkpoint_cadences(trainer: Trainer) -> list[int]:
     return cadences
 
 
+def logged_steps(trainer: Trainer) -> list[tuple[int, int]]:
+    """Where a chunk must begin or end, so that callbacks log each `log_every_n_steps`.
+
+    Each is an interval and an offset, as in `Cut`. Lightning's callbacks log at the start
+    of a step, at its end, or at both.
+    """
+    every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    if not every:
+        return []
+    places = []
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, DeviceStatsMonitor):
+            places += [(every, every - 1), (every, 0)]
+        elif isinstance(callback, LearningRateMonitor):
+            places += [(every, every - 1)] if callback.logging_interval != "epoch" else []
+    return places
+
+
 def ignore_expected_warnings() -> None:
     """Suppress warnings that do not concern the user.
 
     - Checkpoints are saved after the optimizer step on purpose.
     - The loader needs no workers, because the data is in memory.
     - Lightning 2.6 calls a function of torch that newer versions of torch rename.
+    - Schedulers of the learning rate are stepped here, in place of Lightning.
     """
     for message in (
         "Using ModelCheckpoint with manual optim",
         ".*does not have many workers",
         ".*LeafSpec.* is deprec",
+        "The lr scheduler dict contains the key",
     ):
         warnings.filterwarnings("ignore", message=message)
 

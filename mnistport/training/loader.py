@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
-from mnistport.data.batches import BatchStream
+from mnistport.data.batches import BatchStream, rank_share
 from mnistport.network import BatchAccuracy, Recipe, StageAccuracy
 from mnistport.training import lightning_steps
 from mnistport.training.chunks import Chunk, Cut, Plan, chunks
@@ -52,6 +53,47 @@ class Slices:
             yield self.pixels[start:stop], self.labels[start:stop]
 
 
+class Batches:
+    """The batches of one epoch as pixels and labels, for any training loop.
+
+    They are the batches of `ChunkLoader`. Each loop over them is the next epoch; with a
+    trainer, it is the trainer's current epoch. If there are several ranks, each takes its
+    share of every batch.
+
+    Args:
+        pixels: All training images `[N, F]`.
+        labels: Their classes `[N]`.
+        stream: The images of each step.
+        trainer: The trainer that takes the steps. None if there is no trainer.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        stream: BatchStream,
+        trainer: pl.Trainer | None = None,
+    ) -> None:
+        self.pixels, self.labels = pixels, labels
+        self.stream = stream
+        self.trainer = trainer
+        self.epochs_begun = 0
+
+    def __len__(self) -> int:
+        return self.stream.steps_per_epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, rank, world_size = self.epochs_begun, 0, 1
+        if self.trainer is not None:
+            epoch = self.trainer.current_epoch
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        self.epochs_begun += 1
+        for step in range(epoch * len(self), (epoch + 1) * len(self)):
+            index = torch.from_numpy(self.stream.indices(step, step + 1)[0])
+            rows = index[rank_share(len(index), rank, world_size)]
+            yield self.pixels[rows], self.labels[rows]
+
+
 class ChunkLoader:
     """One epoch's chunks of training steps, starting at the trainer's global step.
 
@@ -75,6 +117,7 @@ class ChunkLoader:
         steps = lightning_steps.steps_of_epoch(limit, stream.steps_per_epoch)
         self.validation = _validation(trainer, steps)
         cuts = [Cut(every) for every in lightning_steps.checkpoint_cadences(trainer)]
+        cuts += [Cut(*place) for place in lightning_steps.logged_steps(trainer)]
         cuts += report_cuts(module.network.recipe)
         cuts += [self.validation] if self.validation else []
         self.plan = Plan(

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mnistport import networks
 from mnistport.data.batches import rank_share
@@ -23,7 +24,15 @@ from mnistport.training import lightning_steps
 from mnistport.training.checkpoints import refuse_other_run
 from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.evaluation import Counts, Score, score
+from mnistport.training.hooked import Hooked
+from mnistport.training.progress import count_steps
+from mnistport.training.refusals import (
+    refuse_other_data,
+    refuse_rank_without_images,
+    refuse_unsuitable_run,
+)
 from mnistport.training.tutorial_lines import TutorialLines
+from mnistport.training.watching import has_hooks, looks_within_steps, step_watchers
 
 
 class Classifier(pl.LightningModule):
@@ -35,7 +44,8 @@ class Classifier(pl.LightningModule):
             example {"fc_size": 256} for hvass.
         learning_rate: Replaces the recipe's learning rate.
         steps_per_execution: Optimizer steps in one call of `training_step`. "auto" takes
-            as many as last about half a second. It changes the speed, and no result.
+            as many as last about half a second. It changes the speed, and no result:
+            with a callback that looks at single steps it is 1.
         engine: "eager" runs the module's Python in every step. "graph" records a step
             once and repeats it, on a GPU as a CUDA graph and on a CPU as a list of kernel
             calls. "auto" is "graph" if that is possible, else "eager". On a CPU, the
@@ -96,12 +106,29 @@ class Classifier(pl.LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """Add the callback that prints the tutorial's lines.
 
-        A trainer that first fits and then tests has it already.
+        A trainer that first fits and then tests has it already. This is the first hook of
+        a run, so what cannot be run is refused here.
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        try:
+            self._refuse_run()
+        except UserError:
+            if self.trainer.is_global_zero:
+                raise
+            raise SystemExit(2) from None  # one rank says why
+        for callback in callbacks:
+            count_steps(callback)
         if any(isinstance(callback, TutorialLines) for callback in callbacks):
             return []
         return [TutorialLines(self.network.recipe)]
+
+    def _refuse_run(self) -> None:
+        """Refuse what cannot be run, on every rank and before any file is written."""
+        refuse_other_data(self.trainer, self.network.name)
+        if self._is_fitting:
+            refuse_unsuitable_run(self.trainer, Classifier)
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            refuse_rank_without_images(self.trainer, data.batch_size)
 
     # Training ---------------------------------------------------------------------------
 
@@ -127,6 +154,7 @@ class Classifier(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Copy the training images to the device of the weights."""
+        self._choose_pace()
         self.limit_train_batches = lightning_steps.take_limit_train_batches(self.trainer)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         weight = next(self.net.parameters())
@@ -136,6 +164,20 @@ class Classifier(pl.LightningModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         self.share = rank_share(self.batch_size, rank, world_size)
         self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
+
+    def _choose_pace(self) -> None:
+        """Take single steps if something looks at them, and say so."""
+        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers):
+            raise UserError(
+                "ReduceLROnPlateau would not be stepped; step it in a callback's "
+                "on_validation_end, or use another scheduler"
+            )
+        watchers = step_watchers(self.trainer, Classifier)
+        self.pace.single = bool(watchers)
+        if watchers and self.pace.asked != 1:
+            names = ", ".join(watchers)
+            rank_zero_info(f"one step in each call: {names} can look at single steps")
 
     def on_fit_end(self) -> None:
         """Release the training images, and restore the trainer's limit."""
@@ -149,6 +191,7 @@ class Classifier(pl.LightningModule):
         if self.learning_rate is not None:
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
+        lightning_steps.log_at_global_step(self.trainer)
         self.pace.start(self.trainer.world_size)
         if self._loader.validation is not None:
             lightning_steps.validate_after_this_chunk(self.trainer, False)
@@ -181,13 +224,17 @@ class Classifier(pl.LightningModule):
         lightning_steps.advance_global_step(self.trainer, len(losses))
         losses = self._sum_over_ranks(losses)
         self._log_losses(batch, losses)
+        step_of_epoch = (batch.stop - 1) % self._loader.plan.steps_per_epoch + 1
+        lightning_steps.step_schedulers(self.trainer, step_of_epoch)
         self.pace.took(len(losses), time.perf_counter() - start)
         return {"loss": losses[-1], "losses": losses}
 
     def _choose_engine(self) -> Engine:
         """Choose the engine that the user asked for, or the eager one with the reason."""
         step = self._step()
-        if self.asked_engine == "eager":
+        if looks_within_steps(self.trainer, Classifier):
+            return Hooked(step, self.trainer)
+        if self.asked_engine == "eager" or has_hooks(step.optimizer):
             return Eager(step)
         engine = _fast_engine(step, self.pace.longest)
         if isinstance(engine, str):
@@ -305,6 +352,11 @@ class Classifier(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log `val/accuracy` and `val/loss`."""
         self._finish_counting("val")
+
+    def on_validation_end(self) -> None:
+        """Let the step after a validation be logged as if there had been none."""
+        if self._is_fitting and not self.trainer.sanity_checking:
+            lightning_steps.log_from(self.trainer, self.trainer.global_step - 1)
 
     def on_test_epoch_end(self) -> None:
         """Log `test/accuracy` and `test/loss`."""

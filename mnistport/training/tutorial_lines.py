@@ -29,6 +29,8 @@ class TutorialLines(Callback):
     Same as the tutorial: the words, and the steps after which they are printed.
     """
 
+    counts_chunks = True
+
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.loss_sum, self.loss_count = 0.0, 0
@@ -170,7 +172,8 @@ class TutorialLines(Callback):
         A stage that ended with the last step has already printed the line.
         """
         score = pl_module.last_score
-        name = trainer.datamodule.name  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        name = getattr(data, "name", None) or "of your own"
         lines = []
         if self.scored_step != trainer.global_step:
             values = {**score._asdict(), "accuracy": score.accuracy}
@@ -183,7 +186,11 @@ class TutorialLines(Callback):
 
 
 def _print(trainer: pl.Trainer, text: str) -> None:
-    """Print lines above the progress bar, one by one. Only the first rank prints."""
+    """Print a text above the progress bar, line by line. Only the first rank prints.
+
+    In a notebook, Rich calls itself without an end if what is written goes on after a
+    line break.
+    """
     if trainer.is_global_zero:
         for line in text.splitlines():
             tqdm.write(line)

@@ -27,6 +27,8 @@ from parity.sides import Answer
 class _Losses(Callback):
     """Collects the loss of each step, and the engines that took the steps."""
 
+    counts_chunks = True
+
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.engines: set[str] = set()

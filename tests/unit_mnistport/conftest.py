@@ -17,6 +17,8 @@ from mnistport.training.module import Classifier
 class Recorder(Callback):
     """What happened in a run. All numbers are optimizer steps."""
 
+    counts_chunks = True
+
     losses: list[float] = field(default_factory=list)
     chunks: list[tuple[int, int]] = field(default_factory=list)
     batches: list[torch.Tensor] = field(default_factory=list)

@@ -222,7 +222,8 @@ def test_model_options_and_learning_rate_reach_the_run(trained):
     }
 
 
-def test_a_users_callbacks_and_the_progress_bar_work_together(run, here):
+def test_a_users_callbacks_and_the_progress_bar_work_together(run, here, monkeypatch):
+    monkeypatch.setattr("mnistport.training.progress.frames_are_seen", lambda: True)
     callback = [
         "--trainer.callbacks+=ModelCheckpoint",
         "--trainer.callbacks.every_n_train_steps=7",
@@ -247,7 +248,8 @@ def test_a_users_callbacks_and_the_progress_bar_work_together(run, here):
     assert "2/2" in out, "the bar of the second epoch: steps 14 and 15"
 
 
-def test_a_users_own_progress_bar_replaces_ours(run):
+def test_a_users_own_progress_bar_replaces_ours(run, monkeypatch):
+    monkeypatch.setattr("mnistport.training.progress.frames_are_seen", lambda: True)
     words = [
         "fit",
         "--config",
@@ -556,7 +558,7 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(refused, here, name, me
         ),
         (
             ["--config", "softmax", "--trainer.gradient_clip_val", "1"],
-            "gradient clipping is not supported",
+            "--trainer.gradient_clip_val 1: the tutorials",
         ),
         (
             ["--config", "softmax", "--trainer.accumulate_grad_batches", "2"],

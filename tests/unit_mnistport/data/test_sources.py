@@ -571,8 +571,9 @@ def test_the_right_name_comes_before_a_second_download(folder):
     for name in files:
         shutil.copy(folder / name, folder / f"{name} (1)")
     (folder / "train-images-idx3-ubyte (1)").write_bytes(b"broken")
-    assert load("mnist", folder).train.images.tobytes() == (
-        files["train-images-idx3-ubyte"][16:]
+    assert (
+        load("mnist", folder).train.images.tobytes()
+        == (files["train-images-idx3-ubyte"][16:])
     )
 
 

@@ -1,0 +1,109 @@
+"""What a run cannot do, refused before it writes anything."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import (
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+)
+
+from mnistport.errors import UserError
+from mnistport.training.datamodule import MnistData
+from mnistport.training.watching import overrides
+
+_NOT_CALLED = (
+    "backward",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "configure_gradient_clipping",
+)
+"""Methods of a LightningModule that are not called here."""
+
+_REFUSED_CALLBACKS = {
+    LearningRateFinder: "the recipe has the tutorial's learning rate; "
+    "give another one as --model.learning_rate",
+    BatchSizeFinder: "the recipe has the tutorial's batch; "
+    "give another one as --data.batch_size, and --data.eval_batch_size for scoring",
+    GradientAccumulationScheduler: "each batch is one optimizer step; "
+    "for larger batches give --data.batch_size",
+}
+
+
+def refuse_unsuitable_run(trainer: pl.Trainer, known_module: type) -> None:
+    """Refuse flags, callbacks and methods that would do nothing, or something else.
+
+    Args:
+        trainer: A trainer that begins to fit.
+        known_module: The class of the module, whose own methods are allowed.
+
+    Raises:
+        UserError: The run has one of them.
+    """
+    _refuse_flags(trainer)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for kind, instead in _REFUSED_CALLBACKS.items():
+            if isinstance(callback, kind):
+                raise UserError(f"{type(callback).__name__} is not supported: {instead}")
+    module = trainer.lightning_module
+    known = (known_module, *pl.LightningModule.__mro__)
+    for method in _NOT_CALLED:
+        if overrides(module, [method], known):
+            raise UserError(
+                f"{type(module).__name__}.{method} would not be called; "
+                "use on_after_backward or on_before_optimizer_step instead"
+            )
+
+
+def _refuse_flags(trainer: pl.Trainer) -> None:
+    if trainer.gradient_clip_val:
+        raise UserError(
+            f"--trainer.gradient_clip_val {trainer.gradient_clip_val}: the tutorials "
+            "clip no gradients; leave it out, or clip them in a callback's "
+            "on_before_optimizer_step"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise UserError(
+            f"--trainer.accumulate_grad_batches {trainer.accumulate_grad_batches}: each "
+            "batch is one optimizer step; leave it out, and for larger batches give "
+            "--data.batch_size"
+        )
+
+
+def refuse_rank_without_images(trainer: pl.Trainer, batch_size: int) -> None:
+    """Refuse to divide a batch among more ranks than it has images.
+
+    Raises:
+        UserError: The batch is smaller than the number of ranks.
+    """
+    ranks = trainer.world_size
+    if 1 <= batch_size < ranks:
+        raise UserError(
+            f"--data.batch_size {batch_size} is less than the {ranks} devices that share "
+            f"it, so some would have no image; give --data.batch_size {ranks} or more, "
+            "or fewer --trainer.devices"
+        )
+
+
+def refuse_other_data(trainer: pl.Trainer, network: str) -> None:
+    """Refuse to train on other data than the network's `MnistData`.
+
+    Raises:
+        UserError: There is no `MnistData`, or it is that of another network.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if isinstance(data, MnistData) and data.network != network:
+        raise UserError(
+            f"the network is {network!r}, but MnistData has the batches and pixels of "
+            f"{data.network!r}; use MnistData({network!r})"
+        )
+    if trainer.state.fn == "fit" and not isinstance(data, MnistData):
+        given = (
+            "no data module" if data is None else f"the data module {type(data).__name__}"
+        )
+        raise UserError(
+            "Classifier trains on the batches of its recipe, which are in MnistData, "
+            f"but the trainer got {given}; "
+            f"use trainer.fit(module, datamodule=MnistData({network!r}))"
+        )
