@@ -32,7 +32,7 @@ def read_checkpoint(path: str, *, to_continue: bool) -> dict[str, Any]:
             mnistport wrote.
     """
     try:
-        checkpoint = _read(path)
+        checkpoint: dict[str, Any] = _read(path)
         refuse_other_form(checkpoint, to_continue=to_continue)
     except UserError as error:
         raise UserError(f"--ckpt_path {path}: {error}") from error
@@ -93,9 +93,9 @@ def find_checkpoint(name: str, root: Path, network: str | None) -> str:
 
 def _newest_first(name: str, root: Path) -> list[Path]:
     """The checkpoint files below the folder of the runs."""
-    patterns = ("lightning_logs/**/*.ckpt", "checkpoints/*.ckpt", "*.ckpt")
+    patterns = ["lightning_logs/**/*.ckpt", "checkpoints/*.ckpt", "*.ckpt"]
     if name == "hpc":
-        patterns = ("hpc_ckpt_*.ckpt",)
+        patterns = ["hpc_ckpt_*.ckpt"]
     found: dict[Path, float] = {}
     for pattern in patterns:
         for path in root.glob(pattern):

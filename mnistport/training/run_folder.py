@@ -6,7 +6,6 @@ import itertools
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -52,13 +51,13 @@ class _OwnCSV(CSVLogger):
             _give_back_folder(Path(self.log_dir))
 
 
-def _take_folder(root: Path, first: int) -> Any:
+def _take_folder(root: Path, first: int) -> int:
     """Make the folder of the first version from `first` on that does not exist yet.
 
     The system makes a folder for one process only. Other ranks make none: they get the
     folder of the first rank from Lightning.
     """
-    if rank_zero_only.rank not in (0, None):
+    if getattr(rank_zero_only, "rank", None) not in (0, None):
         return first
     root.mkdir(parents=True, exist_ok=True)
     for version in itertools.count(first):

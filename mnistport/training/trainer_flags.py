@@ -93,7 +93,7 @@ def _validation_for_callbacks(config: Namespace) -> dict[str, Any]:
     wanted = [name for name in monitors if name and name.startswith("val/")]
     if not wanted or config.limit_val_batches != 0:
         return {}
-    if rank_zero_only.rank in (0, None):
+    if getattr(rank_zero_only, "rank", None) in (0, None):
         print(
             f"mnistport: a callback monitors {wanted[0]}, so validation is switched on "
             "(--trainer.limit_val_batches 1.0)",

@@ -637,7 +637,8 @@ def test_a_set_with_one_file_under_another_name_says_what_lies_there(folder, sou
     write_set(folder, packed=False)
     (folder / "t10k-labels-idx1-ubyte").rename(folder / "t10k-labels")
     refused(
-        r"t10k-labels-idx1-ubyte missing .*there lie t10k-images-idx3-ubyte, t10k-labels,",
+        r"t10k-labels-idx1-ubyte missing .*there lie t10k-images-idx3-ubyte, "
+        r"t10k-labels,",
         source,
         folder,
     )
