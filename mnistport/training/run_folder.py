@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -60,12 +59,14 @@ def _take_folder(root: Path, first: int) -> int:
     if getattr(rank_zero_only, "rank", None) not in (0, None):
         return first
     root.mkdir(parents=True, exist_ok=True)
-    for version in itertools.count(first):
+    version = first
+    while True:
         try:
             (root / f"version_{version}").mkdir()
         except FileExistsError:
-            continue
-        return version
+            version += 1
+        else:
+            return version
 
 
 def _give_back_folder(folder: Path) -> None:
