@@ -110,17 +110,22 @@ class Eager:
 def conditions(module: nn.Module) -> list[Any]:
     """What an engine was chosen for. When it changes, the engine is chosen anew.
 
-    These are the layers' modes and other settings (a dropout's keep_prob, say), the
-    weights and which of them are trained, the buffers, and the hooks.
+    These are the layers and their settings (a dropout's keep_prob, say), the weights and
+    which of them are trained, the buffers, and the hooks.
     """
-    plain = (bool, int, float, str)
-    settings = [
-        {name: value for name, value in vars(layer).items() if isinstance(value, plain)}
-        for layer in module.modules()
-    ]
+    settings = [(type(layer), _settings(layer)) for layer in module.modules()]
     weights = [(id(weight), weight.requires_grad) for weight in module.parameters()]
     buffers = [id(buffer) for buffer in module.buffers()]
     return [settings, weights, buffers, hooked_part(module)]
+
+
+def _settings(layer: nn.Module) -> dict[str, Any]:
+    """A layer's attributes. Of a tensor, a function or a list it is which one it is."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return {
+        name: value if isinstance(value, plain) else id(value)
+        for name, value in vars(layer).items()
+    }
 
 
 def hooked_part(module: nn.Module) -> str:
@@ -131,6 +136,9 @@ def hooked_part(module: nn.Module) -> str:
         "_backward_hooks",
         "_backward_pre_hooks",
     )
+    everywhere = vars(nn.modules.module)
+    if any(everywhere.get(f"_global{kind}") for kind in kinds):
+        return "all modules"
     for name, layer in module.named_modules():
         if any(getattr(layer, kind) for kind in kinds):
             return name or type(layer).__name__

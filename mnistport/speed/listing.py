@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,30 +48,84 @@ def listed(step: Step) -> tuple[Backward, str]:
         *values, draws.key, pixels, labels = tensors
         named = dict(zip(state, values, strict=True))
         named.update({name: _channels_last(named[name]) for name in to_channels_last})
+        given = dict(named)
         output = torch.func.functional_call(module, named, (pixels,))
+        _refuse_replaced(given, named)
         loss = step.loss(output, labels)
-        weights = [named[name] for name in trained]
+        weights = [given[name] for name in trained]
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         originals = [state[name] for name in trained]
         return [loss.detach(), *map(_with_strides_of, gradients, originals)]
 
-    pixels, labels = step.pixels[: step.num_images], step.labels[: step.num_images]
-    key = draws.keys(0, 1)[0]
-    # The step updates buffers in place. It must not change those of the module here.
-    values = [t if t.requires_grad else t.clone() for t in state.values()]
+    def inputs(number: int, images: slice) -> list[Tensor]:
+        """The tensors of a step, with copies of the buffers, which it may change."""
+        values = [t if t.requires_grad else t.clone() for t in state.values()]
+        key = draws.keys(number, 1)[0]
+        return [*values, key, step.pixels[images], step.labels[images]]
+
+    first, last = slice(step.num_images), slice(-step.num_images, None)
     with _only_torch_random_numbers():
         # In this call, `KeyedDraws` computes its positions. So the list does not.
-        one_step(*values, key, pixels, labels)
-        recorded = _record(one_step, *values, key, pixels, labels)
-        if _uses_torch_generator(recorded.graph):
+        one_step(*inputs(0, first))
+        recorded = _record(one_step, *inputs(0, first))
+        uses_generator = _uses_torch_generator(recorded.graph)
+        if uses_generator:
             # torch assigns random numbers in the order of memory. So the order of memory
             # must be that of the eager step.
             to_channels_last.clear()
-            recorded = _record(one_step, *values, key, pixels, labels)
-    _drop_aliases(recorded.graph)
-    remark = rewrite(recorded.graph)
-    recorded.recompile()
+            recorded = _record(one_step, *inputs(0, first))
+        _drop_aliases(recorded.graph)
+        remark = rewrite(recorded.graph, keep_layout=uses_generator)
+        recorded.recompile()
+        _refuse_other_results(one_step, recorded, partial(inputs, 1, last))
     return _as_backward(recorded.forward, state, trained, step), remark
+
+
+def _refuse_replaced(before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
+    """Refuse a module that puts another tensor in place of a buffer.
+
+    Raises:
+        ValueError: It did so. The list would go on with the old one.
+    """
+    for name, tensor in before.items():
+        if after[name] is not tensor:
+            raise ValueError(
+                f"it replaces its buffer {name!r} in each step; change it in place"
+            )
+
+
+def _refuse_other_results(
+    one_step: Callable[..., list[Tensor | None]],
+    recorded: GraphModule,
+    inputs: Callable[[], list[Tensor]],
+) -> None:
+    """Try the list on another batch than the recorded one, against the module.
+
+    This finds results of Python that the list holds as constants. The two may differ by
+    rounding, which may also send a unit to the other side of a ReLU.
+
+    Raises:
+        ValueError: The list gives another loss or other gradients.
+    """
+    generator = torch.random.get_rng_state()
+    loss, *gradients = one_step(*inputs())
+    torch.random.set_rng_state(generator)
+    with torch.no_grad():
+        listed_loss, *listed_gradients = recorded.forward(*inputs())
+    epsilon = torch.finfo(listed_loss.dtype).eps
+    pairs = [(loss, listed_loss, epsilon**0.5)]
+    pairs += [
+        (ours, theirs, epsilon**0.25)
+        for ours, theirs in zip(gradients, listed_gradients, strict=True)
+        if ours is not None
+    ]
+    for eager, listed_value, allowed in pairs:
+        gap = torch.linalg.vector_norm(listed_value - eager)
+        if gap > allowed * torch.linalg.vector_norm(eager):
+            raise ValueError(
+                "its Python decides something anew for each batch, "
+                "although the network is declared pure"
+            )
 
 
 def _record(one_step: Callable[..., Any], *tensors: Tensor) -> GraphModule:
@@ -136,21 +191,25 @@ def _drop_aliases(graph: Graph) -> None:
 
 @contextmanager
 def _only_torch_random_numbers() -> Iterator[None]:
-    """Restore all random generators, and refuse a use of Python's or NumPy's.
+    """Restore the global random generators. Refuse the use of those that are not torch's.
 
     Raises:
-        ValueError: Python's or NumPy's global generator was used.
+        ValueError: Numbers were drawn from Python's or NumPy's generator.
     """
-    python_state = random.getstate()
-    numpy_state: Any = np.random.get_state(legacy=False)
-    with torch.random.fork_rng(devices=[]):
-        yield
-    python_moved = random.getstate() != python_state
-    numpy_moved = _position(np.random.get_state(legacy=False)) != _position(numpy_state)
-    random.setstate(python_state)
-    np.random.set_state(numpy_state)
-    if python_moved or numpy_moved:
-        raise ValueError("it draws from Python's or NumPy's random numbers in each step")
+    python_state, numpy_state = random.getstate(), np.random.get_state(legacy=False)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        moved = random.getstate() != python_state
+        numpy_now: Any = np.random.get_state(legacy=False)
+        moved = moved or _position(numpy_now) != _position(numpy_state)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        if moved:
+            raise ValueError(
+                "it draws from Python's or NumPy's random numbers in each step"
+            )
 
 
 def _position(numpy_state: Any) -> tuple[bytes, int]:

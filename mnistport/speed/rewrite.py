@@ -33,10 +33,16 @@ WORTH_ONEDNN = 1 << 22
 """Multiplications from which oneDNN pays. It takes some time to call oneDNN."""
 
 
-def rewrite(graph: Graph) -> str:
-    """Replace calls in place. Returns a remark for the user, "" if there is none."""
+def rewrite(graph: Graph, *, keep_layout: bool = False) -> str:
+    """Replace calls in place. Returns a remark for the user, "" if there is none.
+
+    Args:
+        graph: The calls.
+        keep_layout: Keep every result's order in memory. The pooled kernels return
+            channels-last results, so they are left out.
+    """
     _send_products_to_onednn(graph)
-    remark = _pool_with_convolutions(graph)
+    remark = "" if keep_layout else _pool_with_convolutions(graph)
     graph.eliminate_dead_code()
     return remark
 
@@ -138,6 +144,7 @@ def _fuse(graph: Graph, match: _PooledConvolution) -> None:
         pool = graph.call_function(own.max_pool.default, arguments)
         value = graph.call_function(getitem, (pool, 0))
         winner = graph.call_function(getitem, (pool, 1))
+    value.meta["val"] = _value(maxima)
     if relu is None:
         maxima.replace_all_uses_with(value)
     else:
@@ -211,6 +218,7 @@ def _replace_product(
     linear = torch.ops.mkldnn._linear_pointwise.default
     with graph.inserting_before(node):
         product = graph.call_function(linear, (left, transposed, bias, "none", [], ""))
+    product.meta["val"] = _value(node)
     node.replace_all_uses_with(product)
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
-from steps import batches, state, step_of
+from steps import apart, batches, state, step_of
 from torch import nn
 
 from mnistport import networks
 from mnistport.speed import engine_for
 from mnistport.speed.engines import Listed
 from mnistport.speed.listing import listed
-from mnistport.step import Eager
+from mnistport.step import Eager, conditions
 from mnistport.training import module as training
 
 
@@ -188,3 +188,130 @@ def test_a_setting_that_is_changed_on_the_way_counts_from_then_on(train):
         assert (changed.weights[name] - weight).abs().max() < 1e-12
     assert changed.record.losses[:4] == whole.record.losses[:4]
     assert changed.record.losses[-1] != whole.record.losses[-1]
+
+
+def first_run(module: nn.Module, dtype: torch.dtype = torch.float64) -> float | str:
+    """How far four listed steps part from eager ones, or why there is no list."""
+    from copy import deepcopy
+
+    eager = step_of("three_minute_adam", dtype, module=deepcopy(module))
+    listed_step = step_of("three_minute_adam", dtype, module=deepcopy(module))
+    engine = engine_for(listed_step, 4)
+    if isinstance(engine, str):
+        return engine
+    torch.manual_seed(1)
+    expected = Eager(eager).run(0, batches(4))
+    torch.manual_seed(1)
+    return max(
+        float((engine.run(0, batches(4)) - expected).abs().max()),
+        apart(eager, listed_step),
+    )
+
+
+AS_IMAGE = nn.Unflatten(1, (1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    "drop", [nn.Dropout(0.5), nn.Dropout2d(0.5), nn.AlphaDropout(0.5)]
+)
+@pytest.mark.parametrize("relu", [nn.ReLU(), nn.Identity()])
+def test_torchs_own_dropout_behind_pooling_is_listed_and_drops_the_same(drop, relu):
+    torch.manual_seed(0)
+    pooled = (AS_IMAGE, nn.Conv2d(1, 3, 3, padding=1), nn.MaxPool2d(2), relu)
+    module = nn.Sequential(*pooled, drop, nn.Flatten(), nn.Linear(3 * 196, 10))
+    parted = first_run(module)
+    assert isinstance(parted, float) and parted < 1e-12
+
+
+def test_two_products_in_a_row_are_listed(monkeypatch):
+    monkeypatch.setattr("mnistport.speed.rewrite.WORTH_ONEDNN", 1)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(784, 512), nn.Linear(512, 10))
+    parted = first_run(module, torch.float32)
+    assert isinstance(parted, float) and parted < 1e-4
+
+
+class Averaging(nn.Linear):
+    """Puts another tensor in place of its buffer in each step."""
+
+    def __init__(self) -> None:
+        super().__init__(784, 10)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        output = super().forward(pixels)
+        self.mean = 0.9 * self.mean + 0.1 * output.detach().mean()
+        return output - self.mean
+
+
+class ByNumPy(nn.Linear):
+    """Computes a number outside of torch."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        output = super().forward(pixels)
+        return output * (1 + output.detach().numpy().mean())
+
+
+class ByList(nn.Linear):
+    """Computes a number outside of torch, from a list."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(pixels) * (1 + sum(pixels[0].tolist()))
+
+
+class OwnGenerator(nn.Linear):
+    """Draws from a generator of its own."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.own = np.random.default_rng(0)
+
+    def __deepcopy__(self, memo):
+        return type(self)(self.in_features, self.out_features)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(pixels) * self.own.random()
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (Averaging(), "replaces its buffer 'mean' in each step; change it in place"),
+        (ByNumPy(784, 10), "its Python decides something anew for each batch"),
+        (ByList(784, 10), "its Python decides something anew for each batch"),
+        (OwnGenerator(784, 10), "its Python decides something anew for each batch"),
+    ],
+)
+def test_what_is_wrongly_declared_pure_is_refused(module, reason):
+    found = first_run(module)
+    assert isinstance(found, str) and reason in found
+
+
+def test_what_a_callback_may_change_is_among_the_conditions():
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act, self.conv = nn.Tanh(), nn.Conv2d(1, 1, 3)
+            self.pair, self.scale = (1, 2), torch.ones(1)
+
+    def changed(change) -> bool:
+        module = Odd()
+        before = conditions(module)
+        assert conditions(module) == before
+        change(module)
+        return conditions(module) != before
+
+    assert changed(lambda m: setattr(m, "act", nn.Sigmoid()))
+    assert changed(lambda m: setattr(m.conv, "padding", (1, 1)))
+    assert changed(lambda m: setattr(m, "pair", (2, 1)))
+    assert changed(lambda m: setattr(m, "scale", torch.zeros(1)))
+    assert changed(lambda m: m.conv.weight.requires_grad_(False))
+
+
+def test_a_hook_on_all_modules_is_called_in_each_step():
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        reason = engine_for(step_of("softmax"), 4)
+    finally:
+        handle.remove()
+    assert reason == "the hook on all modules must be called in each step"
