@@ -67,6 +67,10 @@ TRAINER = Need(
     "Reference(trainer=...)", lambda reference, data: reference.trainer is not None
 )
 
+EPOCHS = Need(
+    "Data(steps_per_epoch=...)", lambda reference, data: data.steps_per_epoch > 0
+)
+
 FREE_RUNNING = ("float64",)
 """The precision in which free runs can be compared.
 
@@ -78,7 +82,7 @@ CHECKS = (
         name="data",
         claim="every batch of three epochs, and the step into the fourth, is the "
         "original's, pixel for pixel",
-        needs=(ORIGINAL,),
+        needs=(ORIGINAL, EPOCHS),
     ),
     Check(
         name="initialisation",
@@ -108,7 +112,8 @@ CHECKS = (
     ),
     Check(
         name="step",
-        claim="a step of the optimizer changes weights and slots alike, and so do ten",
+        claim="a step of the optimizer changes weights and slots alike, and so do ten "
+        "(in float32: the first, and the eleventh from TF1's state)",
         quick=True,
     ),
     Check(
@@ -118,7 +123,8 @@ CHECKS = (
     ),
     Check(
         name="trainer",
-        claim="ten steps of the port's real Trainer are TF1's (in float32: the first)",
+        claim="ten steps of the port's real Trainer are TF1's (in float32: the first, and "
+        "the eleventh from TF1's state)",
         quick=True,
         needs=(TRAINER, ORIGINAL),
     ),
@@ -132,13 +138,13 @@ CHECKS = (
     Check(
         name="accuracy",
         claim="on weights trained by TF1, every test example gets the same output and "
-        "the same class",
+        "the same class (in float32: where rounding cannot decide the class)",
         quick=True,
     ),
     Check(
         name="checkpoint",
         claim="a TF1 checkpoint survives conversion to our formats and back, and "
-        "training may change sides in between",
+        "training may change sides in between (in float64, with a trainer)",
     ),
 )
 """The checks, in the order in which they are asked.

@@ -50,7 +50,9 @@ class Questions:
 def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Run what the command line asks for; 0 if all claims hold, 1 if one fails.
 
-    Nothing runs before it is known that every question can be asked.
+    The names, checks, needs, device and data of all targets are looked at before anything
+    runs. A graph or a module may still be refused later, such as for an incomplete weight
+    map. The results up to then are on disk.
 
     Raises:
         UserError: A question cannot be asked. The name or the check is unknown,
