@@ -123,8 +123,8 @@ CHECKS = (
     ),
     Check(
         name="trainer",
-        claim="ten steps of the port's real Trainer are TF1's (in float32: the first, and "
-        "the eleventh from TF1's state)",
+        claim="ten steps of the port's real Trainer are TF1's (in float32: the first, "
+        "and the eleventh from TF1's state)",
         quick=True,
         needs=(TRAINER, ORIGINAL),
     ),
