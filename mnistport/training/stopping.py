@@ -65,6 +65,8 @@ class StopBetweenChunks(Callback):
     run, unless checkpoints are switched off. A second Ctrl-C ends the run at once.
     """
 
+    counts_chunks = True
+
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}

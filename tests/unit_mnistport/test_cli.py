@@ -687,6 +687,8 @@ def test_a_whole_command_trains_and_logs_without_needless_messages(done):
         "deprecated",
         "Tip: For seamless",
         "args parameter",
+        "one step in each call",
+        "engine eager",
         "Traceback",
     ):
         assert noise not in err
