@@ -562,7 +562,7 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(refused, here, name, me
         ),
         (
             ["--config", "softmax", "--trainer.accumulate_grad_batches", "2"],
-            "accumulation is not supported",
+            "each batch is one optimizer step; leave it out",
         ),
         (
             ["--config", "softmax", "--trainer.devices", "0"],

@@ -163,8 +163,8 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.overfit_batches 1.5      | invalid value 1.5 for overfit_batches
 --trainer.num_sanity_val_steps -3  | expected a whole number of at least -1
 --trainer.accumulate_grad_batches 0 | expected a whole number of at least 1
---trainer.accumulate_grad_batches 2 | accumulation is not supported
---trainer.gradient_clip_val 1      | gradient clipping is not supported
+--trainer.accumulate_grad_batches 2 | each batch is one optimizer step
+--trainer.gradient_clip_val 1      | the tutorials clip no gradients
 --trainer.gradient_clip_val x      | trainer.gradient_clip_val
 --trainer.reload_dataloaders_every_n_epochs -3 | expected a whole number of at least 0
 --trainer.fast_dev_run -3          | fast_dev_run=-3 is not a valid configuration

@@ -340,7 +340,7 @@ def chunks_of(train, caplog):
 
     def longest(callback, **flags):
         caplog.clear()
-        caplog.set_level("INFO")
+        caplog.set_level("INFO", logger="pytorch_lightning")
         run = train(max_steps=10, callbacks=(callback,), **flags)
         said = [line for line in caplog.messages if "one step in each call" in line]
         return max(last - first for first, last in run.record.chunks), said

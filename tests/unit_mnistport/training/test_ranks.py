@@ -124,7 +124,7 @@ def test_validation_finds_the_same_accuracy_on_both(two, one):
 def test_the_last_line_is_printed_once_and_lightning_recommends_nothing(two):
     _, folder = two
     said = (folder / "said.txt").read_text()
-    assert said.count("test accuracy") == 1
+    assert said.count("정확도:") == 1
     assert "sync_dist" not in said
 
 
