@@ -233,8 +233,13 @@ class Classifier(pl.LightningModule):
         """Choose the engine that the user asked for, or the eager one with the reason."""
         step = self._step()
         if looks_within_steps(self.trainer, Classifier):
+            if self.asked_engine != "eager":
+                self._say_once("engine eager, not graph: hooks within steps are called")
             return Hooked(step, self.trainer)
-        if self.asked_engine == "eager" or has_hooks(step.optimizer):
+        if self.asked_engine == "eager":
+            return Eager(step)
+        if has_hooks(step.optimizer):
+            self._say_once("engine eager, not graph: the optimizer has hooks")
             return Eager(step)
         engine = _fast_engine(step, self.pace.longest)
         if isinstance(engine, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -24,30 +25,28 @@ def logger_with_own_folder(root: str | None) -> Logger:
         return _OwnCSV(save_dir=folder, name=NAME)
 
 
-class _OwnTensorBoard(TensorBoardLogger):
+class _OwnFolder:
+    """Comes before a logger of Lightning's, and takes a folder that nobody else has."""
+
     def _get_next_version(self) -> int:
-        first: int = super()._get_next_version()
-        return _take_folder(Path(self.root_dir), first)
+        first = super()._get_next_version()  # type: ignore[misc]
+        return _take_folder(Path(self.root_dir), first)  # type: ignore[attr-defined]
 
     def finalize(self, status: str) -> None:
         """Finish the files. If the run was refused, there are none."""
-        if self._experiment is not None:
-            super().finalize(status)
-        elif self._version is not None:
-            _give_back_folder(Path(self.log_dir))
+        logger: Any = self
+        if logger._experiment is not None:
+            super().finalize(status)  # type: ignore[misc]
+        elif logger._version is not None:
+            _give_back_folder(Path(logger.log_dir))
 
 
-class _OwnCSV(CSVLogger):
-    def _get_next_version(self) -> int:
-        first: int = super()._get_next_version()
-        return _take_folder(Path(self.root_dir), first)
+class _OwnTensorBoard(_OwnFolder, TensorBoardLogger):
+    pass
 
-    def finalize(self, status: str) -> None:
-        """Finish the files. If the run was refused, there are none."""
-        if self._experiment is not None:
-            super().finalize(status)
-        elif self._version is not None:
-            _give_back_folder(Path(self.log_dir))
+
+class _OwnCSV(_OwnFolder, CSVLogger):
+    pass
 
 
 def _take_folder(root: Path, first: int) -> int:

@@ -386,3 +386,19 @@ class ObservingCheckpoint(ModelCheckpoint):
 )
 def test_harmless_callbacks_keep_long_chunks(callback, longest, chunks_of, tmp_path):
     assert chunks_of(callback)[0] == longest
+
+
+@pytest.mark.parametrize(
+    ("callback", "reason"),
+    [
+        (Clip, "hooks within steps are called"),
+        (HookOfOptimizer, "the optimizer has hooks"),
+    ],
+)
+def test_the_eager_engine_that_a_hook_needs_is_named_once(
+    train, caplog, callback, reason
+):
+    caplog.set_level("INFO", logger="pytorch_lightning")
+    train(max_steps=5, callbacks=(callback(),))
+    said = [line for line in caplog.messages if line.startswith("engine")]
+    assert said == [f"engine eager, not graph: {reason}"]
