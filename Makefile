@@ -6,10 +6,11 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/python scripts/run.py
 
+# Two processes of one thread each, a whole test file at a time.
 test: .venv/installed
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# Every test, the slow ones too.
+# Every test, the slow ones too, one after the other with all threads.
 all-tests: .venv/installed
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
