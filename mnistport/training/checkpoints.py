@@ -251,8 +251,9 @@ def checkpoint_at(
         weights: The state of the network's module.
         optimizer: The `state_dict()` of its optimizer.
 
-    The seed, the data set and the batch size of the steps are not known here, so the
-    checkpoint does not contain them. A run can continue from it with any of them.
+    The options, the seed, the data set and the batch size of the steps are not known
+    here, so the checkpoint does not contain them. A run can continue from it with any of
+    them, if the caller does not add them.
     """
     return {
         "epoch": 0,

@@ -131,7 +131,7 @@ def _refuse_impossible(args: argparse.Namespace, folder: Path) -> None:
 
 def _case(args: argparse.Namespace) -> Case:
     """The network, the data and the precision of the command line."""
-    reference = references.get(args.target)
+    reference = references.get(args.target, args.options)
     tf1.load()
     bench = Bench(
         reference=reference,
@@ -169,6 +169,7 @@ def _run_at_start(
     floor_steps = sys.maxsize if args.floor_steps is None else args.floor_steps
     settings = {
         "network": case.reference.name,
+        "options": dict(case.reference.options) or None,
         "dtype": args.dtype,
         "seed": args.seed,
         "every": every,
