@@ -81,7 +81,8 @@ def convert(
         to: The format to write. None means `format_of_target`.
         step: The step, if a TF1 checkpoint does not hold it.
         like: A TF1 checkpoint of the program that is to restore a TF1 target.
-        selection: How the names in a TF1 checkpoint are found (the source, or `like`).
+        selection: How the names in a TF1 checkpoint are found: those in `like` if there
+            is one, and otherwise those in the source.
 
     Raises:
         UserError: The source does not match the network, or the target exists or cannot
@@ -96,11 +97,13 @@ def convert(
     facts = _facts(source, source_format, reference)
     reference = reference or references.get(_network_of(source, facts))
     reference = _with_options(reference, source, facts, options)
-    state, step, notes = _read(source, source_format, reference, step, selection)
+    alone = Selection(weights_only=selection.weights_only)
+    of_source, of_like = (alone, selection) if like else (selection, Selection())
+    state, step, notes = _read(source, source_format, reference, step, of_source)
     if source_format == "tf1" and reference.with_options and not facts.network:
         notes.append(_assumed(source, reference))
     facts = replace(facts, network=reference.name, options=reference.options)
-    notes += _write(target, target_format, reference, state, step, facts, like, selection)
+    notes += _write(target, target_format, reference, state, step, facts, like, of_like)
     return Converted(state=state, step=step, notes=notes)
 
 

@@ -74,6 +74,12 @@ def _find(
     """Find each part among the stored names that the user did not exclude."""
     shapes = variable_shapes(variables.everything())
     names = {**_graph_names(variables.everything()), **named}
+    for part, name in named.items():
+        others = [other for other in names if other != part and names[other] == name]
+        if others:
+            raise UserError(
+                f"--map: {name} would be read for {part} and for {others[0]}; map both"
+            )
     present = {part: name for part, name in names.items() if name in stored}
     required = [*variables.named()]
     unknown = set(stored) - set(names.values()) - IGNORED
@@ -84,8 +90,8 @@ def _find(
     if by_structure is None:
         optional = [names[part] for part in shapes if part not in required]
         expected = {name: shapes[part] for part, name in names.items()}
-        others = {name: shape for name, shape in stored.items() if name not in IGNORED}
-        refuse_mismatch(where, expected, others, optional=optional, ways_out=WAYS_OUT)
+        known = {name: shape for name, shape in stored.items() if name not in IGNORED}
+        refuse_mismatch(where, expected, known, optional=optional, ways_out=WAYS_OUT)
         raise UserError(
             f"{where}: names and shapes do not tell which stored variable is which; "
             f"{WAYS_OUT}"
@@ -115,7 +121,7 @@ def _names_by_selection(
             names[slot_name(weight, kind)] = _first_stored(
                 [names.get(slot_name(weight, kind)), follows], stored
             )
-    _refuse_unused(selection, names, graph)
+    _refuse_unused(selection, graph)
     return names
 
 
@@ -125,9 +131,7 @@ def _first_stored(names: Sequence[str | None], stored: Shapes) -> str:
     return next((name for name in possible if name in stored), possible[-1])
 
 
-def _refuse_unused(
-    selection: Selection, names: Mapping[str, str], graph: Mapping[str, str]
-) -> None:
+def _refuse_unused(selection: Selection, graph: Mapping[str, str]) -> None:
     for name in selection.names:
         if "*" not in name and name not in {*graph, *graph.values()}:
             few = ", ".join([*graph][:8])
@@ -135,10 +139,6 @@ def _refuse_unused(
                 f"--map {name}=...: the reference has no variable of this name; "
                 f"it has {few}{', ...' if len(graph) > 8 else ''}"
             )
-    targets = [*names.values()]
-    twice = sorted({name for name in targets if targets.count(name) > 1})
-    if twice:
-        raise UserError(f"--map: {twice[0]} would be read for two variables")
 
 
 def _without_slots(free: Sequence[str], stored: Shapes) -> list[str]:

@@ -131,6 +131,7 @@ def _names_of(
         which `global_step` is set to the step.
     """
     example = Tf1Checkpoint.opened(like)
+    selection = replace(selection, weights_only=False)
     found = find(theirs.variables, example.shapes, str(like), selection)
     others = {name: example.array(name) for name in found.left_out}
     if "global_step" in example.shapes:
