@@ -138,11 +138,23 @@ def _module_at(path: Path) -> ModuleType:
     )  # there for dataclasses to find
     _put_on_path(path.resolve().parent)
     try:
+        _refuse_other_than_python(path)
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _refuse_other_than_python(path: Path) -> None:
+    """Refuse a file that Python cannot compile, such as a picture."""
+    try:
+        compile(path.read_bytes(), path, "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        place = f"{path}, line {line}" if line else path
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{place}: no Python that can be read ({reason})") from error
 
 
 def _put_on_path(folder: Path) -> None:
