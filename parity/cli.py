@@ -127,6 +127,8 @@ def _place_in_the_users_code(error: Exception) -> str | None:
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
     ours = [str(Path(mnistport.__file__).parent), str(Path(parity.__file__).parent)]
     others = [*ours, sysconfig.get_paths()["stdlib"], "site-packages", "<"]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

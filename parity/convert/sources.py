@@ -83,15 +83,15 @@ def _refuse_folder(path: Path) -> None:
 
 def _prefixes_in(folder: Path) -> list[Path]:
     """The prefixes of the TF1 checkpoints in a folder, the newest last."""
-    files = [*folder.glob("*.index")]
+    files = [file for file in folder.iterdir() if file.is_file() and _is_table(file)]
     files.sort(key=lambda file: (file.stat().st_mtime, file.name))
-    return [file.with_suffix("") for file in files]
+    return [file.with_suffix("") if file.suffix == ".index" else file for file in files]
 
 
 def _one_of(prefixes: list[Path]) -> str:
     """The newest prefix, and how many others there are."""
     if not prefixes:
-        return "the prefix of a checkpoint (there is no .index file beside it)"
+        return "the prefix of a checkpoint (none lies beside it)"
     others = f" ({len(prefixes) - 1} more)" if len(prefixes) > 1 else ""
     return f"{prefixes[-1]}{others}"
 

@@ -147,14 +147,16 @@ def _module_at(path: Path) -> ModuleType:
 
 
 def _refuse_other_than_python(path: Path) -> None:
-    """Refuse a file that Python cannot compile, such as a picture."""
+    """Refuse a file that is no text of a program, such as a picture.
+
+    A SyntaxError that names its line is raised as it is.
+    """
     try:
         compile(path.read_bytes(), path, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = getattr(error, "lineno", None)
-        place = f"{path}, line {line}" if line else path
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{place}: no Python that can be read ({reason})") from error
+        if getattr(error, "lineno", None):
+            raise
+        raise UserError(f"{path}: no Python that can be read ({error})") from error
 
 
 def _put_on_path(folder: Path) -> None:

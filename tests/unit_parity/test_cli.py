@@ -296,7 +296,7 @@ def test_a_folder_that_takes_no_file_is_refused_before_any_work(
         ("import nowhere_at_all\n", "port.py, line 1: ModuleNotFoundError: "),
         ("x = 1\nREFERENCE = y\n", "port.py, line 2: NameError: name 'y' is not"),
         ("x = '\\x00'\nREFERENCE = x.z\n", "port.py, line 2: AttributeError: "),
-        ("\x00", "port.py"),
+        ("\x00", "port.py: no Python that can be read (source code string"),
         ("REFERENCE = 1\n", "REFERENCE is a int; define REFERENCE = parity."),
         ("", "REFERENCE is nothing; define REFERENCE = parity."),
         ("raise ValueError('a\\nb')\n", "port.py, line 1: ValueError: a b ("),
