@@ -274,7 +274,8 @@ def test_a_file_beside_the_checkpoint_is_answered_with_the_prefix(
         (tmp_path / other).write_text("something")
     (tmp_path / "empty").touch()
     table = (tmp_path / "model-7.index").read_bytes()
-    (tmp_path / "cut").write_bytes(table[-40:])
+    if name == "cut":
+        (tmp_path / "cut").write_bytes(table[-40:])
     words = ["convert", str(tmp_path / name), str(tmp_path / "x.ckpt")]
     assert parity([*words, "--network", "softmax"]) == 2
     err = capsys.readouterr().err
