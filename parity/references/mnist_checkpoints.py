@@ -12,6 +12,11 @@ import torch
 
 from mnistport.errors import UserError
 from mnistport.files import written_whole
+from mnistport.training.checkpoint_form import (
+    refuse_other_form,
+    refuse_other_optimizer,
+    refuse_other_type,
+)
 from parity.reference import Facts, Reference
 from parity.sides import Ours
 from parity.state import State, from_tensors, weights_from_tensors
@@ -72,16 +77,28 @@ def _optimizer_tensors(
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint, which have the form that `mnistport` writes.
+
+    Raises:
+        UserError: It cannot be read, or has another form.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "state_dict" in checkpoint and "global_step" in checkpoint:
-            return dict(checkpoint)
     except Exception as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{path}: not a checkpoint that can be read ({reason})"
         ) from error
-    raise UserError(f"{path}: not a Lightning checkpoint")
+    try:
+        refuse_other_form(checkpoint)
+        refuse_other_type("global_step", checkpoint.get("global_step"), int)
+        optimizers = checkpoint.get("optimizer_states", [])
+        refuse_other_type("optimizer_states", optimizers, list)
+        if optimizers:
+            refuse_other_optimizer(optimizers, checkpoint["state_dict"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return dict(checkpoint)
 
 
 CARRIED = {
@@ -108,9 +125,6 @@ def facts(path: Path) -> Facts:
     checkpoint = _checkpoint(path)
     refuse_two_sets_of_weights(path, checkpoint)
     sections = {name: checkpoint.get(name, {}) for name in CARRIED}
-    for name, section in sections.items():
-        if not isinstance(section, Mapping):
-            raise UserError(f"{path}: the checkpoint is damaged: {name} is no mapping")
     network = sections["mnistport"].get("network")
     return Facts(
         network=None if network is None else str(network),
