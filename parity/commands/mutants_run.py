@@ -69,9 +69,9 @@ def mutants(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 NOT_PLANTED = (
-    "These are faults in a module, its loss, its optimizer and its weight map. Not planted "
-    "here: faults in data, recipe and commands (the checks `data`, `recipe` and `product` "
-    "look at those), and faults that other inputs alone would show."
+    "These are faults in a module, its loss, its optimizer and its weight map. Faults in "
+    "data, recipe and commands are not planted here: the checks data, recipe and product "
+    "look at those, and the tests plant them."
 )
 
 
@@ -102,8 +102,8 @@ def _refuse_unsound(target: str, case: Case, checks: Sequence[Check]) -> None:
     for check in checks:
         if not all(comparison.passed for comparison in check(case)):
             raise UserError(
-                f"{case.reference.name}: fails {check.name} without any fault; first make "
-                f"`parity verify {target}` pass"
+                f"{case.reference.name}: fails {check.name} without any fault; "
+                f"first make `parity verify {target}` pass"
             )
 
 

@@ -180,7 +180,9 @@ def _reshaped(module: Any, _: Any, value: Tensor) -> Tensor:
 
 
 def _exchanged(_: Any, right: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-    one, two = value.flatten(0, -2).var(0).topk(2).indices.tolist()
+    rows = value.flatten(0, -2)
+    one = int(rows.abs().mean(0).argmax())
+    two = int((rows - rows[:, one : one + 1]).abs().mean(0).argmax())
     places = torch.arange(value.shape[-1])
     places[one], places[two] = two, one
     return right(value[..., places])
