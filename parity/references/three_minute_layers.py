@@ -74,4 +74,5 @@ REFERENCE = mnist.tutorial(
     output="logits",
     slots=ADAM,
     image=(28, 28, 1),
+    differences=(mnist.LABELS_STOP_GRADIENTS,),
 )
