@@ -14,6 +14,7 @@ from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.loader import Batches, ChunkLoader, Slices
+from mnistport.values import is_whole_number
 
 
 class MnistData(pl.LightningDataModule):
@@ -48,9 +49,9 @@ class MnistData(pl.LightningDataModule):
         self.network = network
         self.recipe = networks.get(network).recipe
         self.source, self.folder, self.seed = source, dir, seed
-        if eval_batch_size < 1:
+        if not is_whole_number(eval_batch_size) or eval_batch_size < 1:
             raise UserError(
-                f"eval_batch_size {eval_batch_size}: expected at least 1 image"
+                f"eval_batch_size {eval_batch_size!r}: expected at least 1 image"
             )
         self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
         self.eval_batch_size = eval_batch_size

@@ -33,6 +33,13 @@ from mnistport.training.refusals import (
 )
 from mnistport.training.tutorial_lines import TutorialLines
 from mnistport.training.watching import has_hooks, looks_within_steps, step_watchers
+from mnistport.values import (
+    choice,
+    is_whole_number,
+    positive_number,
+    switch,
+    whole_number,
+)
 
 
 class Classifier(pl.LightningModule):
@@ -42,7 +49,7 @@ class Classifier(pl.LightningModule):
         network: The name of a registered network (see `mnistport list`).
         options: Keyword arguments of the network. They are the tutorial's exercises, for
             example {"fc_size": 256} for hvass.
-        learning_rate: Replaces the recipe's learning rate.
+        learning_rate: Replaces the recipe's learning rate. It is finite and positive.
         steps_per_execution: Optimizer steps in one call of `training_step`. "auto" takes
             as many as last about half a second. It changes the speed, and no result:
             with a callback that looks at single steps it is 1.
@@ -53,6 +60,9 @@ class Classifier(pl.LightningModule):
         tf32: Let a GPU round the factors of convolutions and products to 10 bits. Neither
             TF1 nor `parity` does this.
         seed: The seed of the dropouts' random numbers.
+
+    Raises:
+        UserError: An argument cannot have this value.
 
     Attributes:
         ckpt_path: The checkpoint that will be loaded. If it is set, the checkpoint is
@@ -71,14 +81,21 @@ class Classifier(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if steps_per_execution != "auto" and steps_per_execution < 1:
+        if learning_rate is not None:
+            positive_number("learning_rate", learning_rate)
+        if steps_per_execution != "auto" and not (
+            is_whole_number(steps_per_execution) and steps_per_execution >= 1
+        ):
             raise UserError(
-                f"steps_per_execution {steps_per_execution}: "
+                f"steps_per_execution {steps_per_execution!r}: "
                 "expected at least 1 optimizer step, or auto"
             )
+        choice("engine", engine, ("auto", "eager", "graph"))
+        switch("tf32", tf32)
+        whole_number("seed", seed, least=0)
         self.save_hyperparameters()
         self.network = networks.get(network)
-        self.net = networks.make_module(self.network, options or {})
+        self.net = networks.make_module(self.network, {} if options is None else options)
         self.learning_rate = learning_rate
         self.seed = seed
         self.asked_engine = engine

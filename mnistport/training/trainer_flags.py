@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,11 +156,6 @@ def refuse_flags(command: str | None, config: Namespace) -> None:
             raise UserError(
                 f"--trainer.{name} {value}: expected a whole number of at least {least}"
             )
-    rate = config.model.learning_rate
-    if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise UserError(
-            f"--model.learning_rate {rate}: expected a finite number greater than 0"
-        )
     if config.weights_only is False:
         raise UserError(
             "--weights_only false: no code in a checkpoint is ever run; "

@@ -181,10 +181,12 @@ nonsense                           | unrecognized arguments: nonsense
 --model.learning_rate 0            | expected a finite number greater than 0
 --model.learning_rate -1           | expected a finite number greater than 0
 --model.learning_rate 1e400        | expected a finite number greater than 0
+--model.learning_rate 1e39         | expected a finite number greater than 0
+--model.learning_rate 1e-60        | expected a finite number greater than 0
 --model.learning_rate nan          | model.learning_rate
 --model.learning_rate=-inf         | model.learning_rate
---model.learning_rate .nan         | model.learning_rate
---model.learning_rate .inf         | model.learning_rate
+--model.learning_rate .nan         | learning_rate nan: expected a finite number
+--model.learning_rate .inf         | learning_rate inf: expected a finite number
 --model.learning_rate x            | model.learning_rate
 --model.steps_per_execution 0      | expected at least 1 optimizer step
 --model.steps_per_execution x      | model.steps_per_execution
@@ -211,19 +213,36 @@ nonsense                           | unrecognized arguments: nonsense
 """
 
 OPTIONS = """
-fc_size 0                          | its fc1.weight would have the shape [0, 1764]
-fc_size -1                         | negative dimension
-fc_size x                          | cannot be made with the options
-fc_size 1.5                        | cannot be made with the options
+fc_size 0                          | fc_size 0: expected a whole number of at least 1
+fc_size -1                         | fc_size -1: expected a whole number of at least 1
+fc_size x                          | fc_size 'x': expected a whole number of at least 1
+fc_size 1.5                        | fc_size 1.5: expected a whole number of at least 1
+fc_size 8.0                        | fc_size 8.0: expected a whole number of at least 1
+fc_size true                       | fc_size True: expected a whole number of at least 1
+fc_size null                       | fc_size None: expected a whole number of at least 1
+fc_size [8]                        | fc_size [8]: expected a whole number of at least 1
 fc_size 1000000000000              | allocate
-num_filters1 0                     | its conv1.weight would have the shape
-num_filters2 0                     | its conv2.weight would have the shape
-filter_size1 0                     | its conv1.weight would have the shape
+num_filters1 0                     | num_filters1 0: expected a whole number
+num_filters2 2.5                   | num_filters2 2.5: expected a whole number
+filter_size1 0                     | filter_size1 0: expected a whole number
+filter_size2 x                     | filter_size2 'x': expected a whole number
 keep_prob 0                        | keep_prob is the fraction kept
 keep_prob -1                       | keep_prob is the fraction kept
-keep_prob x                        | cannot be made with the options
+keep_prob 2                        | keep_prob is the fraction kept, in (0, 1]; got 2
+keep_prob 1.0000001                | keep_prob is the fraction kept
+keep_prob 1e-60                    | keep_prob is the fraction kept
+keep_prob .nan                     | keep_prob is the fraction kept, in (0, 1]; got nan
+keep_prob .inf                     | keep_prob is the fraction kept
+keep_prob true                     | keep_prob is the fraction kept
+keep_prob x                        | keep_prob is the fraction kept
 pooling x                          | expected one of max, average, none, stride
+pooling [max]                      | expected one of max, average, none, stride
 activation x                       | expected one of relu, sigmoid
+activation null                    | expected one of relu, sigmoid
+activation_first 1                 | activation_first 1: expected true or false
+extra_convolution x                | extra_convolution 'x': expected true or false
+extra_dense 0                      | extra_dense 0: expected true or false
+last_relu maybe                    | last_relu 'maybe': expected true or false
 fc_sise 8                          | has no option 'fc_sise'
 """
 
