@@ -187,7 +187,16 @@ class Cli(LightningCLI):
         self.model.ckpt_path = self._get(self.config, "ckpt_path")
 
     def after_fit(self) -> None:
-        """Score the test set, as the tutorials do at the end."""
+        """Score the test set, as the tutorials do at the end.
+
+        Raises:
+            UserError: The run ended before its first step, so the network is untrained.
+        """
+        if not self.trainer.global_step:
+            raise UserError(
+                "the run ended before its first step, so there is nothing to score; "
+                "give it more time with --trainer.max_time"
+            )
         if not self.trainer.interrupted and self.trainer.limit_test_batches:
             self.trainer.test(self.model, datamodule=self.datamodule)
 

@@ -40,6 +40,13 @@ LEAST = {
 }
 """The least value of flags that Lightning itself does not look at."""
 
+AT_LEAST_SOME = {
+    "fit": ("max_steps", "max_epochs", "limit_train_batches"),
+    "test": ("limit_test_batches",),
+    "predict": ("limit_predict_batches",),
+}
+"""Flags with which a command would do nothing if they were 0."""
+
 
 def trainer_arguments(command: str | None, config: Namespace) -> dict[str, Any]:
     """Trainer arguments that replace those of the configuration for this command."""
@@ -155,6 +162,12 @@ def refuse_flags(command: str | None, config: Namespace) -> None:
         if isinstance(value, int) and value < least:
             raise UserError(
                 f"--trainer.{name} {value}: expected a whole number of at least {least}"
+            )
+    for name in AT_LEAST_SOME.get(command or "", ()):
+        if trainer.get(name) == 0:
+            raise UserError(
+                f"--trainer.{name} {trainer[name]}: {command} would do nothing; "
+                "give a number greater than 0"
             )
     if config.weights_only is False:
         raise UserError(

@@ -84,6 +84,8 @@ test --ckpt_path simplecache::http://127.0.0.1:9/a | is not read from another ma
 predict --ckpt_path HTTP://127.0.0.1:9/a.ckpt | is not read from another machine
 fit --ckpt_path memory://a.ckpt    | is not read from another machine
 test --ckpt_path registry:name     | no such file
+test --trainer.limit_test_batches 0 --ckpt_path sound.ckpt | test would do nothing
+predict --trainer.limit_predict_batches 0 --ckpt_path sound.ckpt | would do nothing
 test --ckpt_path                   | expected one argument; `mnistport test --help`
 predict --trainer.max_stps 1       | `mnistport predict --help` lists the options
 validate --nonsense                | `mnistport validate --help` lists the options
@@ -117,6 +119,10 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.max_steps -2             | `max_steps` must be a non-negative integer
 --trainer.max_steps -1             | would have no end; give --trainer.max_steps
 --trainer.max_steps -1 --trainer.max_epochs -1 | would have no end
+--trainer.max_steps 0              | max_steps 0: fit would do nothing; give a number
+--trainer.max_epochs 0             | max_epochs 0: fit would do nothing; give a number
+--trainer.limit_train_batches 0    | limit_train_batches 0: fit would do nothing
+--trainer.limit_train_batches 0.0  | limit_train_batches 0.0: fit would do nothing
 --trainer.max_epochs -3            | `max_epochs` must be a non-negative integer
 --trainer.max_epochs x             | trainer.max_epochs
 --trainer.max_time x               | not a valid duration
@@ -288,7 +294,9 @@ def rows(table: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("typed", "answer"), rows(COMMANDS))
-def test_a_wrong_command_is_answered_in_one_line(refused, typed, answer):
+def test_a_wrong_command_is_answered_in_one_line(refused, here, sound, typed, answer):
+    if "sound.ckpt" in typed:
+        torch.save(sound, here / "sound.ckpt")
     assert answer in refused(typed)
 
 
