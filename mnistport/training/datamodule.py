@@ -64,13 +64,28 @@ class MnistData(pl.LightningDataModule):
         Settings with which training is impossible are refused here, before any file is
         written.
         """
-        train, _ = split(self._load().train, self.recipe.split)
-        stream = self.recipe.stream(len(train), self.batch_size, self.seed)
+        self._steps_per_epoch()
         if self.trainer is not None and self.trainer.state.fn == "fit":
-            steps = lightning_steps.steps_of_epoch(
-                self.trainer.limit_train_batches, stream.steps_per_epoch
-            )
-            lightning_steps.val_check_interval(self.trainer, steps)
+            self.refuse_interval(self.trainer)
+
+    def refuse_interval(self, trainer: pl.Trainer) -> None:
+        """Refuse an interval of validation that is longer than an epoch of this data.
+
+        Args:
+            trainer: The trainer that will fit.
+
+        Raises:
+            UserError: The interval is longer than an epoch.
+        """
+        steps = lightning_steps.steps_of_epoch(
+            trainer.limit_train_batches, self._steps_per_epoch()
+        )
+        lightning_steps.val_check_interval(trainer, steps)
+
+    def _steps_per_epoch(self) -> int:
+        """Steps in an epoch without a limit. A batch that is too large is refused."""
+        train, _ = split(self._load().train, self.recipe.split)
+        return self.recipe.stream(len(train), self.batch_size, self.seed).steps_per_epoch
 
     def _load(self) -> DataSet:
         """The data set. It is read once."""

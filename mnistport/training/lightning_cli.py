@@ -186,6 +186,24 @@ class Cli(LightningCLI):
         """Let the model check its checkpoint before any file is written."""
         self.model.ckpt_path = self._get(self.config, "ckpt_path")
 
+    def before_fit(self) -> None:
+        """Meet errors here, before Lightning starts other processes.
+
+        Otherwise the first process would end, and the others would print pages about it.
+        """
+        if self.trainer.is_global_zero:
+            self.datamodule.prepare_data()
+            self.datamodule.refuse_interval(self.trainer)
+            self.model.refuse_checkpoint(self.datamodule)
+
+    def before_test(self) -> None:
+        """See `before_fit`."""
+        if self.trainer.is_global_zero:
+            self.datamodule.prepare_data()
+            self.model.refuse_checkpoint(None)
+
+    before_validate = before_test
+
     def after_fit(self) -> None:
         """Score the test set, as the tutorials do at the end.
 

@@ -23,6 +23,7 @@ from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoints import refuse_other_run
 from mnistport.training.chunks import Chunk, Pace
+from mnistport.training.datamodule import MnistData
 from mnistport.training.evaluation import Counts, Score, score
 from mnistport.training.hooked import Hooked
 from mnistport.training.progress import count_steps
@@ -151,12 +152,24 @@ class Classifier(pl.LightningModule):
 
     def prepare_data(self) -> None:
         """Refuse an unsuitable checkpoint before any file is written."""
+        self.refuse_checkpoint(self._data_to_continue())
+
+    def refuse_checkpoint(self, data: MnistData | None) -> None:
+        """Refuse the checkpoint at `ckpt_path` if it cannot be loaded.
+
+        Args:
+            data: The data that the checkpoint's run is to be continued with. None if no
+                run is continued.
+
+        Raises:
+            UserError: The checkpoint is of another network, or of another run.
+        """
         path = self.ckpt_path
         if path is not None and Path(path).is_file():
             checkpoint = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=True
             )
-            self._refuse(checkpoint)
+            self._refuse(checkpoint, data)
 
     def setup(self, stage: str) -> None:
         """Convert the network to float64, if asked for, before a checkpoint is read.
@@ -393,11 +406,12 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network and the settings of the run."""
-        checkpoint["mnistport"] = {"network": self.network.name, **self._run_settings()}
-
-    def _run_settings(self) -> dict[str, Any]:
-        """The settings that must stay the same if a run is continued."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        settings = self._run_settings(data)
+        checkpoint["mnistport"] = {"network": self.network.name, **settings}
+
+    def _run_settings(self, data: MnistData) -> dict[str, Any]:
+        """The settings that must stay the same if a run is continued."""
         return {
             "seed_everything": self.seed,
             "data.batch_size": data.batch_size,
@@ -406,9 +420,9 @@ class Classifier(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse an unsuitable checkpoint. To continue a run, find the right epoch."""
-        self._refuse(checkpoint)
-        if self._is_fitting:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data_to_continue()
+        self._refuse(checkpoint, data)
+        if data is not None:
             limit = self.trainer.limit_train_batches
             steps = lightning_steps.steps_of_epoch(limit, data.stream.steps_per_epoch)
             lightning_steps.continue_at_step(checkpoint, steps)
@@ -417,9 +431,16 @@ class Classifier(pl.LightningModule):
     def _is_fitting(self) -> bool:
         return self._trainer is not None and self.trainer.state.fn == "fit"
 
-    def _refuse(self, checkpoint: dict[str, Any]) -> None:
+    def _data_to_continue(self) -> MnistData | None:
+        """The data of the run, if the trainer fits."""
+        if not self._is_fitting:
+            return None
+        data: MnistData = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data
+
+    def _refuse(self, checkpoint: dict[str, Any], data: MnistData | None) -> None:
         """See `checkpoints.refuse_other_run`."""
-        run = self._run_settings() if self._is_fitting else None
+        run = None if data is None else self._run_settings(data)
         refuse_other_run(checkpoint, self.network.name, self.state_dict(), run)
 
 

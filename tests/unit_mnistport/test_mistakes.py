@@ -131,6 +131,9 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.min_epochs -3            | --trainer.min_epochs -3: expected a whole number
 --trainer.devices -1               | `devices` selected with `CPUAccelerator`
 --trainer.devices 0                | Lightning refuses this combination
+--trainer.devices 2 --data.source mnist --data.dir gone | no such directory
+--trainer.devices 2 --data.batch_size 9999 | batch size 9999: expected 1 to 1,375
+--trainer.devices 2 --trainer.limit_val_batches 1.0 --trainer.val_check_interval 20 | more
 --trainer.devices x                | `devices` selected with `CPUAccelerator`
 --trainer.devices [3]              | `devices` selected with `CPUAccelerator`
 --trainer.num_nodes 0              | --trainer.num_nodes 0: expected a whole number
@@ -435,6 +438,17 @@ def test_no_run_is_continued_from_a_checkpoint_of_another_form(
     CHANGES[change](checkpoint)
     torch.save(checkpoint, here / "other.ckpt")
     refused(f"fit --ckpt_path other.ckpt {QUIET} --trainer.max_steps 4")
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "validate"])
+def test_several_devices_refuse_a_checkpoint_in_one_line_too(
+    refused, here, sound, command
+):
+    checkpoint = copy.deepcopy(sound)
+    put("state_dict", "net.more", torch.zeros(3))(checkpoint)
+    torch.save(checkpoint, here / "other.ckpt")
+    line = f"{command} --ckpt_path other.ckpt {QUIET} --trainer.devices 2"
+    assert "it has net.more, the model has not" in refused(line)
 
 
 CONTENTS = [None, 5, "x", [1], (), {}, {1: 2}, torch.zeros(3), {"state_dict": {}}]
