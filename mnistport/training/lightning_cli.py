@@ -374,4 +374,4 @@ def _concerns_the_user(record: logging.LogRecord) -> bool:
     """
     words = record.getMessage()
     hardware = "available: False" in words
-    return not (hardware or words.startswith("Seed set") or "Tip: For seamless" in words)
+    return not (hardware or "Seed set to" in words or "Tip: For seamless" in words)

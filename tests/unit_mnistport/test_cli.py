@@ -650,6 +650,15 @@ def test_a_bug_is_not_taken_for_a_users_mistake(run, monkeypatch):
         run("fit", "--config", "softmax", *PLAIN, "--trainer.max_steps", 1)
 
 
+def test_of_several_processes_the_first_says_what_is_wrong(run, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert run("fit") == (2, "", "")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    status, out, err = run("fit")
+    assert (status, out) == (2, "")
+    assert "fit needs a recipe" in err
+
+
 def test_an_error_is_one_line_whatever_went_into_it():
     assert str(UserError("a\nb\n  c\n")) == "a b c"
 
