@@ -125,7 +125,7 @@ def _lightning(words: Sequence[str]) -> int:
         raise UserError(
             f"{error.name} is not installed; install it: pip install {error.name}"
         ) from error
-    return run(resolved)
+    return run(resolved, words)
 
 
 def with_recipe_paths(words: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,12 @@ from mnistport.training.checkpoint_files import (
 from mnistport.training.complaints import as_users_mistake
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
-from mnistport.training.stopping import ended_by_signals, exit_status
+from mnistport.training.stopping import (
+    StoppedError,
+    ended_by_signals,
+    exit_status,
+    save_and_say,
+)
 from mnistport.training.trainer_flags import (
     keep_validation,
     length,
@@ -71,8 +77,9 @@ class Cli(LightningCLI):
     - The module and the data module have the same network and the same seed.
     """
 
-    def __init__(self, command: str, **kwargs: Any) -> None:
+    def __init__(self, command: str, typed: str, **kwargs: Any) -> None:
         self.command = Parser.command = command
+        self.typed = typed
         super().__init__(Classifier, MnistData, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -166,7 +173,7 @@ class Cli(LightningCLI):
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
-        arguments = trainer_arguments(self.subcommand, config)
+        arguments = trainer_arguments(self.subcommand, config, self.typed)
         if self.subcommand == "fit":
             refuse_callbacks(config)
             arguments.update(length(config, self.model.network.recipe))
@@ -216,7 +223,14 @@ class Cli(LightningCLI):
                 "give it more time with --trainer.max_time"
             )
         if not self.trainer.interrupted and self.trainer.limit_test_batches:
-            self.trainer.test(self.model, datamodule=self.datamodule)
+            try:
+                self.trainer.test(self.model, datamodule=self.datamodule)
+            except SystemExit as stop:
+                if self.trainer.world_size == 1:
+                    save_and_say(self.trainer, self.typed)
+                if isinstance(stop, StoppedError):
+                    stop.said = True
+                raise
 
     def predict(self, **kwargs: Any) -> None:
         """Print the class of each test image, one per line, in file order.
@@ -327,8 +341,13 @@ def _arguments(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def run(words: Sequence[str]) -> int:
-    """Run LightningCLI on a command line. Returns the exit status."""
+def run(words: Sequence[str], typed: Sequence[str]) -> int:
+    """Run LightningCLI on a command line. Returns the exit status.
+
+    Args:
+        words: The command line, with files for the names of recipes.
+        typed: The command line as it was typed.
+    """
     _quiet_lightning()
     # If this module exists, TensorBoard does not import TensorFlow, which takes seconds.
     sys.modules.setdefault(
@@ -338,6 +357,7 @@ def run(words: Sequence[str]) -> int:
         with ended_by_signals():
             Cli(
                 words[0],
+                shlex.join(["mnistport", *typed]),
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
                 parser_class=Parser,
@@ -353,6 +373,8 @@ def run(words: Sequence[str]) -> int:
             raise
         raise mistake from error
     except SystemExit as stop:
+        if isinstance(stop, StoppedError) and not stop.said:
+            print("mnistport: terminated", file=sys.stderr)
         return exit_status(stop)
     return 0
 

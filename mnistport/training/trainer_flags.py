@@ -48,8 +48,16 @@ AT_LEAST_SOME = {
 """Flags with which a command would do nothing if they were 0."""
 
 
-def trainer_arguments(command: str | None, config: Namespace) -> dict[str, Any]:
-    """Trainer arguments that replace those of the configuration for this command."""
+def trainer_arguments(
+    command: str | None, config: Namespace, typed: str
+) -> dict[str, Any]:
+    """Trainer arguments that replace those of the configuration for this command.
+
+    Args:
+        command: "fit", "validate", "test" or "predict".
+        config: The configuration of the trainer.
+        typed: The command line that was typed.
+    """
     if command == "predict":
         return {**_without_files(config), **_on_one_device(config)}
     callbacks = list(_callbacks(config))
@@ -62,7 +70,7 @@ def trainer_arguments(command: str | None, config: Namespace) -> dict[str, Any]:
             # The recipes set this to 0 for `fit`. The command `validate` validates.
             arguments["limit_val_batches"] = 1.0
         return arguments
-    arguments = {"callbacks": [StopBetweenChunks(), *callbacks]}
+    arguments = {"callbacks": [StopBetweenChunks(typed), *callbacks]}
     if config.barebones:
         # Lightning logs nothing then, so the recipe's interval has no meaning.
         arguments["log_every_n_steps"] = None
