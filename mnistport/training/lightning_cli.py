@@ -146,10 +146,11 @@ class Cli(LightningCLI):
         network = given.model.network
         if path in NAMES_OF_EARLIER_RUNS:
             root = Path(given.trainer.default_root_dir or ".").absolute()
-            name, path = path, find_checkpoint(path, root, network or None)
-            rank_zero_only(print)(
-                f"mnistport: --ckpt_path {name} is {path}", file=sys.stderr
-            )
+            found = find_checkpoint(path, root, network or None)
+            words = f"mnistport: --ckpt_path {path} is {found.path}"
+            words += f" ({found.why})" if found.why else ""
+            rank_zero_only(print)(words, file=sys.stderr)
+            path = str(found.path)
         checkpoint = read_checkpoint(path, to_continue=self.command == "fit")
         stored = checkpoint["mnistport"]["network"]
         self.stored_source = checkpoint["mnistport"].get("data.source")

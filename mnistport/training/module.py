@@ -330,6 +330,8 @@ class Classifier(pl.LightningModule):
 
         Every `log_every_n_steps` steps, the loggers get the loss of this one step.
         """
+        if self.trainer.barebones:
+            return
         values = losses.tolist()
         self.log(
             "train/loss",
@@ -378,6 +380,8 @@ class Classifier(pl.LightningModule):
         correct, total = self._sum_over_ranks(self._counts.images).tolist()
         loss = float(self._sum_over_ranks(self._counts.loss))
         self.last_score = Score(correct, total)
+        if self.trainer.barebones:
+            return
         # Every rank already has the same values. sync_dist only prevents a warning that
         # recommends it.
         accuracy = {f"{stage}/accuracy": correct / total}
