@@ -79,6 +79,29 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise StoppedError(STATUS[signal.Signals(number)])
 
 
+@contextmanager
+def interrupted_by_signals() -> Iterator[list[signal.Signals]]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does.
+
+    Gives a list that holds the signals that have come. An exception can be lost, for
+    example if it is raised while memory is freed. The list stays.
+    """
+    came: list[signal.Signals] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: _handle(number, interrupt) for number in STATUS}
+    try:
+        yield came
+    finally:
+        _restore(before)
+
+
 class StopBetweenChunks(Callback):
     """Ends training at a signal, where a run can be continued.
 
