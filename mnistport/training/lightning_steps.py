@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
 
+def source_of_batches(trainer: Trainer) -> Any:
+    """What the running `fit`, `validate`, `test` or `predict` got: data module or loader.
+
+    `trainer.datamodule` may be that of an earlier call.
+    """
+    if trainer.state.fn == "fit":
+        return trainer.fit_loop._data_source.instance
+    loop: Any = trainer._active_loop
+    return None if loop is None else loop._data_source.instance
+
+
 def advance_global_step(trainer: Trainer, steps: int) -> None:
     """Add steps to `trainer.global_step` and to the step count of the loggers."""
     epoch_loop = trainer.fit_loop.epoch_loop
