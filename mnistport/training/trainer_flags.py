@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import (
@@ -185,6 +187,22 @@ def refuse_flags(command: str | None, config: Namespace) -> None:
     if command == "fit":
         root = Path(trainer.default_root_dir or ".")
         refuse_unwritable_folder("--trainer.default_root_dir", root)
+
+
+def words_for_objects(trainer: Namespace) -> None:
+    """Replace objects among the callbacks' arguments by words, which YAML can write.
+
+    They are defaults: those of `Timer(interval=...)` and of
+    `StochasticWeightAveraging(device=...)`.
+    """
+    callbacks = trainer.callbacks
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        arguments = getattr(callback, "init_args", None) or {}
+        for name, value in list(arguments.items()):
+            if isinstance(value, Enum):
+                arguments[name] = value.value
+            elif isinstance(value, torch.device):
+                arguments[name] = str(value)
 
 
 def refuse_callbacks(config: Namespace) -> None:

@@ -102,6 +102,32 @@ def test_overfit_batches_takes_a_share_of_the_epoch(run, tmp_path, share, steps)
     assert files(tmp_path, "*.ckpt") == [f"epoch=2-step={3 * steps}.ckpt"]
 
 
+CALLBACKS = [
+    "Timer",
+    "Timer --trainer.callbacks.interval=epoch",
+    "RichProgressBar",
+    "LearningRateMonitor",
+    "DeviceStatsMonitor",
+    "EMAWeightAveraging",
+    "StochasticWeightAveraging --trainer.callbacks.swa_lrs=0.1 "
+    "--trainer.callbacks.swa_epoch_start=1",
+    "ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured",
+]
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_a_callback_of_lightnings_can_be_named_on_the_command_line(
+    run, tmp_path, callback
+):
+    quiet = QUIET.replace("--trainer.enable_progress_bar false", "")
+    flags = f"--trainer.max_steps 3 --trainer.callbacks+={callback}"
+    status, _, err = run(f"fit --config softmax {quiet} {flags}")
+    assert status == 0, err
+    (saved,) = tmp_path.rglob("config.yaml")
+    (used,) = yaml.safe_load(saved.read_text())["trainer"]["callbacks"]
+    assert used["class_path"].endswith("." + callback.split()[0])
+
+
 # Folders --------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
 BATCH = 2
+LARGE = ("deep", "convnet")
 STEPS = 3  # in each of three epochs
 
 
@@ -138,7 +139,13 @@ CHANGE_WEIGHTS = {
 }
 
 
-@every_recipe
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+        for name in networks.BUILT_IN
+    ],
+)
 @pytest.mark.parametrize("callback", CHANGE_WEIGHTS)
 def test_a_callback_leaves_the_weights_that_it_leaves_in_a_plain_module(
     name, callback, tmp_path
