@@ -31,6 +31,7 @@ from mnistport.training.defaults import (
     seed,
     set_defaults,
 )
+from mnistport.training.lightning_steps import leave_signals_to_us
 from mnistport.training.module import Classifier
 from mnistport.training.quiet import quiet_lightning
 from mnistport.training.stopping import (
@@ -183,6 +184,7 @@ class Cli(LightningCLI):
         trainer: pl.Trainer = super().instantiate_trainer(**arguments, **kwargs)
         limit = arguments.get("limit_val_batches", config.limit_val_batches)
         keep_validation(trainer, limit)
+        leave_signals_to_us(trainer)
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -229,8 +231,8 @@ class Cli(LightningCLI):
             except SystemExit as stop:
                 if self.trainer.world_size == 1:
                     save_and_say(self.trainer, self.typed)
-                if isinstance(stop, StoppedError):
-                    stop.said = True
+                    if isinstance(stop, StoppedError):
+                        stop.said = True
                 raise
 
     def predict(self, **kwargs: Any) -> None:

@@ -13,8 +13,11 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from mnistport.training.lightning_steps import end_other_processes
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 """The exit status that a shell gives to a program that a signal ended."""
@@ -108,6 +111,7 @@ class StopBetweenChunks(Callback):
     In the middle of a step the weights are those of no step. So the steps in hand, about
     half a second of them, are taken first. Then a checkpoint is saved beside those of the
     run, unless checkpoints are switched off. A second Ctrl-C ends the run at once.
+    Several processes end after the same step, even if only one of them got the signal.
 
     Args:
         command: The command line that was typed. Printed, with the checkpoint.
@@ -121,9 +125,8 @@ class StopBetweenChunks(Callback):
         self.before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Take over the signals. With several ranks, Lightning keeps them."""
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and trainer.world_size == 1:
+        """Take over the signals."""
+        if threading.current_thread() is threading.main_thread():
             for number in STATUS:
                 self.before[number] = _handle(number, self._receive)
 
@@ -150,19 +153,31 @@ class StopBetweenChunks(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: Any, exception: BaseException
     ) -> None:
-        """Give the signals back."""
+        """Give the signals back. If this process ends alone, end the others."""
         self._give_back()
+        if isinstance(exception, StoppedError) and not exception.said:
+            end_other_processes(trainer)
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
-        if self.received is not None:
+        received = _largest_of_all_processes(trainer, self.received or 0)
+        if received:
             save_and_say(trainer, self.command)
-            stop = StoppedError(STATUS[self.received])
+            stop = StoppedError(STATUS[signal.Signals(received)])
             stop.said = True
             raise stop
 
     def _give_back(self) -> None:
         _restore(self.before)
         self.before = {}
+
+
+def _largest_of_all_processes(trainer: pl.Trainer, number: int) -> int:
+    """The largest of the numbers that the processes give, the same in each of them."""
+    if trainer.world_size == 1:
+        return number
+    largest = torch.tensor(number, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+    return int(largest)
 
 
 def save_and_say(trainer: pl.Trainer, command: str) -> None:
@@ -179,7 +194,8 @@ def save_and_say(trainer: pl.Trainer, command: str) -> None:
     else:
         trainer.save_checkpoint(path, weights_only=False)
         words += f"; go on with: {command} --ckpt_path {shlex.quote(str(path))}"
-    print(words, file=sys.stderr)
+    if trainer.is_global_zero:
+        print(words, file=sys.stderr)
 
 
 def _path_beside_the_runs_checkpoints(trainer: pl.Trainer) -> Path | None:

@@ -67,6 +67,7 @@ def trainer_arguments(
     if shows_bar and not any(isinstance(one, ProgressBar) for one in callbacks):
         callbacks.append(StepProgressBar())
     if command != "fit":
+        callbacks = [StopBetweenChunks(typed), *callbacks]
         arguments = {**_without_files(config), "callbacks": callbacks}
         if command == "validate" and config.limit_val_batches == 0:
             # The recipes set this to 0 for `fit`. The command `validate` validates.

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_a_closed_terminal_leaves_a_checkpoint_too(here, handlers, sent):
     assert (here / "checkpoints/stopped-step=5.ckpt").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=name_of)
+@pytest.mark.parametrize("number", STATUS, ids=name_of)
 def test_a_signal_that_is_ignored_stays_ignored(here, handlers, sent, number):
     """As `nohup` does it, or a shell for what runs in its background."""
     signal.signal(number, signal.SIG_IGN)
@@ -181,6 +182,43 @@ def test_a_process_ends_with_the_status_of_the_signal(here):
         process.kill()
     assert process.returncode == 143
     assert "Traceback" not in err
+    assert command_in(err)[-2] == "--ckpt_path"
+    assert list(here.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)],
+)
+def test_two_processes_end_after_the_same_step_and_leave_a_checkpoint(
+    here, number, to_all
+):
+    words = (
+        f"fit --config three_minute_adam {QUIET} --data.batch_size 40 --trainer.devices 2"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mnistport", *shlex.split(words)],
+        cwd=here,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for line in process.stdout:
+            if line.startswith("Epoch:"):
+                break
+        (os.killpg if to_all else os.kill)(process.pid, number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == STATUS[number]
+    assert "Traceback" not in err
+    assert "frame #" not in err
+    assert err.count("mnistport: ") == 1
     assert command_in(err)[-2] == "--ckpt_path"
     assert list(here.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt"))
 
