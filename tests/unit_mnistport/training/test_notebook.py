@@ -5,10 +5,6 @@ from pathlib import Path
 
 import pytest
 
-nbformat = pytest.importorskip("nbformat")
-nbclient = pytest.importorskip("nbclient")
-pytest.importorskip("ipykernel")
-
 ROOT = Path(__file__).parents[3]
 QUIET = "import logging, warnings; warnings.simplefilter('ignore')"
 RICH = """
@@ -58,6 +54,8 @@ def shown(cell) -> str:
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     """The cells of the notebook, executed in an empty folder by a kernel of its own."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
     sources = [QUIET, python_of_the_readme(), RICH, TQDM, OWN, REFUSED]
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
@@ -85,6 +83,10 @@ def test_hvass_prints_two_lines_at_once_under_a_progress_bar(cells, cell, bar):
     assert f"{bar} 2" in text
     assert re.search(r"Time usage: 0:00:0\d", text)
     assert text.count("Accuracy on Test-Set: ") == 2  # before and after the first step
+
+
+def test_the_frames_of_a_bar_are_seen_in_a_notebook(cells):
+    assert "Epoch 0: 100%" in shown(cells[2])
 
 
 def test_ones_own_loader_is_classified(cells):
