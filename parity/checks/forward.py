@@ -5,6 +5,7 @@ from __future__ import annotations
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import draws_at_thresholds
+from parity.reference import Feeds
 from parity.sides import LOSS, Answer, Side
 
 LOSSES = (LOSS, f"{LOSS} (training)", f"{LOSS} (saturated)")
@@ -29,18 +30,23 @@ def forward(case: Case) -> list[Comparison]:
     at_thresholds = draws_at_thresholds(case.bench, 0, len(next(iter(feeds.values()))))
 
     def question(side: Side) -> Answer:
-        answer = _stages(case, side)
+        answer, weights = _stages(case, side), case.bench.weights
         others = {
-            "single example": side.stages(single),
-            "draws at thresholds": side.stages(feeds, at_thresholds),
+            "single example": _from(side, weights, single, None),
+            "draws at thresholds": _from(side, weights, feeds, at_thresholds),
+            "large": _from(side, _larger(weights, LARGE), feeds, None),
         }
-        side.reset(_larger(case.bench.weights, LARGE))
-        others["large"] = side.stages(feeds)
         for what, stages in others.items():
             answer |= {f"{name} ({what})": array for name, array in stages.items()}
         return {name: answer[name] for name in answer if not name.startswith(LOSS)}
 
     return case.ask("forward", question)
+
+
+def _from(side: Side, weights: Answer, feeds: Feeds, draws: Answer | None) -> Answer:
+    """Every stage from these weights. An earlier training mode leaves nothing behind."""
+    side.reset(weights)
+    return side.stages(feeds, draws)
 
 
 def loss(case: Case) -> list[Comparison]:

@@ -119,7 +119,8 @@ def _faults(module: nn.Module, value: Tensor) -> Iterator[tuple[str, Forward]]:
         yield "the padding is on the other side", _moved
         yield "every second filter is a copy", _copied
     if isinstance(module, nn.Linear):
-        yield "the matrix is reshaped and not transposed", _reshaped
+        if min(module.weight.shape) > 1:
+            yield "the matrix is reshaped and not transposed", _reshaped
         yield "two inputs are exchanged", _exchanged
     if isinstance(module, nn.ReLU):
         yield from _RELU.items()

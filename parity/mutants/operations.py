@@ -81,7 +81,13 @@ def of_operations(case: Case) -> Iterator[Mutant]:
             )
 
 
-ANYWHERE = [("weights", "seen at"), ("forward", ""), ("loss", "loss"), ("gradients", "")]
+ANYWHERE = [
+    ("weights", "seen at"),
+    ("forward", ""),
+    ("loss", "loss"),
+    ("gradients", ""),
+    ("step", ""),
+]
 
 
 def _mutant(name: str, number: int, change: Callable[..., Any]) -> Mutant:
