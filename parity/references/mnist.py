@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnistport import networks
 from mnistport.data.batches import NextBatch, RandomBatch, Sequential
 from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
@@ -124,7 +123,7 @@ def port(network: Network, options: Mapping[str, Any]) -> Port:
 
     return Port(
         name=network.name,
-        module=partial(networks.make_module, network, options),
+        module=partial(network.module, **options) if options else network.module,
         forward=lambda module, feeds: module(feeds["x"].flatten(1)),
         loss=loss,
         optimizer=network.recipe.optimizer,

@@ -36,6 +36,15 @@ class Theirs(Graph):
         super().__init__(reference, dtype, seed)
         self.session = tf1.session(self.graph)
 
+    @property
+    def takes_any_batch(self) -> bool:
+        """Whether no placeholder fixes the number of examples."""
+        shapes = [tensor.shape for tensor in self.endpoints.feeds.values()]
+        return all(
+            shape.rank is None or (shape.rank > 0 and shape[0] is None)
+            for shape in shapes
+        )
+
     def _feed(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> dict[Any, Any]:
         """The feed dictionary of a session run. `draws=None` means evaluation mode."""
         endpoints = self.endpoints
