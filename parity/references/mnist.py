@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnistport.data.batches import NextBatch, RandomBatch, Sequential
 from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
 from parity.reference import (
@@ -30,12 +29,9 @@ from parity.reference import (
     Trained,
     Trainer,
 )
-from parity.references import mnist_checkpoints
-from parity.references.originals import (
-    batches_in_file_order,
-    next_batches,
-    random_batches,
-)
+from parity.references import mnist_checkpoints, original_files, recipes
+from parity.references.original_files import Files
+from parity.references.originals import dense_to_one_hot, validation_size
 from parity.weights import Layout, WeightMap
 
 IMAGE = Layout("n h w c -> n c h w")
@@ -137,8 +133,23 @@ def backward(
 
 @cache
 def _load(source: str, directory: str | None) -> DataSet:
-    """The data set. It is read once per process."""
+    """The data set, read by our side. It is read once per process."""
     return load(source, directory)
+
+
+@cache
+def _files(name: str, origin: str) -> Files:
+    """The data set, read by the original's side. It is read once per process."""
+    return original_files.read(name, origin)
+
+
+def original_data(source: str, directory: str | None) -> Files:
+    """The data set as the original's own reader reads it.
+
+    Both sides only share where it lies: our side looks for the files, or downloads them.
+    """
+    loaded = _load(source, directory)
+    return _files(loaded.name, loaded.origin)
 
 
 def one_hot(labels: Array) -> Array:
@@ -156,6 +167,10 @@ def data(
 ) -> Data:
     """The tutorial's batches from a data set, and the test set for evaluation.
 
+    `batch` is our side's: its recipe, reader, split, scaling and stream. Everything else
+    is the original's (`parity.references.recipes`). The checks `data` and `recipe`
+    compare the two.
+
     Args:
         network: The network. Its recipe gives batch stream, scaling and split.
         seed: The seed of the batches.
@@ -163,37 +178,32 @@ def data(
         directory: Its folder, if it is not the default.
         image: The shape of one image in the tutorial's placeholder.
     """
-    recipe = network.recipe
-    loaded = _load(source, directory)
-    train, _ = split(loaded.train, recipe.split)
-    stream = recipe.stream(len(train), recipe.batch_size, seed)
-
-    def pixels(images: Array) -> Array:
-        return scale(images, recipe.scaling).reshape(-1, *image)
+    ours, theirs = network.recipe, recipes.of(network.name)
+    loaded, files = _load(source, directory), original_data(source, directory)
+    train, _ = split(loaded.train, ours.split)
+    stream = ours.stream(len(train), ours.batch_size, seed)
 
     def batch(step: int) -> Feeds:
         index = stream.indices(step, step + 1)[0]
-        return {"x": pixels(train.images[index]), "y_": one_hot(train.labels[index])}
+        x = scale(train.images[index], ours.scaling).reshape(-1, *image)
+        return {"x": x, "y_": one_hot(train.labels[index])}
 
     def original() -> Iterator[Feeds]:
-        programs: dict[Any, Any] = {
-            NextBatch: next_batches,
-            RandomBatch: random_batches,
-            Sequential: batches_in_file_order,
-        }
-        program = programs[recipe.stream]
-        images, labels = loaded.train.images, loaded.train.labels
-        for feeds in program(images, labels, recipe.batch_size, seed):
+        images, labels = files.train_images, files.train_labels
+        for feeds in theirs.program(images, labels, theirs.batch_size, seed):
             x = feeds["x"].reshape(-1, *image)
             yield {"x": x, "y_": feeds["y_"].astype(np.float32)}
 
-    test = {"x": pixels(loaded.test.images), "y_": one_hot(loaded.test.labels)}
+    pixels = theirs.pixels(files.test_images).reshape(-1, *image)
+    labels = dense_to_one_hot(files.test_labels).astype(np.float32)
+    num_images = len(files.train_labels)
+    epoch = (num_images - validation_size(num_images)) // theirs.batch_size
     return Data(
-        name=f"{loaded.name}, {len(loaded.train):,} + {len(loaded.test):,} images",
+        name=f"{loaded.name}, {num_images:,} + {len(labels):,} images",
         batch=batch,
-        evaluation=test,
-        labels=loaded.test.labels.astype(np.int64),
+        evaluation={"x": pixels, "y_": labels},
+        labels=files.test_labels.astype(np.int64),
         original=original,
-        steps_per_epoch=stream.steps_per_epoch,
-        recipe_steps=recipe.steps or (recipe.epochs or 0) * stream.steps_per_epoch,
+        steps_per_epoch=epoch,
+        recipe_steps=theirs.steps or (theirs.epochs or 0) * epoch,
     )
