@@ -28,7 +28,8 @@ class Bench:
         data_set: The data set's `source` and `directory`, if the user named them.
         sessions: TF1's side by precision. It is built at its first use.
         ports: Our side by precision and device. It is built at its first use.
-        truths: TF1's answers in float64, by the question's name.
+        truths: TF1's answers that are asked for again, by the question's name. They are
+            in float64 unless the name says another precision.
     """
 
     reference: Reference
@@ -68,9 +69,16 @@ class Bench:
             name: The question's name, under which the answer is stored.
             question: A function of TF1's side that gives the answer.
         """
-        if name not in self.truths:
-            self.truths[name] = question(self.theirs("float64"))
-        return self.truths[name]
+        return self.answer(name, question, "float64")
+
+    def answer(
+        self, name: str, question: Callable[[Theirs], Answer], dtype: Dtype
+    ) -> Answer:
+        """TF1's answer in a precision. It is computed once and kept in memory."""
+        key = name if dtype == "float64" else f"{name}, {dtype}"
+        if key not in self.truths:
+            self.truths[key] = question(self.theirs(dtype))
+        return self.truths[key]
 
     @cached_property
     def weights(self) -> Answer:

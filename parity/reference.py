@@ -256,7 +256,8 @@ class Run:
         epochs: How many epochs it began.
         engines: Steps by the name of the engine that took them.
         remark: What it said about its engine.
-        printed: Correct and all examples, as the command printed them at its end.
+        printed: The accuracy that the command printed at its end, a number with as many
+            digits.
         draws: A function: training step -> the random numbers of our dropouts, by TF1's
             names and in TF1's axes.
     """
@@ -267,7 +268,7 @@ class Run:
     epochs: int
     engines: Mapping[str, int]
     remark: str
-    printed: tuple[int, int]
+    printed: Array
     draws: Callable[[int], Mapping[str, Array]]
 
 
@@ -300,14 +301,14 @@ class Commands:
         fit: A function: (start, steps, steps in one call, checkpoint) -> the run. It
             begins with the start's weights, or with the checkpoint. The steps in one call
             may be None: the command decides.
-        test: A function: (start, checkpoint) -> correct and all examples, as printed.
+        test: A function: (start, checkpoint) -> the accuracy, as printed.
         predict: A function: (start, checkpoint) -> the class of each example, as printed.
     """
 
     engine: str
     short: Callable[[Start, Path], Short]
     fit: Callable[[Start, int, int | None, Path | None], Run]
-    test: Callable[[Start, Path], tuple[int, int]]
+    test: Callable[[Start, Path], Array]
     predict: Callable[[Start, Path], Array]
 
 

@@ -8,9 +8,9 @@ compares every image and every label of the two.
 from __future__ import annotations
 
 import gzip
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -64,19 +64,20 @@ def _file(folder: Path, part: str, kind: str) -> Path:
 
 def _extract(path: Path, magic: int) -> Array:
     """The bytes behind the header: `[N, rows * columns]` of images, `[N]` of labels."""
-    packed = path.open("rb").read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as stream:
-        if (found := _read32(stream)) != magic:
-            raise UserError(f"{path}: magic number {found}, expected {magic}")
-        count = _read32(stream)
-        if magic == LABELS:
-            return np.frombuffer(stream.read(count), dtype=np.uint8)
-        size = _read32(stream) * _read32(stream)
-        pixels = np.frombuffer(stream.read(count * size), dtype=np.uint8)
+    content = path.read_bytes()
+    packed = content.startswith(b"\x1f\x8b")
+    stream = io.BytesIO(gzip.decompress(content) if packed else content)
+    if (found := _read32(stream)) != magic:
+        raise UserError(f"{path}: magic number {found}, expected {magic}")
+    count = _read32(stream)
+    if magic == LABELS:
+        return np.frombuffer(stream.read(count), dtype=np.uint8)
+    size = _read32(stream) * _read32(stream)
+    pixels = np.frombuffer(stream.read(count * size), dtype=np.uint8)
     return pixels.reshape(count, size)
 
 
-def _read32(stream: IO[bytes]) -> int:
+def _read32(stream: io.BytesIO) -> int:
     """The next four bytes as a number, the most significant byte first."""
     kind = np.dtype(np.uint32).newbyteorder(">")
     return int(np.frombuffer(stream.read(4), dtype=kind)[0])
