@@ -236,12 +236,15 @@ class TakenStep:
         number: Steps taken before it.
         before: The state before it, in TF1's names.
         after: The state after it.
+        gradients: The gradients that its update was given, in TF1's names. Empty if they
+            could not be seen.
         loss: The loss that the command had for it. None if it had none.
     """
 
     number: int
     before: State
     after: State
+    gradients: Mapping[str, Array]
     loss: Array | None
 
 
@@ -278,7 +281,7 @@ class Short:
 
     Attributes:
         data: What TF1's side is fed, by the original's reader and input program.
-        data_set: What the commands are given to find it: `source` and `directory`.
+        data_set: What the commands are given to find it and to score it.
         steps: The steps that a run takes on it.
         chunk: The steps in one call of the engine.
         whole_epoch: The steps that are taken before the first epoch ends.

@@ -144,15 +144,33 @@ def update_numbers(graph: Any) -> dict[tuple[str, str], list[Any]]:
     tensor for each weight.
     """
     found: dict[tuple[str, str], list[Any]] = {}
+    for kernel, inputs in _updates(graph):
+        for name in NUMBERS:
+            if name in inputs:
+                found.setdefault((kernel, name), []).append(inputs[name])
+    return found
+
+
+def gradients_of_updates(graph: Any) -> dict[str, Any]:
+    """The gradient that each update is given, as a tensor, by the variable's operation.
+
+    It can be fed.
+    """
+    found = {}
+    for _, inputs in _updates(graph):
+        gradient = inputs.get("grad", inputs.get("delta"))
+        if gradient is not None:
+            found[inputs["var"].op.name] = gradient
+    return found
+
+
+def _updates(graph: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each update of a weight: its kernel's name, and its inputs by name."""
     for op in graph.get_operations():
         kernel = op.type.removeprefix("Resource")
-        if not kernel.startswith("Apply"):
-            continue
-        names = [argument.name for argument in op.op_def.input_arg]
-        for name, tensor in zip(names, op.inputs, strict=True):
-            if name in NUMBERS:
-                found.setdefault((kernel, name), []).append(tensor)
-    return found
+        if kernel.startswith("Apply"):
+            names = [argument.name for argument in op.op_def.input_arg]
+            yield kernel, dict(zip(names, op.inputs, strict=True))
 
 
 def drop_rates(draws: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ of dropouts are taken from our engine.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from parity.reference import (
     Start,
     TakenStep,
 )
-from parity.sides import Answer, Side
+from parity.sides import Answer, Side, Theirs
 from parity.state import State, to_ours
 
 
@@ -105,11 +105,10 @@ def _the_way(commands: Commands, run: Run, short: Short) -> list[Comparison]:
     """The engine, and the ends that the run has crossed."""
     others = [name for name in run.engines if name != commands.engine]
     why = f", and others by {others[0]!r}: {run.remark}" if others else ""
+    by_engine = run.engines.get(commands.engine, 0)
     with_loss = sum(step.loss is not None for step in run.steps)
     ours = {
-        f"steps by the engine {commands.engine!r}{why}": run.engines.get(
-            commands.engine, 0
-        ),
+        f"steps by the engine {commands.engine!r}{why}": by_engine,
         "steps of which fit gave a loss": with_loss,
         "epochs that began": run.epochs,
         "crosses a chunk's end within an epoch": int(len(run.chunks) > run.epochs),
@@ -128,7 +127,7 @@ def taken_steps(
     numbers = {step.number: step for step in run.steps}
     feeds = _at(data.original(), numbers)
     for (number, step), fed in zip(numbers.items(), feeds, strict=True):
-        when = f"after step {number + 1} of fit"
+        when = f"in step {number + 1} of fit"
         if short is not None and number == short.whole_epoch:
             when += ", the first of an epoch"
         comparisons += _taken_step(case, run, step, fed, when)
@@ -145,19 +144,47 @@ def _at(original: Iterable[Feeds], numbers: Iterable[int]) -> Iterable[Feeds]:
 def _taken_step(
     case: Case, run: Run, step: TakenStep, feeds: Feeds, when: str
 ) -> list[Comparison]:
-    ours = _named(step.after, when)
-    if step.loss is not None:
-        ours[f"loss {when}"] = step.loss.astype(case.dtype)
+    """Compare one step, in float64 as a whole, in float32 in two parts.
+
+    Adam divides a gradient by about its own size. In float32 the rounding of a gradient
+    near zero becomes an error of any size up to the rate, on both sides. So the gradients
+    are compared, and then what TF1's update makes of our gradients.
+    """
     draws = run.draws(step.number)
 
-    def question(side: Side) -> Answer:
+    def whole(side: Theirs) -> Answer:
         side.load(step.before)
         loss = side.step(feeds, draws)
-        return {**_named(side.state(), when), f"loss {when}": loss}
+        return {f"loss {when}": loss, **_named(side.state(), when)}
 
+    def parts(side: Theirs) -> Answer:
+        side.load(step.before)
+        loss, gradients = side.backward(feeds, draws)
+        side.update(step.gradients)
+        named = _named(side.state(), f"{when}, by TF1's update of fit's gradients")
+        return {f"loss {when}": loss, **_gradients(gradients, when), **named}
+
+    ours: Answer = {}
+    if step.loss is not None:
+        ours[f"loss {when}"] = step.loss.astype(case.dtype)
+    if case.dtype == "float64" or not step.gradients:
+        ours |= _named(step.after, when)
+        return _judged(case, ours, whole)
+    ours |= _gradients(step.gradients, when)
+    ours |= _named(step.after, f"{when}, by TF1's update of fit's gradients")
+    return _judged(case, ours, parts)
+
+
+def _judged(
+    case: Case, ours: Answer, question: Callable[[Theirs], Answer]
+) -> list[Comparison]:
     truth = question(case.bench.theirs("float64"))
     theirs = truth if case.dtype == "float64" else question(case.theirs())
     return case.judge(ours, theirs, truth)
+
+
+def _gradients(gradients: Mapping[str, Array], when: str) -> Answer:
+    return {f"d loss / d {name} {when}": array for name, array in gradients.items()}
 
 
 def _named(state: State, when: str) -> Answer:

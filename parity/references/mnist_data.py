@@ -1,4 +1,4 @@
-"""The data of the eight references: our side's batches, and everything of the original's."""
+"""The data of the eight references: our side's batches, and the original's data."""
 
 from __future__ import annotations
 

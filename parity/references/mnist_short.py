@@ -16,8 +16,8 @@ EPOCH = 3
 """Whole batches in an epoch. Half a batch is left over and begins the next one."""
 
 STEPS, CHUNK = 5, 2
-TEST_IMAGES = 530
-"""More than are scored at once, and no multiple of that."""
+TEST_IMAGES, SCORED_AT_ONCE = 150, 64
+"""The test images are no multiple of those that are scored at once."""
 
 
 def short(network: Network, start: Start, folder: Path) -> Short:
@@ -35,7 +35,7 @@ def short(network: Network, start: Start, folder: Path) -> Short:
     data_set = {"source": source, "directory": str(folder)}
     return Short(
         data=start.reference.data(start.seed, **data_set),
-        data_set=data_set,
+        data_set={**data_set, "eval_batch_size": str(SCORED_AT_ONCE)},
         steps=STEPS,
         chunk=CHUNK,
         whole_epoch=EPOCH,

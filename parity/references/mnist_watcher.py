@@ -31,6 +31,7 @@ class Watch:
             ends without a step. None lets it go on.
         initial: The weights that the command made, in TF1's names.
         states: The state before the first step and after each, in TF1's names.
+        gradients: The gradients that each update was given, in TF1's names.
         losses: The loss of each step.
         first: The number of steps before the first.
         chunks: The steps in each call of the engine.
@@ -44,6 +45,7 @@ class Watch:
     look: Callable[[pl.Trainer], None] | None = None
     initial: Mapping[str, Array] = field(default_factory=dict)
     states: list[State] = field(default_factory=list)
+    gradients: list[Mapping[str, Array]] = field(default_factory=list)
     losses: list[Array] = field(default_factory=list)
     first: int = 0
     chunks: list[int] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Watch:
                 number=self.first + number,
                 before=before,
                 after=after,
+                gradients=self.gradients[number] if self.gradients else {},
                 loss=self.losses[number] if number < len(self.losses) else None,
             )
             for number, (before, after) in enumerate(pairs)
@@ -102,13 +105,14 @@ class Watcher(Callback):
             self._note_each_update(optimizer)
 
     def _note_each_update(self, optimizer: Any) -> None:
-        """Let the optimizer's `step` note the state when it is done.
+        """Let the optimizer's `step` note the gradients first, and the state at its end.
 
         A hook of the optimizer would make `fit` change its engine.
         """
         update = optimizer.step
 
         def step(*args: Any, **kwargs: Any) -> Any:
+            self.watch.gradients.append(self.side.own_gradients())
             result = update(*args, **kwargs)
             self._note_state()
             return result

@@ -129,7 +129,30 @@ class Theirs(Graph):
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
         """The gradient of the loss for every trainable variable, in training mode."""
-        return dict(self.session.run(self.gradient_of, self._feed(feeds, draws)))
+        return self.backward(feeds, draws)[1]
+
+    def backward(self, feeds: Feeds, draws: Mapping[str, Array]) -> tuple[Array, Answer]:
+        """The loss, and its gradient for every trainable variable, in training mode."""
+        goals = [self.endpoints.loss, self.gradient_of]
+        loss, gradients = self.session.run(goals, self._feed(feeds, draws))
+        return np.asarray(loss), dict(gradients)
+
+    def update(self, gradients: Mapping[str, Array]) -> None:
+        """Run the train op on these gradients, whatever the batch's would be.
+
+        Raises:
+            UserError: The train op does not update one of the variables.
+        """
+        tensors = tf1.gradients_of_updates(self.graph)
+        feeds = {}
+        for name, gradient in gradients.items():
+            variable = self.endpoints.variables[name].op.name
+            if variable not in tensors:
+                raise UserError(
+                    f"{self.reference.name}: no update of {name} can be given a gradient"
+                )
+            feeds[tensors[variable]] = gradient
+        self.session.run(self.endpoints.train_op, feeds)
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """Run the train op. Returns the loss before the update."""
