@@ -157,16 +157,18 @@ def _named(network: Network) -> list[str]:
 
 def _setting(start: Start) -> list[str]:
     """The words for seed, precision, device and data set."""
-    double = start.dtype == "float64"
-    words = [
+    flags = {
+        "source": "--data.source",
+        "directory": "--data.dir",
+        "eval_batch_size": "--data.eval_batch_size",
+    }
+    double, cuda = start.dtype == "float64", start.device.startswith("cuda")
+    return [
         f"--seed_everything={start.seed}",
         f"--trainer.precision={'64-true' if double else '32-true'}",
-        f"--trainer.accelerator={'cuda' if start.device.startswith('cuda') else 'cpu'}",
+        f"--trainer.accelerator={'cuda' if cuda else 'cpu'}",
         "--trainer.devices=1",
-    ]
-    names = {"source": "source", "directory": "dir"}
-    return words + [
-        f"--data.{names[key]}={value}" for key, value in start.data_set.items()
+        *(f"{flags[name]}={value}" for name, value in start.data_set.items()),
     ]
 
 
