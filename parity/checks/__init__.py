@@ -144,7 +144,6 @@ CHECKS = (
         name="trainer",
         claim="ten steps of the port's real Trainer are TF1's (in float32: the first, "
         "and the eleventh from TF1's state)",
-        quick=True,
         needs=(TRAINER, ORIGINAL),
     ),
     Check(

@@ -28,6 +28,8 @@ STREAM_STEPS = 1200
 SMALL_BATCHES, SMALL_STEPS = 3.5, 20
 """Batches in an epoch of a small set, in which batches span two epochs, and steps."""
 
+WITHOUT_FILE = ", where no configuration file is given"
+
 NAMES = {
     "ApplyGradientDescent": {"alpha": "lr"},
     "ApplyAdam": {"lr": "lr", "beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"},
@@ -56,7 +58,9 @@ def theirs(typed: TutorialRecipe, start: Start) -> Answer:
     num_images = len(files.train_labels)
     num_train = num_images - validation_size(num_images)
     answer: Answer = {
-        **_numbers(typed.batch_size, typed.steps, typed.epochs),
+        "batch size": np.asarray(typed.batch_size),
+        **_length(typed.steps, typed.epochs),
+        **_length(typed.steps, typed.epochs, WITHOUT_FILE),
         "steps in an epoch": np.asarray(num_train // typed.batch_size),
     }
     for name, value in typed.numbers.items():
@@ -72,12 +76,11 @@ def theirs(typed: TutorialRecipe, start: Start) -> Answer:
     return answer
 
 
-def _numbers(batch_size: int, steps: int | None, epochs: int | None) -> Answer:
-    """The size of the training. -1 stands for a number that is not given."""
+def _length(steps: int | None, epochs: int | None, where: str = "") -> Answer:
+    """The length of the training. -1 stands for a number that is not given."""
     return {
-        "batch size": np.asarray(batch_size),
-        "steps": np.asarray(-1 if steps is None else steps),
-        "epochs": np.asarray(-1 if epochs is None else epochs),
+        f"steps{where}": np.asarray(-1 if steps is None else steps),
+        f"epochs{where}": np.asarray(-1 if epochs is None else epochs),
     }
 
 
@@ -130,13 +133,10 @@ def _seen(network: Network, start: Start, trainer: Any) -> Answer:
     module, data = trainer.lightning_module, trainer.datamodule
     loader = trainer.train_dataloader
     stream = loader.stream
-    epochs = trainer.max_epochs
     answer: Answer = {
-        **_numbers(
-            stream.batch_size,
-            None if trainer.max_steps == -1 else trainer.max_steps,
-            None if epochs == -1 else epochs,
-        ),
+        "batch size": np.asarray(stream.batch_size),
+        **_length(trainer.max_steps, trainer.max_epochs),
+        **_length(data.recipe.steps, data.recipe.epochs, WITHOUT_FILE),
         "steps in an epoch": np.asarray(loader.plan.steps_per_epoch),
         **_our_optimizer(recipes.of(network.name).kernel, trainer.optimizers[0]),
         **_our_dropouts(start, module.net),
