@@ -15,6 +15,7 @@ import numpy as np
 from parity import tolerances
 from parity.reference import Array, Data, Dtype, Feeds, Reference
 from parity.sides import Answer, Ours, Theirs
+from parity.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +151,14 @@ class Bench:
         """Weights from TF1's own initial distributions, as float32 values."""
         return dict(self.theirs("float32").initial.weights)
 
-    @cached_property
+    @property
     def trained(self) -> Answer:
-        """Weights that TF1 has trained in float32 on the tutorial's batches.
+        """Weights that TF1 has trained (see `trained_state`)."""
+        return dict(self.trained_state.weights)
+
+    @cached_property
+    def trained_state(self) -> State:
+        """The state to which TF1 has trained in float32 on the tutorial's batches.
 
         Training starts from `initial` and takes `Reference.trained_steps` steps.
         """
@@ -160,7 +166,7 @@ class Bench:
         theirs.reset(self.initial)
         for step in range(self.reference.trained_steps):
             theirs.step(*self.step_feeds(step))
-        return dict(theirs.state().weights)
+        return theirs.state()
 
 
 def root_fan_in(shape: tuple[int, ...]) -> float:

@@ -325,12 +325,14 @@ class Recipe:
         numbers: What TF's kernel for the update is given, by the kernel's name and the
             names of its inputs. Both are typed from the original.
         keep_prob: The fraction that each dropout keeps, by TF1's names.
+        scalars: A function: steps -> the optimizer's scalars after them, by TF1's names.
     """
 
     ours: Callable[[Start], Mapping[str, Array]]
     theirs: Callable[[Start], Mapping[str, Array]]
     numbers: Mapping[str, Mapping[str, float]]
     keep_prob: Mapping[str, float]
+    scalars: Callable[[int], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ RECIPE = Need(
     "Reference(recipe=...)", lambda reference, data: reference.recipe is not None
 )
 
+WHOLE = Need("Data(recipe_steps=...)", lambda reference, data: data.recipe_steps > 0)
 EPOCHS = Need(
     "Data(steps_per_epoch=...)", lambda reference, data: data.steps_per_epoch > 0
 )
@@ -167,6 +168,19 @@ CHECKS = (
         "(in float32: of all test images)",
         quick=True,
         needs=(COMMANDS, TRAINER, ORIGINAL),
+    ),
+    Check(
+        name="every_image",
+        claim="`test` and `predict` print TF1's count and classes of all test images",
+        precisions=("float64",),
+        because="`product` asks it in float32",
+        needs=(COMMANDS, TRAINER),
+        module="product",
+    ),
+    Check(
+        name="late_steps",
+        claim="single steps of `fit` late in the recipe, up to its last, are TF1's",
+        needs=(COMMANDS, TRAINER, ORIGINAL, RECIPE, WHOLE),
     ),
     Check(
         name="checkpoint",

@@ -9,7 +9,7 @@ of dropouts are taken from our engine.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def product(case: Case) -> list[Comparison]:
         comparisons = [
             *_beginnings(case, run),
             *_the_way(commands, run, short),
-            *taken_steps(case, run, short.data, short),
+            *_taken_steps(case, run, short),
             *_last_line(case, run, short.data),
         ]
         trained = trained_checkpoint(case, Path(name))
@@ -118,30 +118,27 @@ def _the_way(commands: Commands, run: Run, short: Short) -> list[Comparison]:
     return _exactly(ours, [short.steps, short.steps, epochs, 1, 1])
 
 
-def taken_steps(
-    case: Case, run: Run, data: Data, short: Short | None = None
-) -> list[Comparison]:
+def _taken_steps(case: Case, run: Run, short: Short) -> list[Comparison]:
     """Compare each step of a run with TF1's step from the state before it."""
-    assert data.original is not None
     comparisons: list[Comparison] = []
-    numbers = {step.number: step for step in run.steps}
-    feeds = _at(data.original(), numbers)
-    for (number, step), fed in zip(numbers.items(), feeds, strict=True):
-        when = f"in step {number + 1} of fit"
-        if short is not None and number == short.whole_epoch:
+    numbers = [step.number for step in run.steps]
+    for step, feeds in zip(run.steps, feeds_of(short.data, numbers), strict=True):
+        when = f"in step {step.number + 1} of fit"
+        if step.number == short.whole_epoch:
             when += ", the first of an epoch"
-        comparisons += _taken_step(case, run, step, fed, when)
+        comparisons += taken_step(case, run, step, feeds, when)
     return comparisons
 
 
-def _at(original: Iterable[Feeds], numbers: Iterable[int]) -> Iterable[Feeds]:
-    """The batches of some steps, given in ascending order."""
-    batches = enumerate(original)
+def feeds_of(data: Data, numbers: Sequence[int]) -> Iterator[Feeds]:
+    """The original's own batches of some steps, whose numbers grow."""
+    assert data.original is not None
+    batches = enumerate(data.original())
     for wanted in numbers:
-        yield next(fed for number, fed in batches if number == wanted)
+        yield next(feeds for number, feeds in batches if number == wanted)
 
 
-def _taken_step(
+def taken_step(
     case: Case, run: Run, step: TakenStep, feeds: Feeds, when: str
 ) -> list[Comparison]:
     """Compare one step, in float64 as a whole, in float32 in two parts.

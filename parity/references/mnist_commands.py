@@ -45,7 +45,8 @@ def fit(
 ) -> Run:
     """Run `mnistport fit` until `steps` steps are taken. See `parity.reference.Commands`.
 
-    Without a checkpoint it begins with the weights of `start`.
+    Without a checkpoint it begins with the weights of `start`. A run from a checkpoint
+    does not end with the test images.
     """
     watch = Watch(
         reference=start.reference,
@@ -57,7 +58,7 @@ def fit(
     if chunk is not None:
         words += [f"--model.steps_per_execution={chunk}"]
     if checkpoint is not None:
-        words += [f"--ckpt_path={checkpoint}"]
+        words += [f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=0"]
     text = watched(network, start, watch, words)
     net = network.module().to(start.device)
     return Run(

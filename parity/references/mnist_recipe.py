@@ -7,6 +7,7 @@ tutorial's are `parity.references.recipes` and `parity.references.originals`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -46,6 +47,7 @@ def recipe(network: Network) -> Recipe:
         theirs=lambda start: theirs(typed, start),
         numbers={typed.kernel: typed.numbers},
         keep_prob=typed.keep_prob,
+        scalars=partial(scalars, typed),
     )
 
 
@@ -74,6 +76,25 @@ def theirs(typed: TutorialRecipe, start: Start) -> Answer:
     for name, (size, steps) in streams(num_images, typed.batch_size).items():
         answer[name] = _their_stream(typed, size, start.seed, steps)
     return answer
+
+
+def scalars(typed: TutorialRecipe, steps: int) -> Answer:
+    """The powers of Adam's betas after some steps. Other kernels have no scalars.
+
+    They begin with the betas. Each step multiplies them in float32, and TF's threads
+    replace denormal numbers by 0.
+    """
+    if typed.kernel != "ApplyAdam":
+        return {}
+    powers: Answer = {}
+    for name in ("beta1", "beta2"):
+        beta = power = np.float32(typed.numbers[name])
+        for _ in range(steps):
+            power = np.float32(power * beta)
+            if power < np.finfo(np.float32).tiny:
+                power = np.float32(0)
+        powers[f"{name}_power"] = np.asarray(power)
+    return powers
 
 
 def _length(steps: int | None, epochs: int | None, where: str = "") -> Answer:
