@@ -14,6 +14,7 @@ from mnistport import networks
 from mnistport.data import idx
 from mnistport.data.batches import NextBatch
 from mnistport.draws import KeyedDraws
+from mnistport.errors import UserError
 from mnistport.speed import listing
 from mnistport.training import chunks, loader
 from mnistport.training.datamodule import MnistData
@@ -23,10 +24,12 @@ from mnistport.training.module import Classifier
 from parity import references
 from parity.bench import Bench
 from parity.case import Case
+from parity.checks.late_steps import late_steps
 from parity.checks.product import every_image, product
 from parity.compare import Comparison
 from parity.reference import Dtype
-from parity.references import mnist_commands
+from parity.references import mnist_commands, recipes
+from parity.references.mnist_recipe import scalars
 
 pytestmark = pytest.mark.tf
 
@@ -360,3 +363,75 @@ def test_all_test_images_can_be_asked_in_float64(
 )
 def test_the_printed_accuracy_is_read(text: str, accuracy: float) -> None:
     assert np.array_equal(mnist_commands.printed_accuracy(text), accuracy, equal_nan=True)
+
+
+# Late in the recipe
+
+
+@pytest.fixture(scope="module")
+def late() -> Case:
+    """A case whose recipe is longer than a thousand steps."""
+    reference = replace(references.get("softmax"), trained_steps=20)
+    data = replace(reference.data(0, source="digits"), recipe_steps=1_500)
+    bench = Bench(reference=reference, data=data, data_set={"source": "digits"})
+    return Case(bench=bench, dtype="float64")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_late_steps_are_taken_from_the_place_that_the_recipe_has_there(
+    dtype: Dtype, late: Case
+) -> None:
+    comparisons = late_steps(replace(late, dtype=dtype))
+    assert all(one.passed for one in comparisons)
+    losses = [one.name for one in comparisons if one.name.startswith("loss")]
+    assert losses == ["loss in step 1,001 of fit", "loss in step 1,500 of fit"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "found"),
+    [
+        (lambda step: 0.5 if step >= 1_000 else 1.0, [1_001, 1_500]),
+        (lambda step: 1.01 if step >= 51 else 1.0, [1_001, 1_500]),
+        (lambda step: 0.999 ** (step // 100), [1_001, 1_500]),
+        (lambda step: 0.5 if step >= 1_200 else 1.0, [1_500]),
+    ],
+    ids=["halved", "one percent", "slowly less", "halved later"],
+)
+def test_a_rate_that_changes_on_the_way(
+    factor: Callable[[int], float],
+    found: list[int],
+    late: Case,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = Classifier.training_step
+
+    def wrong(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        self.trainer.optimizers[0].param_groups[0]["lr"] = 0.5 * factor(batch.start)
+        return right(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", wrong)
+    failed = [one.name for one in late_steps(late) if not one.passed]
+    assert {name.split(" in step ")[1] for name in failed} == {
+        f"{step:,} of fit" for step in found
+    }
+
+
+def test_powers_are_those_of_tf1() -> None:
+    """They are compared with TF1's before a late step is taken."""
+    typed = recipes.of("deep")
+    after = scalars(typed, 3)
+    beta = np.float32(0.9)
+    assert after["beta1_power"] == beta * beta * beta * beta
+    assert after["beta1_power"].dtype == np.float32
+    assert scalars(typed, 20_000)["beta1_power"] == 0
+    assert scalars(recipes.of("softmax"), 3) == {}
+
+
+def test_a_wrong_rule_for_the_powers_is_refused(late: Case) -> None:
+    recipe = late.reference.recipe
+    assert recipe is not None
+    one = {"beta1_power": np.ones(())}
+    wrong = replace(late.reference, recipe=replace(recipe, scalars=lambda steps: one))
+    bench = Bench(reference=wrong, data=late.data, data_set=late.bench.data_set)
+    with pytest.raises(UserError, match=r"Recipe\(scalars=\.\.\.\) gives .* TF1 has"):
+        late_steps(replace(late, bench=bench))
