@@ -34,6 +34,7 @@ __all__ = [
     "Recipe",
     "Reference",
     "Run",
+    "Shared",
     "Short",
     "Slots",
     "Stage",
@@ -348,6 +349,19 @@ class Difference:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Something that both sides use, so that an error in it is on both sides.
+
+    Attributes:
+        what: What they share.
+        revealed_by: What would reveal an error in it.
+    """
+
+    what: str
+    revealed_by: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
     """A port, its original, and everything needed to compare the two.
@@ -373,6 +387,7 @@ class Reference:
         nonfinite_loss: Whether the tutorial's loss is infinite or NaN for some inputs.
             Then it must be so on both sides, for the same inputs.
         differences: Known differences between the graph and the published program.
+        shared: What both sides use, beside the files of `parity`.
     """
 
     port: Port
@@ -390,6 +405,7 @@ class Reference:
     recipe: Recipe | None = None
     nonfinite_loss: bool = False
     differences: Sequence[Difference] = ()
+    shared: Sequence[Shared] = ()
 
     @property
     def name(self) -> str:

@@ -261,6 +261,13 @@ class _Document:
                 of_one.reference.name: _differences(of_one.reference)
                 for of_one in questions
             },
+            "shared": {
+                of_one.reference.name: [
+                    {"what": shared.what, "revealed_by": shared.revealed_by}
+                    for shared in of_one.reference.shared
+                ]
+                for of_one in questions
+            },
             "command": shlex.join(words),
         }
 

@@ -21,6 +21,7 @@ from parity.reference import (
     Port,
     Reference,
     Run,
+    Shared,
     Slots,
     Stage,
     Start,
@@ -39,6 +40,39 @@ DRAWS_ARE_FED = Difference(
     "both sides must drop the same units; they are ordinary tensors and the graph is not "
     "changed",
 )
+
+
+SHARED = (
+    Shared(
+        "the folder in which the data lie, which our side finds, or fills by a download",
+        "the name of the data and the number of images in the first line that is "
+        "printed; gzip's checksum; `mnistport reproduce` against published accuracies",
+    ),
+    Shared(
+        "NumPy's legacy generator, which shuffles and draws on both sides",
+        "NumPy's own tests, which hold the legacy generator to recorded numbers",
+    ),
+    Shared(
+        "the random numbers of dropouts, which our engine draws and TF1 is fed",
+        "tests/unit_mnistport/test_draws.py: uniform, all different, a function of the "
+        "seed",
+    ),
+    Shared(
+        "the batches that the checks `forward`, `loss`, `gradients`, `step` and "
+        "`lockstep` feed to both sides, which are ours",
+        "the checks `recipe` and `data`; `product`, where TF1 is fed its own",
+    ),
+    Shared(
+        "the enlarged digits, where there is no MNIST: no tutorial had them",
+        "nothing; give MNIST with --data.dir",
+    ),
+    Shared(
+        "this machine: its processor, its memory, the mathematical functions of its C "
+        "library",
+        "the same command on another machine; results/ names those that were used",
+    ),
+)
+"""What both sides of the eight references use."""
 
 
 def tutorial(
@@ -93,6 +127,7 @@ def tutorial(
         recipe=mnist_recipe.recipe(network),
         nonfinite_loss=nonfinite_loss,
         differences=differences,
+        shared=SHARED,
     )
 
 
