@@ -131,11 +131,24 @@ class Theirs(Graph):
         """The gradient of the loss for every trainable variable, in training mode."""
         return self.backward(feeds, draws)[1]
 
-    def backward(self, feeds: Feeds, draws: Mapping[str, Array]) -> tuple[Array, Answer]:
-        """The loss, and its gradient for every trainable variable, in training mode."""
+    def backward(
+        self,
+        feeds: Feeds,
+        draws: Mapping[str, Array],
+        values: Mapping[Any, Array] | None = None,
+    ) -> tuple[Array, Answer]:
+        """The loss, and its gradient for every trainable variable, in training mode.
+
+        `values` are fed in place of what the graph would compute for these tensors.
+        """
         goals = [self.endpoints.loss, self.gradient_of]
-        loss, gradients = self.session.run(goals, self._feed(feeds, draws))
+        fed = {**self._feed(feeds, draws), **(values or {})}
+        loss, gradients = self.session.run(goals, fed)
         return np.asarray(loss), dict(gradients)
+
+    def values(self, tensor: Any, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
+        """The value of any tensor of the graph, in training mode."""
+        return np.array(self.session.run(tensor, self._feed(feeds, draws)))
 
     def update(self, gradients: Mapping[str, Array]) -> None:
         """Run the train op on these gradients, whatever the batch's would be.

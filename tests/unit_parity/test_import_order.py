@@ -19,6 +19,7 @@ ORDER = (
     "sides",
     "references",
     "convert",
+    "kinks",
     "bench",
     "case",
     "checks",
