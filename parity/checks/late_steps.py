@@ -14,7 +14,7 @@ from parity.case import Case
 from parity.checks.product import commands_of, feeds_of, taken_step
 from parity.checks.trainer import start_of
 from parity.compare import Comparison
-from parity.reference import Array, Run
+from parity.reference import Array, Facts, Run
 from parity.state import State, to_ours
 
 MILESTONES = (1_000, 10_000)
@@ -51,7 +51,7 @@ def _single_step(case: Case, number: int) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "late.ckpt"
         state = to_ours(case.reference, _state_after(case, number))
-        trainer.write(checkpoint, case.reference, state, number)
+        trainer.write(checkpoint, case.reference, state, number, Facts())
         return commands_of(case).fit(start_of(case), number + 1, None, checkpoint)
 
 

@@ -26,6 +26,7 @@ from parity.reference import (
     Array,
     Commands,
     Data,
+    Facts,
     Feeds,
     Run,
     Short,
@@ -235,7 +236,7 @@ def trained_checkpoint(case: Case, folder: Path) -> Path:
     }
     path = folder / "trained.ckpt"
     state = to_ours(case.reference, State(weights=weights))
-    trainer.write(path, case.reference, state, case.reference.trained_steps)
+    trainer.write(path, case.reference, state, case.reference.trained_steps, Facts())
     return path
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnistport import networks
 from mnistport.network import Network
 from parity.reference import (
     Array,
@@ -87,6 +88,8 @@ def tutorial(
     draws: Sequence[Draw] = (),
     nonfinite_loss: bool = False,
     differences: Sequence[Difference] = (),
+    options: Mapping[str, Any] | None = None,
+    with_options: Callable[[Mapping[str, Any]], Reference] | None = None,
 ) -> Reference:
     """The reference of one of `mnistport`'s networks.
 
@@ -101,9 +104,12 @@ def tutorial(
         draws: Every dropout.
         nonfinite_loss: Whether the tutorial's loss is infinite or NaN for some inputs.
         differences: Known differences between the graph and the published program.
+        options: The options of the network. None means those of the tutorial.
+        with_options: The function that makes the reference of other options.
     """
+    options = options or {}
     return Reference(
-        port=port(network),
+        port=port(network, options),
         build=build,
         weights=weights,
         stages=stages,
@@ -112,9 +118,10 @@ def tutorial(
         data=partial(data, network, image=image),
         draws=draws,
         trainer=Trainer(
-            train=partial(train, network),
+            train=partial(train, network, options),
             read=mnist_checkpoints.read,
             write=mnist_checkpoints.write,
+            facts=mnist_checkpoints.facts,
             backward=partial(backward, network),
         ),
         commands=Commands(
@@ -124,15 +131,17 @@ def tutorial(
             test=partial(test, network),
             predict=partial(predict, network),
         ),
-        recipe=mnist_recipe.recipe(network),
+        recipe=None if options else mnist_recipe.recipe(network),
         nonfinite_loss=nonfinite_loss,
         differences=differences,
         shared=SHARED,
+        options=options,
+        with_options=with_options,
     )
 
 
-def port(network: Network) -> Port:
-    """Our side of a tutorial.
+def port(network: Network, options: Mapping[str, Any]) -> Port:
+    """Our side of a tutorial with these options.
 
     Its feeds are the pixels "x", `[N, 784]` or `[N, 28, 28, 1]`, and the one-hot labels
     "y_", `[N, 10]`. Its loss is the mean over the batch.
@@ -143,7 +152,7 @@ def port(network: Network) -> Port:
 
     return Port(
         name=network.name,
-        module=network.module,
+        module=partial(networks.make_module, network, options),
         forward=lambda module, feeds: module(feeds["x"].flatten(1)),
         loss=loss,
         optimizer=network.recipe.optimizer,
@@ -151,7 +160,11 @@ def port(network: Network) -> Port:
 
 
 def train(
-    network: Network, start: Start, steps: int, checkpoint: Path | None = None
+    network: Network,
+    options: Mapping[str, Any],
+    start: Start,
+    steps: int,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """Train our side with `mnistport`'s own Trainer.
 
@@ -159,7 +172,7 @@ def train(
     """
     from parity.references import mnist_trainer
 
-    return mnist_trainer.train(network, start, steps, checkpoint)
+    return mnist_trainer.train(network, options, start, steps, checkpoint)
 
 
 def fit(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import random
@@ -60,7 +61,7 @@ def fit(
     if checkpoint is not None:
         words += [f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=0"]
     text = watched(network, start, watch, words)
-    net = network.module().to(start.device)
+    net = start.reference.port.module().to(start.device)
     return Run(
         initial=watch.initial,
         steps=watch.steps(),
@@ -157,7 +158,7 @@ def _named(network: Network) -> list[str]:
 
 
 def _setting(start: Start) -> list[str]:
-    """The words for seed, precision, device and data set."""
+    """The words for seed, precision, device, data set and the network's options."""
     flags = {
         "source": "--data.source",
         "directory": "--data.dir",
@@ -170,6 +171,10 @@ def _setting(start: Start) -> list[str]:
         f"--trainer.accelerator={'cuda' if cuda else 'cpu'}",
         "--trainer.devices=1",
         *(f"{flags[name]}={value}" for name, value in start.data_set.items()),
+        *(
+            f"--model.options.{name}={json.dumps(value)}"
+            for name, value in start.reference.options.items()
+        ),
     ]
 
 
