@@ -61,7 +61,8 @@ def fit(
     if checkpoint is not None:
         words += [f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=0"]
     text = watched(network, start, watch, words)
-    net = start.reference.port.module().to(start.device)
+    with torch.random.fork_rng(devices=[]):
+        net = start.reference.port.module().to(start.device)
     return Run(
         initial=watch.initial,
         steps=watch.steps(),

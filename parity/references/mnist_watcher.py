@@ -68,6 +68,11 @@ class Watch:
         ]
 
 
+def sees_each_update(device: torch.device) -> bool:
+    """Whether Python runs at each update. On a GPU a CUDA graph repeats it."""
+    return device.type == "cpu"
+
+
 class Watcher(Callback):
     """Fills a `Watch`. On a GPU it sees a state only at the end of each chunk.
 
@@ -98,7 +103,7 @@ class Watcher(Callback):
             trainer.should_stop = True
             return
         self.side = OwnState(watch.reference, pl_module.net, optimizer)
-        self.within_chunks = pl_module.device.type == "cpu"
+        self.within_chunks = sees_each_update(pl_module.device)
         watch.first = trainer.global_step
         self._note_state()
         if self.within_chunks:

@@ -637,7 +637,7 @@ def test_a_stop_while_writing_leaves_what_was_there(
 def test_ctrl_c_says_so_without_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(target: str) -> None:
+    def stopped(target: str, options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(references, "get", stopped)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnistport import networks
+from mnistport import cli, networks
 from mnistport.data import idx
 from mnistport.data.batches import NextBatch
 from mnistport.draws import KeyedDraws
@@ -27,8 +29,8 @@ from parity.case import Case
 from parity.checks.late_steps import late_steps
 from parity.checks.product import every_image, product
 from parity.compare import Comparison
-from parity.reference import Dtype
-from parity.references import mnist_commands, recipes
+from parity.reference import Dtype, Start
+from parity.references import mnist_commands, mnist_watcher, recipes
 from parity.references.mnist_recipe import scalars
 
 pytestmark = pytest.mark.tf
@@ -363,6 +365,76 @@ def test_all_test_images_can_be_asked_in_float64(
 )
 def test_the_printed_accuracy_is_read(text: str, accuracy: float) -> None:
     assert np.array_equal(mnist_commands.printed_accuracy(text), accuracy, equal_nan=True)
+
+
+def start(network: str = "softmax") -> Start:
+    reference = references.get(network)
+    initial = Bench(reference=reference, data=reference.data(0, "digits")).initial
+    return Start(
+        reference=reference,
+        weights=initial,
+        dtype="float32",
+        device="cpu",
+        seed=0,
+        data_set={"source": "digits"},
+    )
+
+
+def test_states_can_also_be_seen_at_the_ends_of_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A CUDA graph cannot be looked into, so there each chunk has one step."""
+    commands = references.get("softmax").commands
+    assert commands is not None
+    each = commands.fit(start(), 3, 1, None)
+    monkeypatch.setattr(mnist_watcher, "sees_each_update", lambda device: False)
+    at_ends = commands.fit(start(), 3, 1, None)
+    assert at_ends.chunks == [1, 1, 1]
+    assert [step.number for step in at_ends.steps] == [0, 1, 2]
+    for one, other in zip(each.steps, at_ends.steps, strict=True):
+        assert one.gradients.keys() == {"W", "b"}
+        assert other.gradients == {}
+        assert np.array_equal(one.after.weights["W"], other.after.weights["W"])
+
+
+def test_a_command_that_fails_is_told_with_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commands = references.get("softmax").commands
+    assert commands is not None
+
+    def refuses(words: list[str]) -> int:
+        print("mnistport: no room", file=sys.stderr)
+        return 2
+
+    monkeypatch.setattr(cli, "main", refuses)
+    with pytest.raises(UserError, match=r"`mnistport fit --config softmax .* no room"):
+        commands.fit(start(), 1, None, None)
+
+    def breaks(words: list[str]) -> int:
+        raise RuntimeError("wrong\nshape")
+
+    monkeypatch.setattr(cli, "main", breaks)
+    with pytest.raises(UserError, match=r"failed: RuntimeError: wrong shape$"):
+        commands.fit(start(), 1, None, None)
+
+
+def test_a_command_leaves_the_process_as_it_was() -> None:
+    commands = references.get("softmax").commands
+    assert commands is not None
+    given = start()
+    before = dict(os.environ)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.rand(3), np.random.rand(3)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    commands.fit(given, 1, None, None)
+    assert torch.equal(torch.rand(3), expected[0])
+    assert np.array_equal(np.random.rand(3), expected[1])
+    assert dict(os.environ) == before
+    # A denormal number is still one.
+    assert float(torch.tensor(1e-310, dtype=torch.float64) * 1.0) != 0
 
 
 # Late in the recipe
