@@ -175,7 +175,7 @@ CHECKS = (
         precisions=("float64",),
         because="`product` asks it in float32",
         needs=(COMMANDS, TRAINER),
-        module="product",
+        module="printed",
     ),
     Check(
         name="late_steps",

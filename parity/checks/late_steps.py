@@ -11,7 +11,8 @@ import numpy as np
 
 from mnistport.errors import UserError
 from parity.case import Case
-from parity.checks.product import commands_of, feeds_of, taken_step
+from parity.checks.printed import commands_of
+from parity.checks.taken_step import feeds_of, taken_step
 from parity.checks.trainer import start_of
 from parity.compare import Comparison
 from parity.reference import Array, Facts, Run

@@ -27,7 +27,8 @@ from parity import references
 from parity.bench import Bench
 from parity.case import Case
 from parity.checks.late_steps import late_steps
-from parity.checks.product import every_image, product
+from parity.checks.printed import every_image
+from parity.checks.product import product
 from parity.compare import Comparison
 from parity.reference import Dtype, Start
 from parity.references import mnist_commands, mnist_watcher, recipes
