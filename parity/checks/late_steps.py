@@ -12,11 +12,11 @@ import numpy as np
 from mnistport.errors import UserError
 from parity.case import Case
 from parity.checks.printed import commands_of
-from parity.checks.taken_step import feeds_of, taken_step
 from parity.checks.trainer import start_of
 from parity.compare import Comparison
 from parity.reference import Array, Facts, Run
 from parity.state import State, to_ours
+from parity.steps import feeds_of, taken_step
 
 MILESTONES = (1_000, 10_000)
 """Steps after which one more is taken, beside the last step of the recipe."""

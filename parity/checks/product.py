@@ -19,10 +19,10 @@ from parity import tolerances
 from parity.case import Case
 from parity.checks.initialisation import SAMPLES, same_law
 from parity.checks.printed import commands_of, last_line, scored, trained_checkpoint
-from parity.checks.taken_step import feeds_of, taken_step
 from parity.checks.trainer import start_of
 from parity.compare import Comparison, compare_all
 from parity.reference import Commands, Run, Short
+from parity.steps import feeds_of, taken_step
 
 
 def product(case: Case) -> list[Comparison]:

@@ -128,6 +128,8 @@ def _run(command: str, network: Network, start: Start, *words: str) -> str:
 
     Raises:
         UserError: It failed.
+        KeyboardInterrupt: Ctrl-C ended it.
+        SystemExit: Another signal ended it.
     """
     if networks.get(network.name) is not network:
         raise UserError(
@@ -145,6 +147,8 @@ def _run(command: str, network: Network, start: Start, *words: str) -> str:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"`mnistport {' '.join(line)}` failed: {reason}") from error
+    if status > 128:  # a signal ended it, and is to end this process, too
+        raise KeyboardInterrupt if status == 130 else SystemExit(status)
     if status:
         reason = (errors.getvalue().strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"`mnistport {' '.join(line)}` ended with {status}: {reason}")

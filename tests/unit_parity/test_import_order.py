@@ -22,6 +22,7 @@ ORDER = (
     "kinks",
     "bench",
     "case",
+    "steps",
     "checks",
     "lockstep",
     "report",

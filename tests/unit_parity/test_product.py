@@ -412,6 +412,10 @@ def test_a_command_that_fails_is_told_with_its_words(
     with pytest.raises(UserError, match=r"`mnistport fit --config softmax .* no room"):
         commands.fit(start(), 1, None, None)
 
+    monkeypatch.setattr(cli, "main", lambda words: 130)
+    with pytest.raises(KeyboardInterrupt):
+        commands.fit(start(), 1, None, None)
+
     def breaks(words: list[str]) -> int:
         raise RuntimeError("wrong\nshape")
 
