@@ -127,17 +127,17 @@ class Theirs(Graph):
         array: Array = self.session.run(tensor, self._feed(feeds, None))
         return array
 
-    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
-        """The gradient of the loss for every trainable variable, in training mode."""
+    def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
+        """The gradient of the loss for every trainable variable. See `Side`."""
         return self.backward(feeds, draws)[1]
 
     def backward(
         self,
         feeds: Feeds,
-        draws: Mapping[str, Array],
+        draws: Mapping[str, Array] | None,
         values: Mapping[Any, Array] | None = None,
     ) -> tuple[Array, Answer]:
-        """The loss, and its gradient for every trainable variable, in training mode.
+        """The loss, and its gradient for every trainable variable.
 
         `values` are fed in place of what the graph would compute for these tensors.
         """
