@@ -26,7 +26,7 @@ from mnistport.errors import UserError
 from mnistport.network import Network
 from parity.reference import Array, Run, Start
 from parity.references import mnist_trainer, recipes
-from parity.references.mnist_watcher import Watch, Watcher
+from parity.references.mnist_watcher import SeenError, Watch, Watcher
 
 QUIET = (
     "--trainer.enable_progress_bar=false",
@@ -144,6 +144,8 @@ def _run(command: str, network: Network, start: Start, *words: str) -> str:
             line.append(f"--trainer.default_root_dir={folder}")
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
                 status = cli.main(line)
+    except SeenError:
+        return output.getvalue()
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"`mnistport {' '.join(line)}` failed: {reason}") from error

@@ -145,7 +145,7 @@ def ours(network: Network, start: Start) -> Answer:
         answer.update(_seen(network, start, trainer))
 
     watch = Watch(reference=start.reference, look=look)
-    watched(network, start, watch, ["--trainer.limit_test_batches=0"])
+    watched(network, start, watch, [])
     return answer
 
 

@@ -68,6 +68,10 @@ class Watch:
         ]
 
 
+class SeenError(Exception):
+    """Ends a run that was only to be looked at."""
+
+
 def sees_each_update(device: torch.device) -> bool:
     """Whether Python runs at each update. On a GPU a CUDA graph repeats it."""
     return device.type == "cpu"
@@ -100,8 +104,7 @@ class Watcher(Callback):
         watch, optimizer = self.watch, trainer.optimizers[0]
         if watch.look is not None:
             watch.look(trainer)
-            trainer.should_stop = True
-            return
+            raise SeenError
         self.side = OwnState(watch.reference, pl_module.net, optimizer)
         self.within_chunks = sees_each_update(pl_module.device)
         watch.first = trainer.global_step
