@@ -14,7 +14,7 @@ import numpy as np
 
 from parity import tolerances
 from parity.reference import Array, Data, Dtype, Feeds, Reference
-from parity.sides import Answer, Ours, Theirs
+from parity.sides import Answer, Graph, Ours, Theirs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,15 @@ class Bench:
     ports: dict[tuple[Dtype, str], Ours] = field(default_factory=dict)
     truths: dict[str, Answer] = field(default_factory=dict)
 
+    @cached_property
+    def program(self) -> Graph:
+        """The original's graph, which both precisions of TF1's side come from."""
+        return Graph(self.reference, self.seed)
+
     def theirs(self, dtype: Dtype) -> Theirs:
         """TF1's side in a precision."""
         if dtype not in self.sessions:
-            self.sessions[dtype] = Theirs(self.reference, dtype, self.seed)
+            self.sessions[dtype] = Theirs(self.reference, dtype, self.seed, self.program)
         return self.sessions[dtype]
 
     def ours(self, dtype: Dtype, device: str) -> Ours:

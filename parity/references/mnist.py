@@ -51,7 +51,7 @@ DRAWS_ARE_FED = Difference(
 def tutorial(
     network: Network,
     *,
-    build: Callable[[Any, str], Endpoints],
+    build: Callable[[Any], Endpoints],
     weights: WeightMap,
     stages: Sequence[Stage],
     output: str,

@@ -14,10 +14,10 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, dtype: str) -> Endpoints:
+def build(tf: Any) -> Endpoints:
     """The book's graph, including a mistake: it passes `is_training` as `noise_shape`."""
-    X = tf.placeholder(dtype, [None, 28, 28, 1])
-    Y = tf.placeholder(dtype, [None, 10])
+    X = tf.placeholder(tf.float32, [None, 28, 28, 1])
+    Y = tf.placeholder(tf.float32, [None, 10])
     is_training = tf.placeholder(tf.bool)
 
     C1 = tf.layers.conv2d(X, 32, [3, 3], activation=None, padding="SAME")
