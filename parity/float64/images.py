@@ -157,7 +157,7 @@ def _inside(tf: Any, place: Any, old: Any) -> Any:
 def adjust_contrast(
     tf: Any, attributes: Mapping[str, Any], images: Any, factor: Any
 ) -> list[Any]:
-    """`tf.image.adjust_contrast`: each channel's distance from its mean, times a factor."""
+    """`tf.image.adjust_contrast`: distances from a channel's mean, times a factor."""
     mean = tf.reduce_mean(images, [-3, -2], keepdims=True)
     return [(images - mean) * factor + mean]
 
