@@ -14,7 +14,15 @@ import numpy as np
 
 from parity import tolerances
 from parity.reference import Array, Data, Dtype, Feeds, Reference
-from parity.sides import Answer, Graph, Ours, Theirs
+from parity.sides import (
+    Answer,
+    Graph,
+    Ours,
+    Side,
+    Theirs,
+    refuse_unsteady,
+    variants,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +77,35 @@ class Bench:
     def truth(self, name: str, question: Callable[[Theirs], Answer]) -> Answer:
         """TF1's answer in float64. It is computed once and serves both precisions.
 
+        Before the first answer, TF1 is asked something twice.
+
         Args:
             name: The question's name, under which the answer is stored.
             question: A function of TF1's side that gives the answer.
+
+        Raises:
+            UserError: TF1 disagrees with itself.
         """
+        if not self.truths:
+            theirs = self.theirs("float64")
+            refuse_unsteady(theirs, self.weights, *self.step_feeds(0))
         if name not in self.truths:
             self.truths[name] = question(self.theirs("float64"))
         return self.truths[name]
+
+    def sensitivity(self, question: Callable[[Side], Answer]) -> dict[str, float]:
+        """How far TF1's own answer moves in other arrangements, by name.
+
+        It is the largest |difference| from TF1's answer in float64.
+        """
+        theirs64, theirs32 = self.theirs("float64"), self.theirs("float32")
+        truth: Answer = question(theirs64)
+        moved: dict[str, float] = {}
+        for side in variants(theirs64, theirs32, tolerances.NUDGE_ULP):
+            for name, array in question(side).items():
+                error = tolerances.largest_error(array, truth[name])
+                moved[name] = max(moved.get(name, 0.0), error)
+        return moved
 
     @cached_property
     def weights(self) -> Answer:

@@ -49,6 +49,17 @@ FLOOR_ULP = 32
 # However inexact TF1 was, a tensor of zeros or one with wrong signs must not pass.
 FRACTION = 0.1
 
+# TF1's own sensitivity, in float32: how far TF1's answers move if its inputs, weights and
+# draws are moved by so many ulp. Two pairs of opposite moves are tried, because near a
+# kink, such as a ReLU's, one of a pair is on the other side. And biases' gradients are
+# summed one term after the other. It is asked only if a comparison is in doubt.
+NUDGE_ULP = 4
+# Is TF1's float32 answer from the same program as its float64 answer? Up to so many ulp
+# of the largest value it is not in doubt. Measured: TODO
+PLAIN_ULP = 512
+# Past that, the difference must be at most so many times TF1's own sensitivity.
+EXPLAINED_TIMES = 16
+
 # Initial distributions. Samples are fixed by their seeds, so a correct port passes always
 # or never, not sometimes.
 
@@ -112,22 +123,21 @@ def _by_scale(limit: float, scale: float, what: str) -> Bound:
     return Bound(limit, f"{what}: the largest value, {scale:.2g}, is of order one")
 
 
-def rounding(theirs_error: float, scale: float) -> Bound:
+def rounding(theirs_error: float, scale: float, sensitivity: float = 0.0) -> Bound:
     """float32 against the float64 arbiter.
 
     Args:
         theirs_error: TF1's own largest error.
         scale: The arbiter's largest |value|.
+        sensitivity: How far TF1's answer moves in another arrangement, if it was asked.
 
-    A saved `Comparison` holds both, so it can be judged again with other factors.
+    A saved `Comparison` holds the first two, so it can be judged again.
     """
-    # The largest number that has a next one.
-    largest = np.nextafter(np.finfo(np.float32).max, np.float32(0))
-    ulp = float(np.spacing(np.float32(min(scale, float(largest)))))
-    floor = FLOOR_ULP * ulp
-    limit = OWN_ERROR_TIMES * theirs_error + floor
+    floor = FLOOR_ULP * _ulp(scale)
+    limit = OWN_ERROR_TIMES * max(theirs_error, sensitivity) + floor
+    what = "float32 error" if theirs_error >= sensitivity else "sensitivity"
     reason = (
-        f"{OWN_ERROR_TIMES} x TF1's own float32 error {theirs_error:.1e} + "
+        f"{OWN_ERROR_TIMES} x TF1's own {what} {max(theirs_error, sensitivity):.1e} + "
         f"{FLOOR_ULP} ulp at {scale:.2g}"
     )
     most = max(FRACTION * scale, floor)
@@ -137,6 +147,35 @@ def rounding(theirs_error: float, scale: float) -> Bound:
             f"{reason}, cut to {FRACTION} of {scale:.2g}, past which zeros would pass",
         )
     return Bound(limit, reason)
+
+
+def _ulp(scale: float) -> float:
+    """The distance from a float32 number of this size to the next."""
+    # The largest number that has a next one.
+    largest = np.nextafter(np.finfo(np.float32).max, np.float32(0))
+    return float(np.spacing(np.float32(min(scale, float(largest)))))
+
+
+def plain(theirs_error: float, scale: float) -> bool:
+    """Whether TF1's float32 error is so small that it is certainly rounding."""
+    return theirs_error <= PLAIN_ULP * _ulp(scale)
+
+
+def explained(theirs_error: float, scale: float, sensitivity: float) -> bool:
+    """Whether TF1's float32 error can be rounding, given TF1's own sensitivity.
+
+    If not, its float32 graph and its float64 graph are not the same program.
+    """
+    return plain(theirs_error, scale) or theirs_error <= EXPLAINED_TIMES * sensitivity
+
+
+def largest_error(array: Array, truth: Array) -> float:
+    """The largest finite |difference| from the truth; infinite if shapes differ."""
+    if array.shape != truth.shape:
+        return float("inf")
+    with np.errstate(invalid="ignore"):  # inf - inf, which is left out
+        error = np.abs(np.asarray(array, np.float64) - np.asarray(truth, np.float64))
+    return float(error.max(initial=0.0, where=np.isfinite(error)))
 
 
 def float32_bound(theirs32: Array, arbiter64: Array) -> Bound:

@@ -41,7 +41,11 @@ def accuracy(case: Case) -> list[Comparison]:
 
     answers = case.both("accuracy", question)
     comparisons = case.judge(
-        answers.ours, answers.theirs, answers.truth, raised=answers.raised
+        answers.ours,
+        answers.theirs,
+        answers.truth,
+        raised=answers.raised,
+        question=question,
     )
     if case.data.labels is None or answers.raised is not None:
         return comparisons

@@ -9,6 +9,19 @@ from parity.sides.graph import Graph
 from parity.sides.ours import Ours
 from parity.sides.own_state import OwnState
 from parity.sides.side import LOSS, Answer, Side, returned
+from parity.sides.steady import refuse_unsteady
 from parity.sides.theirs import Theirs
+from parity.sides.variants import variants
 
-__all__ = ["LOSS", "Answer", "Graph", "Ours", "OwnState", "Side", "Theirs", "returned"]
+__all__ = [
+    "LOSS",
+    "Answer",
+    "Graph",
+    "Ours",
+    "OwnState",
+    "Side",
+    "Theirs",
+    "refuse_unsteady",
+    "returned",
+    "variants",
+]

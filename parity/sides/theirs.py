@@ -59,7 +59,8 @@ class Theirs:
                 f"feeds: {sorted(different)}"
             )
         dictionary = {endpoints.feeds[name]: array for name, array in feeds.items()}
-        dictionary.update(endpoints.evaluation if draws is None else endpoints.training)
+        more = endpoints.evaluation if draws is None else endpoints.training
+        dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
         for name, numbers in (draws or {}).items():
             dictionary[endpoints.draws[name]] = numbers
         return dictionary
@@ -156,3 +157,9 @@ class Theirs:
         operations = [self.endpoints.loss, self.endpoints.train_op]
         loss, _ = self.session.run(operations, self._feed(feeds, draws))
         return np.asarray(loss)
+
+
+def _as_fed(value: Any) -> Array:
+    """A constant as the program is fed it: a number is rounded to float32."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array

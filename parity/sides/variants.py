@@ -1,0 +1,119 @@
+"""TF1 once more, arranged a little differently: how far its own answers move.
+
+A port is another arrangement of the same program. So it may differ from TF1 in float32 as
+far as TF1 differs from itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from parity import tf1
+from parity.reference import Array, Feeds
+from parity.sides.side import Answer, Side
+from parity.sides.theirs import Theirs
+from parity.state import Places, State
+
+
+class Nudged:
+    """TF1 in float64, given numbers that are some float32 ulp away.
+
+    Two with the same seed and opposite signs move each number to opposite sides. So if a
+    unit is near a kink, one of the two is on the other side of it.
+
+    Args:
+        theirs: TF1's side in float64.
+        seed: Which numbers grow, and which become smaller.
+        ulps: How far. A negative number exchanges the two.
+    """
+
+    def __init__(self, theirs: Theirs, seed: int, ulps: float) -> None:
+        self.theirs, self.dtype = theirs, theirs.dtype
+        self._random = np.random.default_rng(seed)
+        self._share = ulps * float(np.finfo(np.float32).eps) / 2
+
+    def _moved(self, arrays: Mapping[Any, Array]) -> dict[Any, Array]:
+        return {name: self._moved_array(array) for name, array in arrays.items()}
+
+    def _moved_array(self, array: Array) -> Array:
+        if np.asarray(array).dtype.kind != "f":
+            return array
+        directions = self._random.choice([-1.0, 1.0], np.shape(array))
+        return np.asarray(array, np.float64) * (1 + self._share * directions)
+
+    def reset(self, weights: Mapping[str, Array]) -> None:
+        """See `Side`."""
+        self.theirs.reset(self._moved(weights))
+
+    def load(self, state: State) -> None:
+        """See `Side`."""
+        parts = {kind: self._moved(part) for kind, part in vars(state).items()}
+        self.theirs.load(State(**parts))
+
+    def state(self) -> State:
+        """See `Side`."""
+        return self.theirs.state()
+
+    def names(self) -> Places[str]:
+        """See `Side`."""
+        return self.theirs.names()
+
+    def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
+        """See `Side`."""
+        moved = None if draws is None else self._moved(draws)
+        return self.theirs.stages(self._moved(feeds), moved)
+
+    def output(self, feeds: Feeds) -> Array:
+        """See `Side`."""
+        return self.theirs.output(self._moved(feeds))
+
+    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
+        """See `Side`."""
+        return self.theirs.gradients(self._moved(feeds), self._moved(draws))
+
+    def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
+        """See `Side`."""
+        return self.theirs.step(self._moved(feeds), self._moved(draws))
+
+
+class SummedInOrder(Theirs):
+    """TF1 in float32, whose gradients of biases are summed one term after the other.
+
+    A bias's gradient is a sum over all images and pixels. TF1 adds blocks of terms, and
+    other kernels do not, which is less exact.
+    """
+
+    def __init__(self, theirs: Theirs) -> None:
+        vars(self).update(vars(theirs))
+
+    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
+        """See `Side`."""
+        answer = super().gradients(feeds, draws)
+        sums = {}
+        for name, gradient in self.asked.gradient_of.items():
+            terms = tf1.summed_terms(gradient)
+            if terms is not None:
+                sums[name] = terms
+        arrays = self.session.run(sums, self._feed(feeds, draws))
+        for name, (terms, axes) in arrays.items():
+            answer[name] = _sum_in_order(terms, axes).reshape(answer[name].shape)
+        return answer
+
+
+def _sum_in_order(terms: Array, axes: Array) -> Array:
+    """The sum over axes, one term after the other, in the terms' own precision."""
+    summed = [int(axis) % terms.ndim for axis in np.ravel(axes)]
+    first = np.moveaxis(terms, summed, range(len(summed)))
+    rows = first.reshape(-1, *first.shape[len(summed) :])
+    return np.asarray(np.add.accumulate(rows, axis=0)[-1]) if len(rows) else rows.sum(0)
+
+
+def variants(theirs64: Theirs, theirs32: Theirs, ulps: float) -> Iterator[Side]:
+    """TF1 in other arrangements."""
+    for seed in (1, 2):
+        yield Nudged(theirs64, seed, ulps)
+        yield Nudged(theirs64, seed, -ulps)
+    yield SummedInOrder(theirs32)
