@@ -6,7 +6,7 @@ questions never changes an answer. Both precisions use the same bench.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,11 +17,12 @@ from parity.reference import Array, Data, Dtype, Feeds, Reference
 from parity.sides import (
     Answer,
     Graph,
+    Nudged,
     Ours,
     Side,
+    SummedInOrder,
     Theirs,
     refuse_unsteady,
-    variants,
 )
 
 
@@ -93,19 +94,23 @@ class Bench:
             self.truths[name] = question(self.theirs("float64"))
         return self.truths[name]
 
-    def sensitivity(self, question: Callable[[Side], Answer]) -> dict[str, float]:
-        """How far TF1's own answer moves in other arrangements, by name.
+    def nudged(self, question: Callable[[Side], Answer]) -> dict[str, float]:
+        """How far TF1's answer moves if its inputs are rounded differently, by name.
 
-        It is the largest |difference| from TF1's answer in float64.
+        It is the largest |difference| from TF1's answer in float64 (`Nudged`).
         """
-        theirs64, theirs32 = self.theirs("float64"), self.theirs("float32")
-        truth: Answer = question(theirs64)
-        moved: dict[str, float] = {}
-        for side in variants(theirs64, theirs32, tolerances.NUDGE_ULP):
-            for name, array in question(side).items():
-                error = tolerances.largest_error(array, truth[name])
-                moved[name] = max(moved.get(name, 0.0), error)
-        return moved
+        theirs = self.theirs("float64")
+        pairs = [
+            Nudged(theirs, seed, sign * tolerances.NUDGE_ULP)
+            for seed in range(tolerances.NUDGE_PAIRS)
+            for sign in (1, -1)
+        ]
+        return _largest_errors(question(theirs), [question(side) for side in pairs])
+
+    def summed_in_order(self, question: Callable[[Side], Answer]) -> dict[str, float]:
+        """TF1's float32 error if it sums one term after the other, by name."""
+        side = SummedInOrder(self.theirs("float32"))
+        return _largest_errors(question(self.theirs("float64")), [question(side)])
 
     @cached_property
     def weights(self) -> Answer:
@@ -193,3 +198,11 @@ class Bench:
 def root_fan_in(shape: tuple[int, ...]) -> float:
     """The square root of the fan in. It is 10 for vectors, such as biases."""
     return float(np.sqrt(np.prod(shape[:-1]))) if len(shape) > 1 else 10.0
+
+
+def _largest_errors(truth: Answer, answers: Sequence[Answer]) -> dict[str, float]:
+    """The largest |difference| of any answer from the truth, by name."""
+    return {
+        name: max(tolerances.largest_error(answer[name], array) for answer in answers)
+        for name, array in truth.items()
+    }

@@ -11,7 +11,8 @@ import numpy as np
 from mnistport.errors import UserError
 from parity import tolerances
 from parity.bench import Bench
-from parity.compare import Bound, Comparison, compare, compare_all
+from parity.compare import Comparison, compare_all
+from parity.doubts import Doubts
 from parity.reference import Array, Data, Dtype, Feeds, Reference
 from parity.sides import Answer, Ours, Side, Theirs
 
@@ -123,7 +124,7 @@ class Case:
         """Compare two answers under this precision's bound.
 
         In float32, a comparison in doubt is judged again: TF1 is asked how far its own
-        answer moves in other arrangements (`Bench.sensitivity`). If TF1's two precisions
+        answer moves in other arrangements (`parity.doubts`). If TF1's two precisions
         differ by more than that explains, they are not the same program, and the
         comparison fails.
 
@@ -145,64 +146,13 @@ class Case:
             ours, theirs, rule, arbiter, allow_nonfinite=allow_nonfinite
         )
         if arbiter is not None and question is not None:
-            comparisons = self._reconsidered(
-                comparisons, (ours, theirs, arbiter), question, allow_nonfinite
-            )
+            doubts = Doubts(self.bench, question, ours, theirs, arbiter, allow_nonfinite)
+            comparisons = [doubts.settled(comparison) for comparison in comparisons]
         if raised is not None:
             for number, comparison in enumerate(comparisons):
                 if comparison.name not in ours:
                     comparisons[number] = _with_error(comparison, raised)
         return comparisons
-
-    def _reconsidered(
-        self,
-        comparisons: list[Comparison],
-        answers: tuple[Answer, Answer, Answer],
-        question: Callable[[Side], Answer],
-        allow_nonfinite: Collection[str],
-    ) -> list[Comparison]:
-        """The comparisons, after those in doubt are judged by TF1's own sensitivity."""
-        if not any(_in_doubt(comparison) for comparison in comparisons):
-            return comparisons
-        moved = self.bench.sensitivity(question)
-        again = []
-        for comparison in comparisons:
-            name = comparison.name
-            if _in_doubt(comparison):
-                ours, theirs, arbiter = (answer[name] for answer in answers)
-                comparison = _judged_again(comparison, moved.get(name, 0.0))
-                if comparison.problem is None:
-                    comparison = compare(
-                        name,
-                        ours,
-                        theirs,
-                        Bound(comparison.bound, comparison.reason),
-                        arbiter=arbiter,
-                        allow_nonfinite=name in allow_nonfinite,
-                    )
-            again.append(comparison)
-        return again
-
-
-def _judged_again(comparison: Comparison, sensitivity: float) -> Comparison:
-    """A comparison in doubt under the bound that TF1's sensitivity gives."""
-    error, scale = comparison.theirs_error or 0.0, comparison.scale or 0.0
-    if tolerances.explained(error, scale, sensitivity):
-        return comparison.judge(tolerances.rounding(error, scale, sensitivity))
-    problem = (
-        f"TF1's float32 and float64 graphs are not the same program: they differ by "
-        f"{error:.1e}, and TF1's own answer moves by {sensitivity:.1e} if its inputs are "
-        "rounded differently"
-    )
-    return replace(comparison, problem=problem)
-
-
-def _in_doubt(comparison: Comparison) -> bool:
-    """Whether a float32 comparison failed, or TF1's own error is large."""
-    if comparison.problem is not None or comparison.theirs_error is None:
-        return False
-    error, scale = comparison.theirs_error, comparison.scale or 0.0
-    return not (comparison.passed and tolerances.plain(error, scale))
 
 
 def _ask_ours(

@@ -130,7 +130,8 @@ def random_ancestors(*goals: Any) -> set[str]:
 def summed_terms(tensor: Any) -> tuple[Any, Any] | None:
     """The terms of a tensor that is a sum, and the axes that it is summed over.
 
-    None if the last operation, apart from changes of shape, is not a sum.
+    The axes are a tensor or a list. The result is None if the last operation, apart from
+    changes of shape, is not a sum.
     """
     op = tensor.op
     while op.type in ("Identity", "Reshape"):

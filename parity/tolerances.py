@@ -49,16 +49,21 @@ FLOOR_ULP = 32
 # However inexact TF1 was, a tensor of zeros or one with wrong signs must not pass.
 FRACTION = 0.1
 
-# TF1's own sensitivity, in float32: how far TF1's answers move if its inputs, weights and
-# draws are moved by so many ulp. Two pairs of opposite moves are tried, because near a
-# kink, such as a ReLU's, one of a pair is on the other side. And biases' gradients are
-# summed one term after the other. It is asked only if a comparison is in doubt.
-NUDGE_ULP = 4
-# Is TF1's float32 answer from the same program as its float64 answer? Up to so many ulp
-# of the largest value it is not in doubt. Measured: TODO
+# TF1's own sensitivity. It is asked if a float32 comparison is in doubt. Ours may be off
+# as far as TF1's answer moves if each weight, input and draw is moved by so many ulp. Of
+# a pair of opposite moves, one carries a unit across a kink (of a ReLU, of max-pooling)
+# that is near it. Measured: `three_minute_layers` on digits, seed 0. Two values in a
+# pooling window are 1.4e-7 apart, and one thread of torch picks the other than TF1. 4 ulp
+# do not exchange them, because both values move alike. 16 ulp do.
+NUDGE_ULP = 16
+NUDGE_PAIRS = 3
+# Are TF1's float32 and float64 answers of the same program? Up to so many ulp of the
+# largest value that is not in doubt. Most are off by less than 64. The first step of Adam
+# is off by up to 650, because it divides a gradient by its size. Without Bessel's
+# correction, the average of a variance over 64 values is off by 1,400.
 PLAIN_ULP = 512
 # Past that, the difference must be at most so many times TF1's own sensitivity.
-EXPLAINED_TIMES = 16
+EXPLAINED_TIMES = 4
 
 # Initial distributions. Samples are fixed by their seeds, so a correct port passes always
 # or never, not sometimes.
@@ -123,23 +128,33 @@ def _by_scale(limit: float, scale: float, what: str) -> Bound:
     return Bound(limit, f"{what}: the largest value, {scale:.2g}, is of order one")
 
 
-def rounding(theirs_error: float, scale: float, sensitivity: float = 0.0) -> Bound:
+def rounding(
+    theirs_error: float, scale: float, nudged: float = 0.0, summed: float = 0.0
+) -> Bound:
     """float32 against the float64 arbiter.
 
     Args:
         theirs_error: TF1's own largest error.
         scale: The arbiter's largest |value|.
-        sensitivity: How far TF1's answer moves in another arrangement, if it was asked.
+        nudged: How far TF1's answer moves with its inputs, if it was asked.
+        summed: TF1's error if it sums one term after the other, if it was asked.
 
     A saved `Comparison` holds the first two, so it can be judged again.
     """
     floor = FLOOR_ULP * _ulp(scale)
-    limit = OWN_ERROR_TIMES * max(theirs_error, sensitivity) + floor
-    what = "float32 error" if theirs_error >= sensitivity else "sensitivity"
+    error = max(theirs_error, summed)
+    limit = OWN_ERROR_TIMES * error + floor
+    order = "" if theirs_error >= summed else ", summed one term after the other,"
     reason = (
-        f"{OWN_ERROR_TIMES} x TF1's own {what} {max(theirs_error, sensitivity):.1e} + "
+        f"{OWN_ERROR_TIMES} x TF1's own float32 error{order} {error:.1e} + "
         f"{FLOOR_ULP} ulp at {scale:.2g}"
     )
+    if nudged > limit:
+        limit = nudged
+        reason = (
+            f"TF1's own answer moves by {nudged:.1e} if its inputs move by "
+            f"{NUDGE_ULP} ulp"
+        )
     most = max(FRACTION * scale, floor)
     if limit > most:
         return Bound(
@@ -161,12 +176,12 @@ def plain(theirs_error: float, scale: float) -> bool:
     return theirs_error <= PLAIN_ULP * _ulp(scale)
 
 
-def explained(theirs_error: float, scale: float, sensitivity: float) -> bool:
-    """Whether TF1's float32 error can be rounding, given TF1's own sensitivity.
+def explained(theirs_error: float, scale: float, nudged: float) -> bool:
+    """Whether TF1's float32 error can be rounding, given how far its answer moves.
 
     If not, its float32 graph and its float64 graph are not the same program.
     """
-    return plain(theirs_error, scale) or theirs_error <= EXPLAINED_TIMES * sensitivity
+    return plain(theirs_error, scale) or theirs_error <= EXPLAINED_TIMES * nudged
 
 
 def largest_error(array: Array, truth: Array) -> float:

@@ -11,17 +11,18 @@ from parity.sides.own_state import OwnState
 from parity.sides.side import LOSS, Answer, Side, returned
 from parity.sides.steady import refuse_unsteady
 from parity.sides.theirs import Theirs
-from parity.sides.variants import variants
+from parity.sides.variants import Nudged, SummedInOrder
 
 __all__ = [
     "LOSS",
     "Answer",
     "Graph",
+    "Nudged",
     "Ours",
     "OwnState",
     "Side",
+    "SummedInOrder",
     "Theirs",
     "refuse_unsteady",
     "returned",
-    "variants",
 ]

@@ -6,14 +6,14 @@ far as TF1 differs from itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from parity import tf1
 from parity.reference import Array, Feeds
-from parity.sides.side import Answer, Side
+from parity.sides.side import Answer
 from parity.sides.theirs import Theirs
 from parity.state import Places, State
 
@@ -92,28 +92,22 @@ class SummedInOrder(Theirs):
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
         """See `Side`."""
         answer = super().gradients(feeds, draws)
-        sums = {}
+        fed = self._feed(feeds, draws)
         for name, gradient in self.asked.gradient_of.items():
-            terms = tf1.summed_terms(gradient)
-            if terms is not None:
-                sums[name] = terms
-        arrays = self.session.run(sums, self._feed(feeds, draws))
-        for name, (terms, axes) in arrays.items():
-            answer[name] = _sum_in_order(terms, axes).reshape(answer[name].shape)
+            found = tf1.summed_terms(gradient)
+            if found is None:
+                continue
+            terms, axes = found
+            if not isinstance(axes, list):
+                axes = self.session.run(axes, fed)
+            total = _sum_in_order(self.session.run(terms, fed), axes)
+            answer[name] = total.reshape(answer[name].shape)
         return answer
 
 
-def _sum_in_order(terms: Array, axes: Array) -> Array:
+def _sum_in_order(terms: Array, axes: Any) -> Array:
     """The sum over axes, one term after the other, in the terms' own precision."""
     summed = [int(axis) % terms.ndim for axis in np.ravel(axes)]
     first = np.moveaxis(terms, summed, range(len(summed)))
     rows = first.reshape(-1, *first.shape[len(summed) :])
     return np.asarray(np.add.accumulate(rows, axis=0)[-1]) if len(rows) else rows.sum(0)
-
-
-def variants(theirs64: Theirs, theirs32: Theirs, ulps: float) -> Iterator[Side]:
-    """TF1 in other arrangements."""
-    for seed in (1, 2):
-        yield Nudged(theirs64, seed, ulps)
-        yield Nudged(theirs64, seed, -ulps)
-    yield SummedInOrder(theirs32)

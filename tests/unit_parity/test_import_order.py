@@ -21,6 +21,7 @@ ORDER = (
     "references",
     "convert",
     "bench",
+    "doubts",
     "case",
     "checks",
     "lockstep",
