@@ -6,7 +6,7 @@ questions never changes an answer. Both precisions use the same bench.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -59,6 +59,12 @@ class Bench:
             self.sessions[dtype] = Theirs(self.reference, dtype, self.seed, self.program)
         return self.sessions[dtype]
 
+    @property
+    def islands(self) -> Mapping[str, str]:
+        """What TF1's float64 side computes in float32, as far as it was asked."""
+        theirs = self.sessions.get("float64")
+        return {} if theirs is None else theirs.islands
+
     def ours(self, dtype: Dtype, device: str) -> Ours:
         """Our side in a precision, on a device.
 
@@ -94,23 +100,22 @@ class Bench:
             self.truths[name] = question(self.theirs("float64"))
         return self.truths[name]
 
-    def nudged(self, question: Callable[[Side], Answer]) -> dict[str, float]:
+    def moves(self, question: Callable[[Side], Answer]) -> Iterator[dict[str, float]]:
         """How far TF1's answer moves if its inputs are rounded differently, by name.
 
-        It is the largest |difference| from TF1's answer in float64 (`Nudged`).
+        It is the largest |difference| from TF1's answer in float64, for one way of moving
+        the inputs after the other (`Nudged`).
         """
         theirs = self.theirs("float64")
-        pairs = [
-            Nudged(theirs, seed, sign * tolerances.NUDGE_ULP)
-            for seed in range(tolerances.NUDGE_PAIRS)
-            for sign in (1, -1)
-        ]
-        return _largest_errors(question(theirs), [question(side) for side in pairs])
+        truth = question(theirs)
+        for seed in range(tolerances.NUDGE_PAIRS):
+            for ulps in (tolerances.NUDGE_ULP, -tolerances.NUDGE_ULP):
+                yield _errors(question(Nudged(theirs, seed, ulps)), truth)
 
     def summed_in_order(self, question: Callable[[Side], Answer]) -> dict[str, float]:
         """TF1's float32 error if it sums one term after the other, by name."""
         side = SummedInOrder(self.theirs("float32"))
-        return _largest_errors(question(self.theirs("float64")), [question(side)])
+        return _errors(question(side), question(self.theirs("float64")))
 
     @cached_property
     def weights(self) -> Answer:
@@ -200,9 +205,9 @@ def root_fan_in(shape: tuple[int, ...]) -> float:
     return float(np.sqrt(np.prod(shape[:-1]))) if len(shape) > 1 else 10.0
 
 
-def _largest_errors(truth: Answer, answers: Sequence[Answer]) -> dict[str, float]:
-    """The largest |difference| of any answer from the truth, by name."""
+def _errors(answer: Answer, truth: Answer) -> dict[str, float]:
+    """The largest |difference| from the truth, by name."""
     return {
-        name: max(tolerances.largest_error(answer[name], array) for answer in answers)
+        name: tolerances.largest_error(answer[name], array)
         for name, array in truth.items()
     }

@@ -40,11 +40,22 @@ class Doubts:
         self.bench, self.question = bench, question
         self.ours, self.theirs, self.truth = ours, theirs, truth
         self.allow_nonfinite = allow_nonfinite
+        self._moves = bench.moves(question)
+        self._moved: dict[str, float] = {}
 
-    @cached_property
-    def nudged(self) -> dict[str, float]:
-        """How far TF1's answer moves with its inputs."""
-        return self.bench.nudged(self.question)
+    def _nudged(self, name: str, enough: float) -> float:
+        """How far TF1's answer moves with its inputs.
+
+        The inputs are moved in one way after the other, until the answer has moved far
+        enough.
+        """
+        while self._moved.get(name, 0.0) < enough:
+            errors = next(self._moves, None)
+            if errors is None:
+                break
+            for moved, error in errors.items():
+                self._moved[moved] = max(self._moved.get(moved, 0.0), error)
+        return self._moved.get(name, 0.0)
 
     @cached_property
     def summed(self) -> dict[str, float]:
@@ -57,17 +68,18 @@ class Doubts:
         if comparison.problem is not None or error is None or scale is None:
             return comparison
         name = comparison.name
-        if not tolerances.plain(error, scale) and not tolerances.explained(
-            error, scale, self.nudged[name]
-        ):
-            return _of_two_programs(comparison, error, self.nudged[name])
+        if not tolerances.plain(error, scale):
+            nudged = self._nudged(name, error / tolerances.EXPLAINED_TIMES)
+            if not tolerances.explained(error, nudged):
+                return _of_two_programs(comparison, error, nudged)
         if comparison.passed:
             return comparison
+        nudged = self._nudged(name, comparison.max_abs or 0.0)
         return compare(
             name,
             self.ours[name],
             self.theirs[name],
-            tolerances.rounding(error, scale, self.nudged[name], self.summed[name]),
+            tolerances.rounding(error, scale, nudged, self.summed[name]),
             arbiter=self.truth[name],
             allow_nonfinite=name in self.allow_nonfinite,
         )

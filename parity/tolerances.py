@@ -58,12 +58,18 @@ FRACTION = 0.1
 NUDGE_ULP = 16
 NUDGE_PAIRS = 3
 # Are TF1's float32 and float64 answers of the same program? Up to so many ulp of the
-# largest value that is not in doubt. Most are off by less than 64. The first step of Adam
-# is off by up to 650, because it divides a gradient by its size. Without Bessel's
-# correction, the average of a variance over 64 values is off by 1,400.
-PLAIN_ULP = 512
-# Past that, the difference must be at most so many times TF1's own sensitivity.
+# largest value that is not in doubt, and most are off by less. The first step of Adam is
+# off by up to 650, because it divides a gradient by its size. Without Bessel's correction
+# a moving average of the variance of 392 values is off by 413 after one step.
+PLAIN_ULP = 64
+# Past that, the difference must be at most so many times TF1's own sensitivity. It was at
+# most 1.0 times in 32 such comparisons of the eight tutorials; a flipped unit flips in
+# both.
 EXPLAINED_TIMES = 4
+
+# Two runs of TF1 on the same numbers, by a tensor's largest value. Threads may sum in
+# another order each time. A draw that is not fed makes a difference of order one.
+STEADY = 1e-9
 
 # Initial distributions. Samples are fixed by their seeds, so a correct port passes always
 # or never, not sometimes.
@@ -176,12 +182,12 @@ def plain(theirs_error: float, scale: float) -> bool:
     return theirs_error <= PLAIN_ULP * _ulp(scale)
 
 
-def explained(theirs_error: float, scale: float, nudged: float) -> bool:
+def explained(theirs_error: float, nudged: float) -> bool:
     """Whether TF1's float32 error can be rounding, given how far its answer moves.
 
     If not, its float32 graph and its float64 graph are not the same program.
     """
-    return plain(theirs_error, scale) or theirs_error <= EXPLAINED_TIMES * nudged
+    return theirs_error <= EXPLAINED_TIMES * nudged
 
 
 def largest_error(array: Array, truth: Array) -> float:
@@ -220,6 +226,14 @@ def scale_of(array: Array) -> float:
 def by_scale(rule: Callable[[float], Bound]) -> Callable[[str, Array], Bound]:
     """A rule of the scale (`same_function`, `lockstep`) in the form for `compare_all`."""
     return lambda name, theirs: rule(scale_of(theirs))
+
+
+def by_single(theirs32: Mapping[str, Array]) -> Callable[[str, Array], Bound]:
+    """`float32_bound` for float64 answers that have float32 parts on TF1's side.
+
+    TF1's float32 answers are given by name.
+    """
+    return lambda name, theirs: float32_bound(theirs32[name], theirs)
 
 
 def by_arbiter(arbiter: Mapping[str, Array]) -> Callable[[str, Array], Bound]:

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from mnistport.errors import UserError
+from parity import tolerances
 from parity.reference import Array, Feeds
 from parity.sides.side import Answer
 from parity.sides.theirs import Theirs
-
-CLOSE = 1e-9
-"""The largest difference of two runs, by a tensor's largest value. Threads may sum in
-another order each time."""
 
 
 def refuse_unsteady(
@@ -55,4 +52,6 @@ def _close(first: Array, second: Array) -> bool:
         return bool((first == second).all())
     size = np.abs(first)
     largest = size.max(initial=0.0, where=np.isfinite(size))
-    return np.allclose(first, second, rtol=0, atol=CLOSE * largest, equal_nan=True)
+    return np.allclose(
+        first, second, rtol=0, atol=tolerances.STEADY * largest, equal_nan=True
+    )

@@ -65,6 +65,11 @@ class Theirs:
             dictionary[endpoints.draws[name]] = numbers
         return dictionary
 
+    @property
+    def islands(self) -> Mapping[str, str]:
+        """What the float64 graph computes in float32: operations, with their type."""
+        return self.asked.islands
+
     @cached_property
     def initial(self) -> State:
         """TF1's own initial state. No other question changes it (see `_fresh_values`).
