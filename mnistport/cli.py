@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 from mnistport import __version__, networks
@@ -122,18 +123,24 @@ def _lightning(words: Sequence[str]) -> int:
 def with_recipe_paths(words: Sequence[str]) -> list[str]:
     """Replace a network's name after `--config` by the path of its recipe.
 
-    A path is left as it is.
+    A path is left as it is. The files come first, because LightningCLI lets what comes
+    later win, and a recipe must not silently undo an option that the user wrote before.
 
     Raises:
         UserError: The value is neither a network's name nor a file.
     """
-    resolved = list(words)
-    for place, word in enumerate(words):
-        if word in ("--config", "-c") and place + 1 < len(words):
-            resolved[place + 1] = _recipe_path(words[place + 1])
+    command, others, recipes = list(words[:1]), [], []
+    rest = iter(words[1:])
+    for word in rest:
+        if word in ("--config", "-c"):
+            recipes += [word, *(_recipe_path(value) for value in islice(rest, 1))]
         elif word.startswith("--config="):
-            resolved[place] = f"--config={_recipe_path(word.partition('=')[2])}"
-    return resolved
+            recipes.append(f"--config={_recipe_path(word.partition('=')[2])}")
+        else:
+            others.append(word)
+    if recipes and recipes[-1] in ("--config", "-c"):
+        return [*command, *recipes[:-1], *others, recipes[-1]]  # its value is missing
+    return [*command, *recipes, *others]
 
 
 def _recipe_path(value: str) -> str:

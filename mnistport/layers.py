@@ -171,17 +171,40 @@ class Dropout(nn.Module):
     def forward(self, unit: Tensor) -> Tensor:
         if not self.training:
             return unit
+        return unit * self._mask(unit) / self.keep_prob
+
+    def _mask(self, unit: Tensor) -> Tensor:
+        """1 for the units that are kept, 0 for the others."""
         draw = self.draw(unit)
         if draw.shape != unit.shape:
             raise RuntimeError(
                 f"dropout got {list(draw.shape)} numbers "
                 f"for a unit of shape {list(unit.shape)}"
             )
-        mask = (draw >= 1.0 - self.keep_prob).to(unit.dtype)
-        return unit * mask / self.keep_prob
+        return (draw >= 1.0 - self.keep_prob).to(unit.dtype)
 
     def extra_repr(self) -> str:
         return f"keep_prob={self.keep_prob:g}"
+
+
+class RateDropout(Dropout):
+    """TF1's `tf.layers.dropout(x, rate, training=True)`; the identity otherwise.
+
+    Same as `Dropout(1 - rate)`, but a kept unit is multiplied by 1 / (1 - rate), which
+    TF1 rounds to float32. The two differ in the last digit.
+
+    Args:
+        rate: The fraction dropped, in [0, 1).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(1.0 - rate)
+        self.scale = float32(1.0 / (1.0 - rate))
+
+    def forward(self, unit: Tensor) -> Tensor:
+        if not self.training:
+            return unit
+        return unit * self._mask(unit) * self.scale
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The `parity` command.
 
 Exit status: 0 if all claims hold, 1 if one fails, 2 if there was no answer because of a
-mistake in the command or an error in a plug-in, 130 after Ctrl-C.
+mistake in the command or an error in a port, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
+import mnistport
+import parity
 from mnistport import __version__
 from mnistport.errors import UserError
 
@@ -99,7 +103,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
         return 130
-    except Exception:
-        # This is a plug-in's own error. Status 1 would say that a claim fails.
-        traceback.print_exc()
+    except Exception as error:
+        # Status 1 would say that a claim fails.
+        place = _place_in_the_users_code(error)
+        if place is None or os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        else:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(
+                f"parity: {place}: {reason} ({TRACEBACK}=1 shows more)", file=sys.stderr
+            )
         return 2
+
+
+TRACEBACK = "PARITY_TRACEBACK"
+"""The environment variable that asks for a traceback of an error in a port."""
+
+
+def _place_in_the_users_code(error: Exception) -> str | None:
+    """The last line of the error's traceback that is in the user's own code.
+
+    None if there is none. The error is then ours.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    ours = [str(Path(mnistport.__file__).parent), str(Path(parity.__file__).parent)]
+    others = [*ours, sysconfig.get_paths()["stdlib"], "site-packages", "<"]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not any(part in frame.filename for part in others):
+            return f"{frame.filename}, line {frame.lineno}"
+    return None

@@ -28,6 +28,7 @@ __all__ = [
     "Draw",
     "Dtype",
     "Endpoints",
+    "Facts",
     "Feeds",
     "Port",
     "Reference",
@@ -204,22 +205,42 @@ It stores the gradient of the loss in `grad` of each trained weight.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a checkpoint says of its run beside the training state.
+
+    A conversion carries all of it, into a TF1 checkpoint too.
+
+    Attributes:
+        network: The network's name. None if the checkpoint does not say it.
+        options: The network's options.
+        others: Whatever else the trainer puts back when it writes. JSON can write it.
+    """
+
+    network: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Trainer:
     """The port's own trainer, and its checkpoint format.
 
     Attributes:
         train: A function: (start, steps, checkpoint) -> the result of training until that
             many steps are taken. It continues from the checkpoint, if there is one.
-        read: A function: (checkpoint, reference) -> the state in our names, and its step.
-        write: A function: (file, reference, state in our names, step) -> None. It writes
-            a checkpoint from which the trainer can continue.
+        read: A function: (checkpoint, reference, whether to read the weights alone) ->
+            the state in our names, and its step.
+        write: A function: (file, reference, state in our names, step, facts) -> None. It
+            writes a checkpoint from which the trainer can continue.
+        facts: A function: checkpoint -> what it says beside the state.
         backward: A function: (port, module, optimizer) -> the forward and backward pass
             of the trainer's engine on a CPU. None if the trainer runs the module itself.
     """
 
     train: Callable[[Start, int, Path | None], Trained]
-    read: Callable[[Path, Reference], tuple[State, int]]
-    write: Callable[[Path, Reference, State, int], None]
+    read: Callable[[Path, Reference, bool], tuple[State, int]]
+    write: Callable[[Path, Reference, State, int, Facts], None]
+    facts: Callable[[Path], Facts] = lambda _: Facts()
     backward: Callable[[Port, nn.Module, Optimizer], Backward] | None = None
 
 
@@ -261,6 +282,10 @@ class Reference:
         nonfinite_loss: Whether the tutorial's loss is infinite or NaN for some inputs.
             Then it must be so on both sides, for the same inputs.
         differences: Known differences between the graph and the published program.
+        options: The options of the port and the graph, if they differ from the defaults.
+        with_options: A function: options -> the reference of port and graph with these
+            options. It raises a UserError for options that the port does not have. None
+            if the port has no options.
     """
 
     port: Port
@@ -276,6 +301,8 @@ class Reference:
     trainer: Trainer | None = None
     nonfinite_loss: bool = False
     differences: Sequence[Difference] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    with_options: Callable[[Mapping[str, Any]], Reference] | None = None
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ This file needs NumPy, but neither torch nor TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -270,12 +270,40 @@ def from_tensors(where: object, template: State, tensors: Mapping[str, Any]) -> 
     stored = {name: array.shape for name, array in arrays.items()}
     refuse_mismatch(where, expected, stored, optional=[*names.unmapped.values()])
     for name, array in arrays.items():
-        if array.dtype.kind not in "biu" and array.dtype not in (np.float32, np.float64):
-            raise UserError(
-                f"{where}: {name!r} is {array.dtype}; "
-                "only float32 and float64 are converted bit for bit"
-            )
+        refuse_inexact(where, name, array)
     return State.found(names, arrays)
+
+
+def weights_from_tensors(
+    where: object, template: State, tensors: Mapping[str, Any]
+) -> State:
+    """The weights that one of our files holds, with the template's optimizer.
+
+    See `from_tensors`. What the file holds of an optimizer is left out.
+    """
+    weights = State(weights=template.weights, unmapped=template.unmapped)
+    alone = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(("optimizer.", "theirs/"))
+    }
+    found = from_tensors(where, weights, alone)
+    return replace(
+        template.rounded(found.dtype), weights=found.weights, unmapped=found.unmapped
+    )
+
+
+def refuse_inexact(where: object, name: str, array: Array) -> None:
+    """Refuse a stored array whose precision one of the two sides cannot keep.
+
+    Raises:
+        UserError: It is neither float32 nor float64 nor a whole number.
+    """
+    if array.dtype.kind not in "biu" and array.dtype not in (np.float32, np.float64):
+        raise UserError(
+            f"{where}: {name!r} is {array.dtype}; "
+            "only float32 and float64 are converted bit for bit"
+        )
 
 
 def _as_array(where: object, name: str, tensor: Any) -> Array:
@@ -290,7 +318,12 @@ def _as_array(where: object, name: str, tensor: Any) -> Array:
 
 
 def refuse_mismatch(
-    where: object, expected: Shapes, stored: Shapes, *, optional: Collection[str] = ()
+    where: object,
+    expected: Shapes,
+    stored: Shapes,
+    *,
+    optional: Collection[str] = (),
+    ways_out: str = "",
 ) -> None:
     """Refuse a file that does not hold exactly the state of a network.
 
@@ -299,18 +332,35 @@ def refuse_mismatch(
         expected: Name -> shape of each part of the network's state.
         stored: Name -> shape of each array in the file.
         optional: Names that may be missing in the file, or have any shape.
+        ways_out: What the user can do, for the message.
 
     Raises:
-        UserError: The names or shapes differ. The message holds both lists.
+        UserError: The names or shapes differ. The message names a few that do.
     """
     required = {name: shape for name, shape in expected.items() if name not in optional}
     compared = {name: shape for name, shape in stored.items() if name not in optional}
-    if required != compared:
-        lists = f"Expected: {_shape_list(required)}. Stored: {_shape_list(stored)}"
-        raise UserError(f"{where}: what is stored does not match the network. {lists}")
+    missing = [name for name in required if name not in compared]
+    unknown = [name for name in compared if name not in required]
+    reshaped = [
+        f"{name} is {list(compared[name])} and not {list(shape)}"
+        for name, shape in required.items()
+        if compared.get(name, shape) != shape
+    ]
+    differences = {
+        "missing": _few([f"{name} {list(required[name])}" for name in missing]),
+        "not of the network": _few([f"{name} {list(stored[name])}" for name in unknown]),
+        "of another shape": _few(reshaped),
+    }
+    texts = [f"{what}: {names}" for what, names in differences.items() if names]
+    if texts:
+        remedy = f"; {ways_out}" if ways_out else ""
+        raise UserError(
+            f"{where}: what is stored does not match the network; "
+            f"{'; '.join(texts)}{remedy}"
+        )
 
 
-def _shape_list(shapes: Shapes) -> str:
-    """The names and shapes in one line, sorted by name."""
-    texts = [f"{name} {list(shape)}" for name, shape in sorted(shapes.items())]
-    return ", ".join(texts) or "nothing"
+def _few(names: Sequence[str], most: int = 4) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -13,8 +13,8 @@ from mnistport.data.batches import NextBatch
 from mnistport.layers import (
     Conv2d,
     Dense,
-    Dropout,
     MaxPool,
+    RateDropout,
     ReluMaxPool,
     as_image,
     cross_entropy,
@@ -70,7 +70,7 @@ class ThreeMinuteLayers(nn.Module):
 
 def _dropout(rate: float) -> nn.Module:
     """A dropout that drops this fraction of the units. 0 drops none."""
-    return Dropout(1.0 - rate) if rate else nn.Identity()
+    return RateDropout(rate) if rate else nn.Identity()
 
 
 NETWORK = Network(

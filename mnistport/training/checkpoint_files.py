@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from mnistport.errors import UserError
-from mnistport.training.checkpoints import refuse_other_form
+from mnistport.training.checkpoint_form import refuse_other_form
+from mnistport.training.checkpoints import refuse_unfinished
 
 REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 """The beginning of an address, as fsspec and Lightning understand it."""
@@ -33,7 +34,9 @@ def read_checkpoint(path: str, *, to_continue: bool) -> dict[str, Any]:
     """
     try:
         checkpoint: dict[str, Any] = _read(path)
-        refuse_other_form(checkpoint, to_continue=to_continue)
+        refuse_other_form(checkpoint)
+        if to_continue:
+            refuse_unfinished(checkpoint)
     except UserError as error:
         raise UserError(f"--ckpt_path {path}: {error}") from error
     return checkpoint

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
@@ -219,13 +220,21 @@ def _seed(value: bool | int | None) -> int:
 
 
 def _refuse_other_groups(given: Namespace) -> None:
-    """Refuse a configuration file with a list where a group of options belongs."""
+    """Refuse a configuration file with a list where a group of options belongs.
+
+    The files are read here, because an option on the command line replaces such a group.
+    """
+    documents = [
+        yaml.safe_load(Path(str(file)).read_text()) for file in given.config or ()
+    ]
     for group in ("trainer", "model", "data"):
-        if not isinstance(given[group], Namespace):
-            raise UserError(
-                f"--config: {group} is a {type(given[group]).__name__}, "
-                "expected a mapping of its options"
-            )
+        values = [document.get(group, {}) for document in documents if document]
+        for value in values:
+            if not isinstance(value, dict):
+                raise UserError(
+                    f"--config: {group} is a {type(value).__name__}, "
+                    "expected a mapping of its options"
+                )
 
 
 def _refuse_without_checkpoint(command: str, given: Namespace) -> None:

@@ -116,7 +116,7 @@ def _from_us_to_tf1(case: Case, run: Trained, folder: Path) -> State:
     saved, converted = folder / "begun-here.ckpt", folder / f"begun-here-{BEFORE}"
     run.save(saved)
     convert.convert(saved, converted, reference=case.reference, to="tf1", step=None)
-    state, _ = convert.read_tf1(converted, case.reference, BEFORE)
+    state = convert.read_tf1(converted, case.reference, BEFORE).state
     case.theirs().load(state)
     return _train_tf1(case, run, BEFORE, AFTER)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.reference import Feeds, Start, Trained, Trainer
+from parity.reference import Facts, Feeds, Start, Trained, Trainer
 from parity.sides import Answer, Ours, Side
 from parity.state import State, to_ours
 
@@ -93,7 +93,7 @@ def _late_step(case: Case, first: Trained) -> list[Comparison]:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "late.ckpt"
         state = to_ours(case.reference, late)
-        _trainer_of(case).write(checkpoint, case.reference, state, QUICK_STEPS)
+        _trainer_of(case).write(checkpoint, case.reference, state, QUICK_STEPS, Facts())
         run = _trainer_of(case).train(start_of(case), QUICK_STEPS + 1, checkpoint)
     ours = _state(_side_of(case, run), after)
     ours[losses] = run.losses.astype(case.dtype)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnistport.arguments import not_negative
+from parity.commands import setting
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="a TF1 prefix, a .ckpt or a .safetensors file",
+        help="a TF1 prefix (or a file of SaverDef.V1), a .ckpt or a .safetensors file",
     )
     parser.add_argument(
         "target",
@@ -42,16 +43,61 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the step, if a TF1 checkpoint does not hold it",
     )
+    setting.options_argument(parser)
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a TF1 checkpoint of the program that is to restore TARGET; its names are "
+        "used",
+    )
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=STORED",
+        help="the variable NAME is called STORED in the TF1 checkpoint; one * on both "
+        "sides stands for the same text, as in '*=gen/*' (repeatable)",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="STORED",
+        help="leave out what is stored under names like this, such as 'disc/*' "
+        "(repeatable)",
+    )
+    parser.add_argument(
+        "--weights-only",
+        action="store_true",
+        help="convert the weights alone; the optimizer and the steps begin anew",
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, stored = text.partition("=")
+    if not (name and equals and stored):
+        raise argparse.ArgumentTypeError(f"{text} is not of the form NAME=STORED")
+    return name, stored
 
 
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Convert, and print what was converted."""
     from parity import references
-    from parity.convert import convert
+    from parity.convert import Selection, convert
 
-    reference = None if args.network is None else references.get(args.network)
     converted = convert(
-        args.source, args.target, reference=reference, to=args.to, step=args.step
+        args.source,
+        args.target,
+        reference=None if args.network is None else references.get(args.network),
+        options=args.options,
+        to=args.to,
+        step=args.step,
+        like=args.like,
+        selection=Selection(
+            names=dict(args.map), ignored=args.ignore, weights_only=args.weights_only
+        ),
     )
     number, step = len(converted.state.everything()), converted.step
     print(f"{args.target}: {number} tensors after {step:,} steps, from {args.source}")

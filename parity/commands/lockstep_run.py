@@ -119,6 +119,10 @@ def _refuse_impossible(args: argparse.Namespace, folder: Path) -> None:
         UserError: One of these.
     """
     setting.refuse_device(args.device)
+    if args.steps != "full" and not (args.steps.isdecimal() and int(args.steps)):
+        raise UserError(
+            f"--steps {args.steps}: give a number of optimizer steps, or full"
+        )
     refuse_unwritable_folder("--out", folder)
     if args.json is not None:
         refuse_unwritable_file("--json", args.json)
@@ -131,7 +135,7 @@ def _refuse_impossible(args: argparse.Namespace, folder: Path) -> None:
 
 def _case(args: argparse.Namespace) -> Case:
     """The network, the data and the precision of the command line."""
-    reference = references.get(args.target)
+    reference = references.get(args.target, args.options)
     tf1.load()
     bench = Bench(
         reference=reference,
@@ -150,8 +154,6 @@ def _steps(text: str, recipe_steps: int, name: str) -> int:
                 f"--steps full: {name} does not say how long its recipe is; give a number"
             )
         return recipe_steps
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--steps {text}: give a number of optimizer steps, or full")
     return int(text)
 
 
@@ -169,6 +171,7 @@ def _run_at_start(
     floor_steps = sys.maxsize if args.floor_steps is None else args.floor_steps
     settings = {
         "network": case.reference.name,
+        "options": dict(case.reference.options) or None,
         "dtype": args.dtype,
         "seed": args.seed,
         "every": every,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistport.errors import UserError
 
@@ -17,8 +18,38 @@ SOURCES = ("auto", "mnist", "fashion", "digits")
 LARGEST_SEED = 2**32 - 1
 
 
+def options_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the network's options."""
+    parser.add_argument(
+        "--options",
+        type=_options,
+        metavar="A=B,...",
+        help="options of the network, such as pooling=average,fc_size=64 "
+        "(or the JSON that --model.options takes)",
+    )
+
+
+def _options(text: str) -> dict[str, Any]:
+    """Read `a=1,b=text` or a mapping in JSON. Values are read as YAML does it."""
+    import yaml
+
+    flow = text if text.lstrip().startswith("{") else "{" + text.replace("=", ": ") + "}"
+    try:
+        options = yaml.safe_load(flow)
+    except yaml.YAMLError:
+        options = None
+    if not options or not all(isinstance(name, str) for name in options):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not of the form pooling=average,fc_size=64"
+        )
+    if None in options.values():
+        raise argparse.ArgumentTypeError(f"{text} gives an option without a value")
+    return dict(options)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add device, seed and data set."""
+    """Add the network's options, device, seed and data set."""
+    options_argument(parser)
     parser.add_argument(
         "--device", default="cpu", help="where our side computes: cpu (default) or cuda"
     )
@@ -50,6 +81,8 @@ def _seed(text: str) -> int:
 def words(args: argparse.Namespace) -> list[str]:
     """The options as words of a command line, without those that have their default."""
     options: list[str] = []
+    if args.options:
+        options += ["--options", json.dumps(args.options)]
     if args.device != "cpu":
         options += ["--device", args.device]
     if args.seed:

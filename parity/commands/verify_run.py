@@ -65,7 +65,7 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
         refuse_unwritable_folder("--out", args.out)
     asked = _checks_named(args.checks)
     setting.refuse_device(args.device)
-    targets = _references(args.targets or references.names())
+    targets = _references(args.targets or references.names(), args.options)
     for reference in targets.values():
         setting.data_set(reference, args)
     tf1.load()
@@ -91,8 +91,10 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 def _announce(questions: Questions) -> None:
     """Print the network's name, its known departures, and what is not asked."""
-    print(f"{questions.reference.name} on {questions.data.name}", flush=True)
-    for text in _differences(questions.reference):
+    reference = questions.reference
+    options = "".join(f", {key} {value}" for key, value in reference.options.items())
+    print(f"{reference.name}{options} on {questions.data.name}", flush=True)
+    for text in _differences(reference):
         print(f"  known departure: {text}")
     for note in questions.notes:
         print(f"  {note}")
@@ -126,15 +128,17 @@ def _checks_named(text: str | None) -> list[Check]:
         raise UserError(f"--checks {text}: {error}") from error
 
 
-def _references(targets: Sequence[str]) -> dict[str, Reference]:
-    """The references by their targets on the command line.
+def _references(
+    targets: Sequence[str], options: Mapping[str, Any] | None
+) -> dict[str, Reference]:
+    """The references by their targets on the command line, with these options.
 
     A report could not tell two references of the same name apart.
 
     Raises:
         UserError: There is no such reference, or two have the same name.
     """
-    by_target = {target: references.get(target) for target in targets}
+    by_target = {target: references.get(target, options) for target in targets}
     by_name: dict[str, str] = {}
     for target, reference in by_target.items():
         if reference.name in by_name:
@@ -266,6 +270,10 @@ class _Document:
             },
             "command": shlex.join(words),
         }
+        for of_one in questions:
+            if of_one.reference.options:
+                options = self.environment.setdefault("options", {})
+                options[of_one.reference.name] = dict(of_one.reference.options)
 
     def add(self, result: Result) -> None:
         """Take a result, and write all there are."""

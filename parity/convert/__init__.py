@@ -8,22 +8,26 @@ trainer's checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_file
 from parity import references
+from parity.convert.facts import options_of, to_json
 from parity.convert.safetensors import (
-    network_of_safetensors,
+    facts_of_safetensors,
     read_safetensors,
     write_safetensors,
 )
-from parity.convert.tf1_checkpoints import read_tf1, save, write_tf1
-from parity.reference import Reference, Trainer
+from parity.convert.selection import Selection
+from parity.convert.sources import Format, format_of_source, format_of_target
+from parity.convert.tf1_reading import Tf1Checkpoint, read_tf1
+from parity.convert.tf1_writing import save, write_tf1
+from parity.reference import Facts, Reference, Trainer
 from parity.references import mnist_checkpoints
 from parity.sides import Ours
 from parity.state import State, to_ours, to_theirs, unmapped_name
@@ -31,14 +35,13 @@ from parity.state import State, to_ours, to_theirs, unmapped_name
 __all__ = [
     "Converted",
     "Format",
+    "Selection",
     "convert",
     "format_of_source",
     "format_of_target",
     "read_tf1",
     "save",
 ]
-
-Format = Literal["tf1", "lightning", "safetensors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,53 +59,16 @@ class Converted:
     notes: Sequence[str]
 
 
-def format_of_source(path: Path) -> Format:
-    """The format of a checkpoint.
-
-    Raises:
-        UserError: It does not exist, or has none of the three formats.
-    """
-    if Path(f"{path}.index").is_file():
-        return "tf1"
-    if path.suffix == ".index" and path.is_file():
-        raise UserError(
-            f"{path}: a TF1 checkpoint is named by its prefix; use {path.with_suffix('')}"
-        )
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such checkpoint (there is no file of this name, and no "
-            f"{path}.index of TF1)"
-        )
-    if path.suffix == ".safetensors":
-        return "safetensors"
-    with path.open("rb") as file:
-        if file.read(2) == b"PK":
-            return "lightning"
-    raise UserError(
-        f"{path}: neither a TF1, nor a Lightning, nor a safetensors checkpoint"
-    )
-
-
-def format_of_target(path: Path, source: Format) -> Format:
-    """The format to write: safetensors by its suffix, or else the other framework's.
-
-    Raises:
-        UserError: The source is safetensors, so that there is no other framework.
-    """
-    if path.suffix == ".safetensors":
-        return "safetensors"
-    if source == "safetensors":
-        raise UserError(f"{path}: say which format to write, --to tf1 or --to lightning")
-    return "lightning" if source == "tf1" else "tf1"
-
-
 def convert(
     source: Path,
     target: Path,
     *,
     reference: Reference | None = None,
+    options: Mapping[str, Any] | None = None,
     to: Format | None = None,
     step: int | None = None,
+    like: Path | None = None,
+    selection: Selection | None = None,
 ) -> Converted:
     """Read one format, write another.
 
@@ -110,25 +76,34 @@ def convert(
         source: The prefix of a TF1 checkpoint, a Lightning or a safetensors file.
         target: The file to write. Nothing is overwritten.
         reference: The reference of the network. None if the source names the network.
+        options: The network's options. None means those that the source says, and the
+            reference's own if it says none.
         to: The format to write. None means `format_of_target`.
         step: The step, if a TF1 checkpoint does not hold it.
+        like: A TF1 checkpoint of the program that is to restore a TF1 target.
+        selection: How the names in a TF1 checkpoint are found: those in `like` if there
+            is one, and otherwise those in the source.
 
     Raises:
         UserError: The source does not match the network, or the target exists or cannot
             be written.
     """
+    selection = selection or Selection()
     source_format = format_of_source(source)
     target_format = to or format_of_target(target, source_format)
     _refuse_existing(target)
-    if step is not None and source_format != "tf1":
-        raise UserError(
-            f"--step {step}: only for a TF1 checkpoint that does not hold its step; "
-            f"{source} says its own"
-        )
+    _refuse_needless(source, source_format, target_format, step, like, selection)
     refuse_unwritable_file("TARGET", target)
-    reference = reference or references.get(_network_of(source, source_format))
-    state, step = _read(source, source_format, reference, step)
-    notes = _write(target, target_format, reference, state, step)
+    facts = _facts(source, source_format, reference)
+    reference = reference or references.get(_network_of(source, facts))
+    reference = _with_options(reference, source, facts, options)
+    alone = Selection(weights_only=selection.weights_only)
+    of_source, of_like = (alone, selection) if like else (selection, Selection())
+    state, step, notes = _read(source, source_format, reference, step, of_source)
+    if source_format == "tf1" and reference.with_options and not facts.network:
+        notes.append(_assumed(source, reference))
+    facts = replace(facts, network=reference.name, options=reference.options)
+    notes += _write(target, target_format, reference, state, step, facts, like, of_like)
     return Converted(state=state, step=step, notes=notes)
 
 
@@ -142,46 +117,136 @@ def _refuse_existing(target: Path) -> None:
             )
 
 
-def _network_of(source: Path, kind: Format) -> str:
+def _refuse_needless(
+    source: Path,
+    source_format: Format,
+    target_format: Format,
+    step: int | None,
+    like: Path | None,
+    selection: Selection,
+) -> None:
+    """Refuse options that this conversion would not use."""
+    if step is not None and source_format != "tf1":
+        raise UserError(
+            f"--step {step}: only for a TF1 checkpoint that does not hold its step; "
+            f"{source} says its own"
+        )
+    if like is not None and target_format != "tf1":
+        raise UserError(f"--like {like}: only for a TF1 checkpoint as target")
+    if (selection.names or selection.ignored) and source_format != "tf1" and not like:
+        raise UserError(
+            "--map and --ignore are about the names in a TF1 checkpoint, and neither is "
+            f"{source} one nor is there a --like"
+        )
+
+
+def _facts(source: Path, kind: Format, reference: Reference | None) -> Facts:
+    """What the source says of its run."""
+    if kind == "tf1":
+        return Tf1Checkpoint.opened(source).facts
+    if kind == "safetensors":
+        return facts_of_safetensors(source)
+    if reference is None:
+        return mnist_checkpoints.facts(source)
+    return _trainer_of(reference, source).facts(source)
+
+
+def _network_of(source: Path, facts: Facts) -> str:
     """The name of the network, as the source says it."""
-    name = None
-    if kind == "lightning":
-        name = mnist_checkpoints.network_of(source)
-    elif kind == "safetensors":
-        name = network_of_safetensors(source)
-    if name is None:
+    if facts.network is None:
         raise UserError(
             f"{source}: does not say which network it holds; add --network NAME "
             "(`parity list`)"
         )
-    return name
+    return facts.network
+
+
+def _with_options(
+    reference: Reference,
+    source: Path,
+    facts: Facts,
+    given: Mapping[str, Any] | None,
+) -> Reference:
+    """The reference with the options that the source or the user says."""
+    if given is None and reference.options:
+        given = reference.options
+    options = options_of(source, facts.options, given)
+    if dict(options) == dict(reference.options):
+        return reference
+    if reference.with_options is None:
+        raise UserError(
+            f"{source}: has the options {dict(options)}, and the reference "
+            f"{reference.name!r} knows no options, so they would be lost"
+        )
+    return reference.with_options(options)
+
+
+def _assumed(source: Path, reference: Reference) -> str:
+    """A note that a TF1 checkpoint does not say the network's options."""
+    options = ", ".join(f"{key} {value}" for key, value in reference.options.items())
+    taken = options or "those of the tutorial"
+    return (
+        f"{source} does not say which options its network had; taken: {taken}. "
+        "--options says others."
+    )
 
 
 def _read(
-    source: Path, kind: Format, reference: Reference, step: int | None
-) -> tuple[State, int]:
-    """The state of a source in TF1's names and layouts, and its step."""
+    source: Path,
+    kind: Format,
+    reference: Reference,
+    step: int | None,
+    selection: Selection,
+) -> tuple[State, int, list[str]]:
+    """The state of a source in TF1's names and layouts, its step, and notes."""
     if kind == "tf1":
-        return read_tf1(source, reference, step)
+        read = read_tf1(source, reference, step, selection)
+        notes = _notes_on(read.left_out)
+        return read.state, read.step, [*notes, *_begins_anew(selection)]
+    alone = selection.weights_only
     if kind == "safetensors":
-        state, stored_step = read_safetensors(source, reference)
+        state, stored_step = read_safetensors(source, reference, weights_only=alone)
     else:
-        state, stored_step = _trainer_of(reference, source).read(source, reference)
-    return to_theirs(reference, state), stored_step
+        trainer = _trainer_of(reference, source)
+        state, stored_step = trainer.read(source, reference, alone)
+    step = 0 if alone else stored_step
+    return to_theirs(reference, state), step, _begins_anew(selection)
+
+
+def _notes_on(left_out: Sequence[str]) -> list[str]:
+    if not left_out:
+        return []
+    few = ", ".join(left_out[:6]) + (", ..." if len(left_out) > 6 else "")
+    return [f"{len(left_out)} stored arrays were left out: {few}."]
+
+
+def _begins_anew(selection: Selection) -> list[str]:
+    if not selection.weights_only:
+        return []
+    return ["The weights alone were taken: the optimizer and the steps begin anew."]
 
 
 def _write(
-    target: Path, kind: Format, reference: Reference, state: State, step: int
+    target: Path,
+    kind: Format,
+    reference: Reference,
+    state: State,
+    step: int,
+    facts: Facts,
+    like: Path | None,
+    selection: Selection,
 ) -> list[str]:
     """Write a state that is in TF1's names. Returns notes for the user."""
+    something = facts.options or any(facts.others.values())
+    text = to_json(target, facts, step) if something else ""
     if kind == "tf1":
-        return write_tf1(target, reference, state)
+        return write_tf1(target, reference, state, step, text, like, selection)
     trainer = _trainer_of(reference, target) if kind == "lightning" else None
     ours, notes = _with_our_initial_values(reference, to_ours(reference, state))
     if trainer is None:
-        write_safetensors(target, reference, ours, step)
+        write_safetensors(target, reference, ours, step, text)
         return notes
-    trainer.write(target, reference, ours, step)
+    trainer.write(target, reference, ours, step, facts)
     omitted = [
         unmapped_name(side, name) for side, name in ours.unmapped if side == "theirs"
     ]

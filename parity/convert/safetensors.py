@@ -9,14 +9,22 @@ import numpy as np
 
 from mnistport.errors import UserError
 from mnistport.files import written_whole
-from parity.reference import Array, Reference
+from parity.convert.facts import from_json
+from parity.reference import Array, Facts, Reference
 from parity.sides import Ours
-from parity.state import State, from_tensors, unmapped_of_theirs
+from parity.state import State, from_tensors, unmapped_of_theirs, weights_from_tensors
 from parity.weights import Side
 
 
-def read_safetensors(path: Path, reference: Reference) -> tuple[State, int]:
+def read_safetensors(
+    path: Path, reference: Reference, *, weights_only: bool = False
+) -> tuple[State, int]:
     """Read a file that `write_safetensors` wrote.
+
+    Args:
+        path: The file.
+        reference: The reference of the network.
+        weights_only: Leave out the optimizer's state. A new optimizer's stands in.
 
     Returns:
         The state in our names and layouts, and its step.
@@ -38,13 +46,18 @@ def read_safetensors(path: Path, reference: Reference) -> tuple[State, int]:
         ("theirs", name): np.zeros(()) for name in unmapped_of_theirs(reference)
     }
     template = replace(ours, unmapped={**ours.unmapped, **theirs})
+    if weights_only:
+        return weights_from_tensors(path, ours, tensors), int(metadata["step"])
     return from_tensors(path, template, tensors), int(metadata["step"])
 
 
-def network_of_safetensors(path: Path) -> str | None:
-    """The name of the network in a safetensors file. None if the file does not say it."""
+def facts_of_safetensors(path: Path) -> Facts:
+    """What a safetensors file says of its run."""
     metadata, _ = _contents(path, with_tensors=False)
-    return metadata.get("network")
+    if "facts" in metadata:
+        facts, _ = from_json(path, metadata["facts"])
+        return replace(facts, network=metadata.get("network"))
+    return Facts(network=metadata.get("network"))
 
 
 def _contents(
@@ -64,8 +77,10 @@ def _contents(
         ) from error
 
 
-def write_safetensors(path: Path, reference: Reference, state: State, step: int) -> None:
-    """Write a state in our names and layouts.
+def write_safetensors(
+    path: Path, reference: Reference, state: State, step: int, facts: str
+) -> None:
+    """Write a state in our names and layouts, and the facts of its run ("" for none).
 
     Examples of names: "conv1.weight", "optimizer.m/conv1.weight", "theirs/global_step".
     """
@@ -75,5 +90,8 @@ def write_safetensors(path: Path, reference: Reference, state: State, step: int)
     for name, array in state.under(state.tensor_names()).items():
         # `ascontiguousarray` gives a scalar the shape [1], so the shape is set again.
         contiguous[name] = np.ascontiguousarray(array).reshape(array.shape)
+    metadata = {"network": reference.name, "step": str(step)}
+    if facts:
+        metadata["facts"] = facts
     with written_whole(path) as partial:
-        save_file(contiguous, partial, {"network": reference.name, "step": str(step)})
+        save_file(contiguous, partial, metadata)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistport import networks
 from mnistport.errors import UserError
@@ -42,16 +43,30 @@ def names() -> tuple[str, ...]:
     return (*networks.BUILT_IN, *plug_ins())
 
 
-def get(target: str) -> Reference:
+def get(target: str, options: Mapping[str, Any] | None = None) -> Reference:
     """The reference that a command line names.
-
-    `target` is a name, a Python file, or `package.module:ATTRIBUTE`.
 
     A plug-in that fails to import raises its own error.
 
+    Args:
+        target: A name, a Python file, or `package.module:ATTRIBUTE`.
+        options: Options of the network, such as {"pooling": "average"}.
+
     Raises:
-        UserError: There is none; says which there are and the nearest match.
+        UserError: There is none; says which there are and the nearest match. Or it does
+            not have these options.
     """
+    reference = _named(target)
+    if not options:
+        return reference
+    if reference.with_options is None:
+        raise UserError(
+            f"the reference {target!r} has no options, and {', '.join(options)} is given"
+        )
+    return reference.with_options(options)
+
+
+def _named(target: str) -> Reference:
     if target in networks.BUILT_IN:
         return _built_in(target)
     if target in plug_ins():
@@ -123,11 +138,25 @@ def _module_at(path: Path) -> ModuleType:
     )  # there for dataclasses to find
     _put_on_path(path.resolve().parent)
     try:
+        _refuse_other_than_python(path)
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _refuse_other_than_python(path: Path) -> None:
+    """Refuse a file that is no text of a program, such as a picture.
+
+    A SyntaxError that names its line is raised as it is.
+    """
+    try:
+        compile(path.read_bytes(), path, "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if getattr(error, "lineno", None):
+            raise
+        raise UserError(f"{path}: no Python that can be read ({error})") from error
 
 
 def _put_on_path(folder: Path) -> None:

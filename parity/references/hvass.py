@@ -6,7 +6,7 @@ from typing import Any
 
 from mnistport.networks.hvass import NETWORK
 from parity.reference import ADAM, Endpoints, Stage
-from parity.references import mnist
+from parity.references import hvass_exercises, mnist
 from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
@@ -105,4 +105,5 @@ REFERENCE = mnist.tutorial(
     ),
     output="logits",
     slots=ADAM,
+    with_options=hvass_exercises.reference,
 )

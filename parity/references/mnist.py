@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnistport import networks
 from mnistport.data.batches import NextBatch, RandomBatch, Sequential
 from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
@@ -60,6 +61,8 @@ def tutorial(
     draws: Sequence[Draw] = (),
     nonfinite_loss: bool = False,
     differences: Sequence[Difference] = (),
+    options: Mapping[str, Any] | None = None,
+    with_options: Callable[[Mapping[str, Any]], Reference] | None = None,
 ) -> Reference:
     """The reference of one of `mnistport`'s networks.
 
@@ -74,9 +77,12 @@ def tutorial(
         draws: Every dropout.
         nonfinite_loss: Whether the tutorial's loss is infinite or NaN for some inputs.
         differences: Known differences between the graph and the published program.
+        options: The options of the network. None means those of the tutorial.
+        with_options: The function that makes the reference of other options.
     """
+    options = options or {}
     return Reference(
-        port=port(network),
+        port=port(network, options),
         build=build,
         weights=weights,
         stages=stages,
@@ -85,18 +91,21 @@ def tutorial(
         data=partial(data, network, image=image),
         draws=draws,
         trainer=Trainer(
-            train=partial(train, network),
+            train=partial(train, network, options),
             read=mnist_checkpoints.read,
             write=mnist_checkpoints.write,
+            facts=mnist_checkpoints.facts,
             backward=partial(backward, network),
         ),
         nonfinite_loss=nonfinite_loss,
         differences=differences,
+        options=options,
+        with_options=with_options,
     )
 
 
-def port(network: Network) -> Port:
-    """Our side of a tutorial.
+def port(network: Network, options: Mapping[str, Any]) -> Port:
+    """Our side of a tutorial with these options.
 
     Its feeds are the pixels "x", `[N, 784]` or `[N, 28, 28, 1]`, and the one-hot labels
     "y_", `[N, 10]`. Its loss is the mean over the batch.
@@ -107,7 +116,7 @@ def port(network: Network) -> Port:
 
     return Port(
         name=network.name,
-        module=network.module,
+        module=partial(networks.make_module, network, options),
         forward=lambda module, feeds: module(feeds["x"].flatten(1)),
         loss=loss,
         optimizer=network.recipe.optimizer,
@@ -115,7 +124,11 @@ def port(network: Network) -> Port:
 
 
 def train(
-    network: Network, start: Start, steps: int, checkpoint: Path | None = None
+    network: Network,
+    options: Mapping[str, Any],
+    start: Start,
+    steps: int,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """Train our side with `mnistport`'s own Trainer.
 
@@ -123,7 +136,7 @@ def train(
     """
     from parity.references import mnist_trainer
 
-    return mnist_trainer.train(network, start, steps, checkpoint)
+    return mnist_trainer.train(network, options, start, steps, checkpoint)
 
 
 def backward(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +12,39 @@ import torch
 
 from mnistport.errors import UserError
 from mnistport.files import written_whole
-from parity.reference import Reference
+from mnistport.training.checkpoint_form import (
+    refuse_other_form,
+    refuse_other_optimizer,
+    refuse_other_type,
+)
+from parity.reference import Facts, Reference
 from parity.sides import Ours
-from parity.state import State, from_tensors
+from parity.state import State, from_tensors, weights_from_tensors
 
 
-def read(path: Path, reference: Reference) -> tuple[State, int]:
+def read(
+    path: Path, reference: Reference, weights_only: bool = False
+) -> tuple[State, int]:
     """The state in our names, and the step.
+
+    With `weights_only`, a new optimizer's state stands in for the checkpoint's.
 
     Raises:
         UserError: It is another network's, or not the whole of this one's state.
     """
     checkpoint = _checkpoint(path)
-    network = network_of(path)
+    network = facts(path).network
     if network != reference.name:
         raise UserError(
             f"{path}: holds the network {network!r}, not {reference.name!r}; "
             f"use --network {network}"
         )
     template = Ours.made(reference, "float32").template()
+    step = int(checkpoint["global_step"])
+    if weights_only:
+        return weights_from_tensors(path, template, _module_tensors(checkpoint)), step
     tensors = {**_module_tensors(checkpoint), **_optimizer_tensors(checkpoint, reference)}
-    return from_tensors(path, template, tensors), int(checkpoint["global_step"])
+    return from_tensors(path, template, tensors), step
 
 
 def _module_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -62,37 +77,106 @@ def _optimizer_tensors(
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint, which have the form that `mnistport` writes.
+
+    Raises:
+        UserError: It cannot be read, or has another form.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "state_dict" in checkpoint and "global_step" in checkpoint:
-            return dict(checkpoint)
     except Exception as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{path}: not a checkpoint that can be read ({reason})"
         ) from error
-    raise UserError(f"{path}: not a Lightning checkpoint")
+    try:
+        refuse_other_form(checkpoint)
+        refuse_other_type("global_step", checkpoint.get("global_step"), int)
+        optimizers = checkpoint.get("optimizer_states", [])
+        refuse_other_type("optimizer_states", optimizers, list)
+        if optimizers:
+            refuse_other_optimizer(optimizers, checkpoint["state_dict"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return dict(checkpoint)
 
 
-def network_of(path: Path) -> str | None:
-    """The network that a checkpoint says it holds."""
-    name = _checkpoint(path).get("mnistport", {}).get("network")
-    return None if name is None else str(name)
+CARRIED = {
+    "hyper_parameters": (
+        "learning_rate",
+        "steps_per_execution",
+        "engine",
+        "tf32",
+        "seed",
+    ),
+    "datamodule_hyper_parameters": ("source", "batch_size", "eval_batch_size", "seed"),
+    "mnistport": ("seed_everything", "data.batch_size", "data.source"),
+    "callbacks": ("TutorialLines",),
+}
+"""The parts of a checkpoint that decide how its run goes on, beside its state."""
 
 
-def write(path: Path, reference: Reference, state: State, step: int) -> None:
-    """A checkpoint that `mnistport fit --ckpt_path` goes on from.
+def facts(path: Path) -> Facts:
+    """What a checkpoint says of its network and its run.
+
+    Raises:
+        UserError: It cannot be read, or its parts are not of the usual form.
+    """
+    checkpoint = _checkpoint(path)
+    refuse_two_sets_of_weights(path, checkpoint)
+    sections = {name: checkpoint.get(name, {}) for name in CARRIED}
+    network = sections["mnistport"].get("network")
+    return Facts(
+        network=None if network is None else str(network),
+        options=sections["hyper_parameters"].get("options") or {},
+        others={
+            name: {key: section[key] for key in CARRIED[name] if key in section}
+            for name, section in sections.items()
+        },
+    )
+
+
+def refuse_two_sets_of_weights(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a run with averaged weights.
+
+    Its `state_dict` is the average, and the optimizer's slots belong to other weights.
+    """
+    if "current_model_state" in checkpoint or "averaging_state" in checkpoint:
+        raise UserError(
+            f"{path}: holds averaged weights beside those that were trained, and one set "
+            "of them is converted at most; save a checkpoint without the averaging "
+            "callback"
+        )
+
+
+def write(path: Path, reference: Reference, state: State, step: int, said: Facts) -> None:
+    """Write a checkpoint that `mnistport fit --ckpt_path` continues.
 
     Args:
         path: The file to write.
-        reference: Whose state it is.
+        reference: The reference of the network.
         state: The state, in our names.
-        step: The steps that led to it.
+        step: The optimizer steps that were taken.
+        said: What the source says of its run.
     """
     from mnistport.training.checkpoints import checkpoint_at  # imports Lightning: seconds
 
-    side = Ours.made(reference, state.dtype)
+    side = Ours.made(_at_the_rate_of(reference, said), state.dtype)
     side.load_own(state)
     weights, optimizer = side.module.state_dict(), side.optimizer.state_dict()
-    with written_whole(path) as partial:
-        torch.save(checkpoint_at(step, reference.name, weights, optimizer), partial)
+    checkpoint = checkpoint_at(step, reference.name, weights, optimizer)
+    for name, section in said.others.items():
+        checkpoint[name] = {**checkpoint.get(name, {}), **section}
+    if reference.options:
+        checkpoint["hyper_parameters"]["options"] = dict(reference.options)
+    with written_whole(path) as file:
+        torch.save(checkpoint, file)
+
+
+def _at_the_rate_of(reference: Reference, said: Facts) -> Reference:
+    """The reference with the learning rate of the source's run, if it says one."""
+    rate = said.others.get("hyper_parameters", {}).get("learning_rate")
+    if rate is None:
+        return reference
+    optimizer: Any = partial(reference.port.optimizer, learning_rate=rate)  # type: ignore[call-arg]
+    return replace(reference, port=replace(reference.port, optimizer=optimizer))

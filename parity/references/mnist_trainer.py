@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,18 @@ class _Losses(Callback):
         self.engines.add(pl_module.engine.name)
 
 
-def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -> Trained:
+def train(
+    network: Network,
+    options: Mapping[str, Any],
+    start: Start,
+    steps: int,
+    checkpoint: Path | None,
+) -> Trained:
     """Train until `steps` steps are taken, as `mnistport fit` does.
 
     Args:
         network: The network.
+        options: Its options.
         start: The initial weights, seed, precision, device and data set.
         steps: The steps to take, including those before the checkpoint.
         checkpoint: A checkpoint from which to continue. None means the start.
@@ -59,7 +67,7 @@ def train(network: Network, start: Start, steps: int, checkpoint: Path | None) -
             f"{network.name!r}, and the Trainer would train that one; "
             "give yours another name"
         )
-    module = Classifier(network=network.name, seed=start.seed)
+    module = Classifier(network=network.name, options=dict(options), seed=start.seed)
     _load_weights(module, start)
     source: Any = start.data_set.get("source", "auto")
     folder = start.data_set.get("directory")

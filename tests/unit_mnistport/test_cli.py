@@ -147,6 +147,15 @@ def test_the_name_of_a_recipe_stands_for_its_file(here):
     ]
 
 
+@pytest.mark.parametrize("config", [["--config", "deep"], ["--config=deep"]])
+def test_a_flag_before_the_recipe_wins_as_one_after_it_does(run, config):
+    flag = ["--trainer.max_steps", "3"]
+    for words in ([*flag, *config], [*config, *flag]):
+        status, out, _ = run("fit", *words, "--print_config")
+        assert status == 0
+        assert yaml.safe_load(out)["trainer"]["max_steps"] == 3
+
+
 def test_help_and_list_import_neither_torch_nor_lightning():
     """That is what keeps them under a second."""
     heavy = "{'torch', 'pytorch_lightning', 'numpy', 'jsonargparse'}"

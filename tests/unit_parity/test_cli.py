@@ -289,15 +289,39 @@ def test_a_folder_that_takes_no_file_is_refused_before_any_work(
     assert line == f"parity: {option} {path}: {why}\n"
 
 
-def test_an_error_in_a_plug_in_gives_a_traceback_and_status_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def make(:\n", "port.py, line 1: SyntaxError: "),
+        ("import nowhere_at_all\n", "port.py, line 1: ModuleNotFoundError: "),
+        ("x = 1\nREFERENCE = y\n", "port.py, line 2: NameError: name 'y' is not"),
+        ("x = '\\x00'\nREFERENCE = x.z\n", "port.py, line 2: AttributeError: "),
+        ("\x00", "port.py: no Python that can be read (source code string"),
+        ("REFERENCE = 1\n", "REFERENCE is a int; define REFERENCE = parity."),
+        ("", "REFERENCE is nothing; define REFERENCE = parity."),
+        ("raise ValueError('a\\nb')\n", "port.py, line 1: ValueError: a b ("),
+    ],
+)
+def test_a_port_that_cannot_be_read_is_one_line(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "port.py").write_text(text)
+    assert said in refused(capsys, ["verify", str(tmp_path / "port.py")])
+
+
+def test_an_error_in_a_port_names_its_line_and_gives_a_traceback_if_asked(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "port.py").write_text(
         "def make():\n    return 1 / 0\nREFERENCE = make()\n"
     )
+    line = refused(capsys, ["verify", str(tmp_path / "port.py")])
+    assert "port.py, line 2: ZeroDivisionError: division by zero (PARITY_TRACE" in line
+    monkeypatch.setenv("PARITY_TRACEBACK", "1")
     assert main(["verify", str(tmp_path / "port.py")]) == 2
     error = capsys.readouterr().err
-    assert "ZeroDivisionError: division by zero" in error
     assert f'File "{tmp_path / "port.py"}", line 2, in make' in error
 
 

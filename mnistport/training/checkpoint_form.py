@@ -1,0 +1,134 @@
+"""The form of our checkpoints. What has another form is refused, whatever it is instead.
+
+This needs no Lightning, so `parity convert` can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+from mnistport.data.sources import SOURCES
+from mnistport.errors import UserError
+
+
+def refuse_other_form(checkpoint: Any) -> None:
+    """Refuse what is not a checkpoint of ours, whatever it is instead.
+
+    Args:
+        checkpoint: What was read from a file.
+
+    Raises:
+        UserError: Something is missing, or is of another type than Lightning and
+            mnistport write.
+    """
+    if not isinstance(checkpoint, Mapping) or "state_dict" not in checkpoint:
+        raise UserError("not a Lightning checkpoint")
+    if "mnistport" not in checkpoint:
+        raise UserError(
+            "the checkpoint was not written by mnistport: "
+            "it does not say which network it holds"
+        )
+    for key, kind in ALWAYS.items():
+        if key in checkpoint:
+            refuse_other_type(key, checkpoint[key], kind)
+    for key, weight in checkpoint["state_dict"].items():
+        refuse_other_type(f"state_dict.{key}", weight, Tensor)
+    _refuse_unknown_settings(checkpoint["mnistport"])
+    _refuse_other_values(checkpoint)
+
+
+ALWAYS: dict[str, type] = {
+    "state_dict": Mapping,
+    "mnistport": Mapping,
+    "hyper_parameters": Mapping,
+    "datamodule_hyper_parameters": Mapping,
+    "callbacks": Mapping,
+    "pytorch-lightning_version": str,
+}
+"""The parts of a checkpoint that are always looked at, and their types."""
+
+SETTINGS: dict[str, type] = {
+    "network": str,
+    "seed_everything": int,
+    "data.batch_size": int,
+    "data.source": str,
+}
+"""What mnistport itself notes in a checkpoint, and its types."""
+
+
+def refuse_other_type(name: str, value: Any, kind: type) -> None:
+    """Refuse a part of a checkpoint that is not of this type."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        expected = "a mapping" if kind is Mapping else f"a {kind.__name__}"
+        raise UserError(
+            f"the checkpoint is damaged: its {name} is a {type(value).__name__}, "
+            f"expected {expected}"
+        )
+
+
+def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
+    """Look at values that become defaults of the command line, or a callback's state."""
+    hyper_parameters = checkpoint.get("hyper_parameters", {})
+    for name, kind in {"learning_rate": Real, "options": Mapping}.items():
+        if hyper_parameters.get(name) is not None:
+            refuse_other_type(f"hyper_parameters.{name}", hyper_parameters[name], kind)
+    source = checkpoint.get("datamodule_hyper_parameters", {}).get("source", "auto")
+    if source not in SOURCES:
+        raise UserError(
+            f"the checkpoint is damaged: its data source is {source!r}, "
+            f"expected one of {', '.join(SOURCES)}"
+        )
+    lines = checkpoint.get("callbacks", {}).get("TutorialLines")
+    if lines is not None:
+        refuse_other_type("callbacks.TutorialLines", lines, Mapping)
+        for name in ("loss_sum", "loss_count"):
+            refuse_other_type(f"callbacks.TutorialLines.{name}", lines.get(name), Real)
+
+
+def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
+    if "network" not in settings:
+        raise UserError("the checkpoint does not say which network it holds")
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise UserError(
+                f"the checkpoint names a setting {name!r}, "
+                f"which this version does not know; it knows {', '.join(SETTINGS)}"
+            )
+        refuse_other_type(f"mnistport.{name}", value, SETTINGS[name])
+
+
+def refuse_other_optimizer(states: list[Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuse the state of another number of optimizers, or slots of other shapes."""
+    if len(states) != 1:
+        raise UserError(
+            "no run can be continued from this checkpoint: "
+            f"it holds the state of {len(states)} optimizers, expected one"
+        )
+    (state,) = states
+    refuse_other_type("optimizer_states", state, Mapping)
+    for key, kind in {"state": Mapping, "param_groups": list}.items():
+        refuse_other_type(f"optimizer_states.{key}", state.get(key), kind)
+    groups = state["param_groups"]
+    if len(groups) != 1:
+        raise UserError(
+            "no run can be continued from this checkpoint: its optimizer has "
+            f"{len(groups)} groups of weights, expected one"
+        )
+    refuse_other_type("optimizer_states.param_groups", groups[0], Mapping)
+    numbers = groups[0].get("params")
+    refuse_other_type("optimizer_states.param_groups.params", numbers, list)
+    shapes = {tuple(weight.shape) for weight in weights.values()}
+    for number, slots in state["state"].items():
+        refuse_other_type(f"optimizer_states.state.{number}", slots, Mapping)
+        for slot, value in slots.items():
+            if not isinstance(value, Tensor) or value.numel() == 1:
+                continue
+            if tuple(value.shape) not in shapes:
+                raise UserError(
+                    f"the checkpoint is damaged: the optimizer's {slot} of weight "
+                    f"{number} has shape {list(value.shape)}, which no weight has"
+                )

@@ -1,0 +1,258 @@
+"""No command of `parity` prints a traceback for what a user typed or for a file he had.
+
+Each row is a command line: `{good}` is a sound Lightning checkpoint of softmax, `{tf1}` a
+sound TF1 checkpoint of it, `{made}` a file with the row's content, `{new}` a free name.
+The answer is one line on standard error, status 2, and nothing new on disk.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from parity.cli import main
+from parity.convert import save
+from parity.reference import Facts
+from parity.references import get
+from parity.sides import Ours, Theirs
+
+pytestmark = pytest.mark.tf
+
+WRONG_LINES = [
+    "convert",
+    "convert {good}",
+    "convert {good} {good}",
+    "convert {good} {new} --network deep",
+    "convert {good} {new} --network nope",
+    "convert {good} {new} --to onnx",
+    "convert {good} {new} --step 3",
+    "convert {good} {new} --step -1",
+    "convert {good} {new} --options a=1",
+    "convert {good} {new} --options fc_size",
+    "convert {good} {new} --options '{{'",
+    "convert {good} {new} --like {new}",
+    "convert {good} {new} --like {good}",
+    "convert {good} {new} --like {tf1} --ignore nothing",
+    "convert {good} {new} --like {tf1} --map W",
+    "convert {good} {new} --like {tf1} --map W=",
+    "convert {good} {new} --like {tf1} --map Q=Variable",
+    "convert {good} {new} --map W=Variable",
+    "convert {good} {new} --ignore x",
+    "convert {good} {new}/below/a/file/that/is/not/there --to safetensors",
+    "convert {good} /proc/nothing/x --to tf1",
+    "convert {tf1} {new}",
+    "convert {tf1} {new} --network deep",
+    "convert {tf1} {new} --network softmax_beginners --options a=b",
+    "convert {tf1} {new} --network softmax --map '*=x*y'",
+    "convert {tf1} {new} --network softmax --map W=Variable_1",
+    "convert {tf1} {new} --network softmax --ignore 'V*'",
+    "convert {tf1} {new} --network softmax --like {tf1}",
+    "convert {tf1}.index {new}",
+    "convert {tf1}.data-00000-of-00001 {new}",
+    "convert . {new} --network softmax",
+    "convert / {new} --network softmax",
+    "convert /dev/null {new} --network softmax",
+    "verify nope",
+    "verify softmax softmax --checks nope",
+    "verify softmax --options a=1",
+    "verify hvass --options fc_size=0",
+    "verify hvass --options fc_size=x",
+    "verify hvass --options keep_prob=2",
+    "verify hvass --options pooling=min",
+    "verify hvass --options '[1]'",
+    "verify softmax --dtype float16",
+    "verify softmax --seed x",
+    "verify softmax --device cuda:99",
+    "verify softmax --data.source cifar",
+    "verify softmax --data.source mnist --data.dir {new}",
+    "verify softmax --json /",
+    "verify softmax --out /proc/x",
+    "verify {good}",
+    "verify softmax:REFERENCE",
+    "verify os:path",
+    "verify json:",
+    "verify :",
+    "verify ''",
+    "lockstep",
+    "lockstep softmax",
+    "lockstep softmax --steps 0",
+    "lockstep softmax --steps many",
+    "lockstep softmax --steps 3 --every 0",
+    "lockstep softmax --steps 3 --nudge --floor-steps 0",
+    "lockstep softmax --steps 3 --out /proc/x",
+    "lockstep softmax --steps 3 --options a=1",
+    "lockstep nope --steps 3",
+    "list softmax",
+    "--nope",
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sound checkpoint in each framework's format."""
+    folder = tmp_path_factory.mktemp("sound")
+    reference = get("softmax")
+    ours = Ours.made(reference, "float32").own_state()
+    assert reference.trainer is not None
+    said = Facts(network="softmax")
+    reference.trainer.write(folder / "good.ckpt", reference, ours, 5, said)
+    theirs = Theirs(reference, "float32")
+    theirs.load(theirs.initial)
+    save(theirs, folder / "theirs-5")
+    return folder
+
+
+@pytest.fixture
+def refused(
+    sound: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """Runs a command line that must be refused. Returns the line that says why."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str, made: Path | str = "") -> str:
+        names = {
+            "good": sound / "good.ckpt",
+            "tf1": sound / "theirs-5",
+            "new": "new",
+            "made": made,
+        }
+        before = sorted(tmp_path.rglob("*"))
+        try:
+            status = main(shlex.split(line.format(**names)))
+        except SystemExit as stop:  # argparse's way
+            status = int(str(stop.code))
+        error = capsys.readouterr().err
+        assert (status, error.count("\n")) == (2, 1), error
+        assert "Traceback" not in error
+        assert sorted(tmp_path.rglob("*")) == before
+        return error
+
+    return run
+
+
+@pytest.mark.parametrize("line", WRONG_LINES)
+def test_a_wrong_line_is_answered_with_one_line(line: str, refused: Any) -> None:
+    assert refused(line).startswith("parity")
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], bytes]:
+    """A sound Lightning checkpoint after a change."""
+
+    def make(sound: Path) -> bytes:
+        checkpoint = torch.load(sound / "good.ckpt", weights_only=True)
+        change(checkpoint)
+        file = io.BytesIO()
+        torch.save(checkpoint, file)
+        return file.getvalue()
+
+    return make
+
+
+def safetensors(header: Any, data: bytes = b"") -> Callable[[Path], bytes]:
+    """A safetensors file with this header, which may lie."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return lambda _: len(text).to_bytes(8, "little") + text + data
+
+
+def a_zip(_: Path) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data.pkl", "cos\nsystem\n(S'touch owned'\ntR.")
+    return file.getvalue()
+
+
+F32 = {"dtype": "F32", "shape": [10], "data_offsets": [0, 40]}
+SAID = {"network": "softmax", "step": "3"}
+FILES: dict[str, Callable[[Path], bytes]] = {
+    "empty.ckpt": lambda _: b"",
+    "text.ckpt": lambda _: b"hello",
+    "zip.ckpt": a_zip,
+    "cut.ckpt": lambda sound: (sound / "good.ckpt").read_bytes()[:2000],
+    "zeros.ckpt": lambda sound: b"PK" + bytes(5000),
+    "list.ckpt": changed(lambda c: c.clear()),
+    "weights.ckpt": changed(lambda c: c.pop("state_dict")),
+    "step.ckpt": changed(lambda c: c.pop("global_step")),
+    "step-text.ckpt": changed(lambda c: c.update(global_step="x")),
+    "step-none.ckpt": changed(lambda c: c.update(global_step=None)),
+    "state-text.ckpt": changed(lambda c: c.update(state_dict="x")),
+    "state-list.ckpt": changed(lambda c: c.update(state_dict=[1])),
+    "weight-text.ckpt": changed(lambda c: c["state_dict"].update({"net.fc.bias": "x"})),
+    "weight-more.ckpt": changed(lambda c: c["state_dict"].update(x=torch.ones(1))),
+    "network.ckpt": changed(lambda c: c["mnistport"].update(network="nope")),
+    "network-list.ckpt": changed(lambda c: c["mnistport"].update(network=[1])),
+    "ours.ckpt": changed(lambda c: c.update(mnistport=3)),
+    "no-ours.ckpt": changed(lambda c: c.pop("mnistport")),
+    "hyper.ckpt": changed(lambda c: c.update(hyper_parameters="x")),
+    "options.ckpt": changed(lambda c: c["hyper_parameters"].update(options=[1])),
+    "options-text.ckpt": changed(lambda c: c["hyper_parameters"].update(options="x")),
+    "rate.ckpt": changed(lambda c: c["hyper_parameters"].update(learning_rate="x")),
+    "rate-tensor.ckpt": changed(
+        lambda c: c["hyper_parameters"].update(learning_rate=torch.ones(1))
+    ),
+    "optimizer.ckpt": changed(lambda c: c.update(optimizer_states="x")),
+    "optimizer-list.ckpt": changed(lambda c: c.update(optimizer_states=[1])),
+    "optimizer-state.ckpt": changed(lambda c: c["optimizer_states"][0].pop("state")),
+    "optimizer-slot.ckpt": changed(
+        lambda c: c["optimizer_states"][0].update(state={0: 1})
+    ),
+    "optimizer-groups.ckpt": changed(
+        lambda c: c["optimizer_states"][0].update(param_groups=[])
+    ),
+    "callbacks.ckpt": changed(lambda c: c.update(callbacks=[1])),
+    "empty.safetensors": lambda _: b"",
+    "text.safetensors": lambda _: b"hello, this is a text",
+    "nothing.safetensors": safetensors({}),
+    "network.safetensors": safetensors({"__metadata__": {"network": "nope"}}),
+    "step.safetensors": safetensors({"__metadata__": {"network": "softmax"}}),
+    "lying.safetensors": safetensors(
+        {"__metadata__": SAID, "fc.bias": {**F32, "data_offsets": [0, 2**40]}}
+    ),
+    "short.safetensors": safetensors({"__metadata__": SAID, "fc.bias": F32}, bytes(39)),
+    "weight.safetensors": safetensors({"__metadata__": SAID, "fc.bias": F32}, bytes(40)),
+    "huge.safetensors": lambda _: (2**62).to_bytes(8, "little") + b"{}",
+    "json.safetensors": safetensors(b"{'a': }"),
+    "facts.safetensors": safetensors({"__metadata__": {**SAID, "facts": "[]"}}),
+    "facts-text.safetensors": safetensors({"__metadata__": {**SAID, "facts": "{"}}),
+    "facts-options.safetensors": safetensors(
+        {
+            "__metadata__": {
+                **SAID,
+                "facts": json.dumps(
+                    {"network": None, "options": 3, "others": {}, "step": 1}
+                ),
+            }
+        }
+    ),
+    "cut.index": lambda sound: (sound / "theirs-5.index").read_bytes()[:-30],
+    "empty.index": lambda _: b"",
+    "alone.index": lambda sound: (sound / "theirs-5.index").read_bytes(),
+    "bits.index": lambda sound: bytes(
+        np.frombuffer((sound / "theirs-5.index").read_bytes(), np.uint8) ^ 0x11
+    ),
+    "v1": lambda sound: (sound / "theirs-5.index").read_bytes()[-60:],
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("named", [False, True], ids=["", "--network"])
+def test_a_damaged_file_is_answered_with_one_line(
+    name: str, named: bool, refused: Any, sound: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(FILES[name](sound))
+    source = file.with_suffix("") if file.suffix == ".index" else file
+    line = "convert {made} {new} --to " + ("lightning" if "tensors" in name else "tf1")
+    refused(line + (" --network softmax" if named else ""), source)
+    assert not (tmp_path / "owned").exists()
