@@ -105,11 +105,14 @@ class Stage:
         theirs: Its key in `Endpoints.stages`.
         ours: The path of the submodule that returns it ("" for the module itself).
         layout: The change from TF1's axes to ours.
+        item: Which item of a returned tuple it is. A path such as (1, 0) leads into
+            nested tuples. () if the submodule returns a tensor.
     """
 
     theirs: str
     ours: str
     layout: Layout = field(default_factory=Layout)
+    item: int | tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

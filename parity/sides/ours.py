@@ -164,13 +164,14 @@ class Ours(OwnState):
         Returns the handle of the hook.
         """
 
-        def store(_: nn.Module, __: Any, output: Tensor) -> None:
+        def store(_: nn.Module, __: Any, output: Any) -> None:
             if stage.theirs in answer:
                 raise UserError(
                     f"{self.reference.name}: {stage.ours!r} runs twice; "
                     "give each stage its own module"
                 )
-            answer[stage.theirs] = _in_their_axes(stage.layout, output)
+            tensor = _item(output, stage, self.reference.name)
+            answer[stage.theirs] = _in_their_axes(stage.layout, tensor)
 
         return self._submodule(stage.ours, stage).register_forward_hook(store)
 
@@ -235,6 +236,37 @@ class Ours(OwnState):
         for draw in self.reference.draws:
             ours[draw.ours] = draw.layout.forward(draws[draw.theirs])
         return self._tensors(ours)
+
+
+def _item(output: Any, stage: Stage, name: str) -> Tensor:
+    """The tensor of a stage in what its submodule returned.
+
+    Raises:
+        UserError: `Stage.item` leads to no tensor.
+    """
+    path = stage.item if isinstance(stage.item, tuple) else (stage.item,)
+    found = output
+    for place in path:
+        if not isinstance(found, (tuple, list)) or not -len(found) <= place < len(found):
+            raise UserError(
+                f"{name}: the stage {stage.theirs!r}: {stage.ours!r} returns "
+                f"{_described(output)}, which has no item {path}"
+            )
+        found = found[place]
+    if not isinstance(found, Tensor):
+        raise UserError(
+            f"{name}: the stage {stage.theirs!r}: {stage.ours!r} returns "
+            f"{_described(output)}; say which tensor of it is meant, such as "
+            f"Stage({stage.theirs!r}, {stage.ours!r}, item=0)"
+        )
+    return found
+
+
+def _described(value: Any) -> str:
+    """The type of a returned value. For tuples, the types of the items, too."""
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(_described(item) for item in value)})"
+    return "a tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def _in_their_axes(layout: Layout, tensor: Tensor) -> Array:
