@@ -6,7 +6,7 @@ questions never changes an answer. Both precisions use the same bench.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,10 +17,7 @@ from parity.reference import Array, Data, Dtype, Feeds, Reference
 from parity.sides import (
     Answer,
     Graph,
-    Nudged,
     Ours,
-    Side,
-    SummedInOrder,
     Theirs,
     refuse_unsteady,
 )
@@ -100,22 +97,12 @@ class Bench:
             self.truths[name] = question(self.theirs("float64"))
         return self.truths[name]
 
-    def moves(self, question: Callable[[Side], Answer]) -> Iterator[dict[str, float]]:
-        """How far TF1's answer moves if its inputs are rounded differently, by name.
-
-        It is the largest |difference| from TF1's answer in float64, for one way of moving
-        the inputs after the other (`Nudged`).
-        """
-        theirs = self.theirs("float64")
-        truth = question(theirs)
-        for seed in range(tolerances.NUDGE_PAIRS):
-            for ulps in (tolerances.NUDGE_ULP, -tolerances.NUDGE_ULP):
-                yield _errors(question(Nudged(theirs, seed, ulps)), truth)
-
-    def summed_in_order(self, question: Callable[[Side], Answer]) -> dict[str, float]:
-        """TF1's float32 error if it sums one term after the other, by name."""
-        side = SummedInOrder(self.theirs("float32"))
-        return _errors(question(side), question(self.theirs("float64")))
+    @cached_property
+    def composed(self) -> Theirs:
+        """TF1's side in float32, computed by the operations of its float64 side."""
+        if self.program.composed() is self.program:
+            return self.theirs("float32")
+        return Theirs(self.reference, "float32", self.seed, self.program, composed=True)
 
     @cached_property
     def weights(self) -> Answer:
@@ -203,11 +190,3 @@ class Bench:
 def root_fan_in(shape: tuple[int, ...]) -> float:
     """The square root of the fan in. It is 10 for vectors, such as biases."""
     return float(np.sqrt(np.prod(shape[:-1]))) if len(shape) > 1 else 10.0
-
-
-def _errors(answer: Answer, truth: Answer) -> dict[str, float]:
-    """The largest |difference| from the truth, by name."""
-    return {
-        name: tolerances.largest_error(answer[name], array)
-        for name, array in truth.items()
-    }

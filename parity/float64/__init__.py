@@ -13,7 +13,8 @@ other results. Here every operation stays, and only its type changes:
 Names do not change, so each tensor can be found and fed under its old name.
 """
 
+from parity.float64.compositions import COMPOSITIONS
 from parity.float64.rewrite import Rewritten, rewritten
 from parity.float64.twin import Twin
 
-__all__ = ["Rewritten", "Twin", "rewritten"]
+__all__ = ["COMPOSITIONS", "Rewritten", "Twin", "rewritten"]

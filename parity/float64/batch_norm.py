@@ -46,7 +46,7 @@ def forward(
 
 def forward_v3(tf: Any, attributes: Mapping[str, Any], *inputs: Any) -> list[Any]:
     """The same, and a scalar that the CPU kernels do not use."""
-    return [*forward(tf, attributes, *inputs), tf.zeros([], tf.float64)]
+    return [*forward(tf, attributes, *inputs), tf.zeros([], attributes["real"])]
 
 
 def backward(

@@ -3,7 +3,8 @@
 Each entry computes what TensorFlow's CPU kernel computes, without its rounding. The tests
 in `tests/unit_parity/test_float64.py` hold each against the float32 kernel.
 
-An entry is a function: (tensorflow, attributes, inputs) -> outputs.
+An entry is a function: (tensorflow, attributes, inputs) -> outputs. The attribute `real`
+is the precision to compute in.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def composed(name: str, node: Any, inputs: Sequence[int], outputs: Sequence[int]
             for number, kind in enumerate(inputs)
         ]
         compose = COMPOSITIONS[node.op]
-        results = compose(tf, _values(node.attr), *arguments)
+        values = _values(node.attr) | {"real": tf.as_dtype(outputs[0])}
+        results = compose(tf, values, *arguments)
         casts = [
             tf.identity(tf.cast(result, tf.as_dtype(kind)))
             for result, kind in zip(results, outputs, strict=True)

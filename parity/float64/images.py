@@ -45,7 +45,7 @@ def resize_bilinear(
     tf: Any, attributes: Mapping[str, Any], images: Any, size: Any
 ) -> list[Any]:
     """`tf.image.resize_bilinear`."""
-    images = tf.cast(images, tf.float64)
+    images = tf.cast(images, attributes["real"])
     return [_resized(tf, images, *_matrices(tf, attributes, _linear, images, size))]
 
 
@@ -60,7 +60,7 @@ def resize_bicubic(
     tf: Any, attributes: Mapping[str, Any], images: Any, size: Any
 ) -> list[Any]:
     """`tf.image.resize_bicubic`."""
-    images = tf.cast(images, tf.float64)
+    images = tf.cast(images, attributes["real"])
     return [_resized(tf, images, *_matrices(tf, attributes, _cubic, images, size))]
 
 
@@ -93,7 +93,7 @@ def _matrices(
 
 def _linear(tf: Any, attributes: Mapping[str, Any], old: Any, new: Any) -> Any:
     """The weights of bilinear interpolation, `[new, old]`."""
-    place = _places(tf, attributes, old, new, tf.float64)
+    place = _places(tf, attributes, old, new, attributes["real"])
     below = tf.floor(place)
     share = place - below
     return (1 - share)[:, None] * _at(tf, below, old) + share[:, None] * _at(
@@ -109,15 +109,15 @@ def _cubic(tf: Any, attributes: Mapping[str, Any], old: Any, new: Any) -> Any:
     """
     place = _places(tf, attributes, old, new, tf.float32)
     below = tf.floor(place)
-    share = tf.cast(tf.round((place - below) * TABLE), tf.float64) / TABLE
-    below = tf.cast(below, tf.float64)
+    share = tf.cast(tf.round((place - below) * TABLE), attributes["real"]) / TABLE
+    below = tf.cast(below, attributes["real"])
     keys = attributes["half_pixel_centers"]
     sharpness = -0.5 if keys else -0.75
     matrix: Any = 0.0
     for step in (-1, 0, 1, 2):
         weight = _cubic_weight(tf, tf.abs(share - step), sharpness)
         if keys:  # Pixels outside of the image do not count.
-            weight *= tf.cast(_inside(tf, below + step, old), tf.float64)
+            weight *= tf.cast(_inside(tf, below + step, old), attributes["real"])
         matrix += weight[:, None] * _at(tf, below + step, old)
     return matrix / tf.reduce_sum(matrix, 1, keepdims=True) if keys else matrix
 
@@ -147,7 +147,7 @@ def _at(tf: Any, place: Any, old: Any) -> Any:
     """Rows with a 1 at whole places. A place outside of the image means its edge."""
     last = tf.cast(old - 1, place.dtype)
     column = tf.cast(tf.clip_by_value(place, 0.0, last), tf.int32)
-    return tf.one_hot(column, old, dtype=tf.float64)
+    return tf.one_hot(column, old, dtype=place.dtype)
 
 
 def _inside(tf: Any, place: Any, old: Any) -> Any:

@@ -37,24 +37,34 @@ class Rewritten(NamedTuple):
     islands: dict[str, str]
 
 
-def rewritten(graph_def: Any) -> Rewritten:
+def rewritten(graph_def: Any, wide: bool = True) -> Rewritten:
     """The graph in float64. Its argument does not change.
+
+    Args:
+        graph_def: The float32 graph.
+        wide: False leaves it in float32. Then only compositions are made, as they are in
+            float64, so that the two are one program whatever a composition computes.
 
     Raises:
         UserError: An operation without a float64 kernel changes a variable, or is inside
             a function, so that no cast can stand around it.
     """
-    return _Rewriting(graph_def).result
+    return _Rewriting(graph_def, wide).result
 
 
 class _Rewriting:
     """One rewriting.
 
+    Args:
+        source: The graph.
+        wide: Whether float32 becomes float64. If not, only compositions are made.
+
     Attributes:
         result: The result.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, wide: bool) -> None:
+        self.wide = wide
         self.functions = {fn.signature.name: fn for fn in source.library.function}
         self.copied: set[str] = set()
         self.result = Rewritten(tf1.load().GraphDef(), {})
@@ -62,7 +72,12 @@ class _Rewriting:
         target.versions.CopyFrom(source.versions)
         target.library.CopyFrom(source.library)
         for node in source.node:
-            target.node.extend(self._in_float64(node))
+            if wide:
+                target.node.extend(self._in_float64(node))
+            elif node.op in COMPOSITIONS:
+                target.node.append(self._call(node, tf1.definition_of(node.op)))
+            else:
+                target.node.append(node)
 
     def _in_float64(self, node: Any) -> list[Any]:
         """The nodes that replace a node."""
@@ -122,8 +137,10 @@ class _Rewriting:
         """The call of a composition, under the node's own name."""
         library = self.result.graph_def.library
         name = f"{node.op}{SUFFIX}_{len(library.function)}"
-        inputs = [_wider(kind) for kind in types_of(definition.input_arg, node.attr)]
-        outputs = [_wider(kind) for kind in types_of(definition.output_arg, node.attr)]
+        inputs = types_of(definition.input_arg, node.attr)
+        outputs = types_of(definition.output_arg, node.attr)
+        if self.wide:
+            inputs, outputs = list(map(_wider, inputs)), list(map(_wider, outputs))
         library.function.add().CopyFrom(composed(name, node, inputs, outputs))
         call = type(node)(
             name=node.name, op="PartitionedCall", input=node.input, device=node.device

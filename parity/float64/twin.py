@@ -16,21 +16,22 @@ class Twin:
     Args:
         graph: The float32 `tf.Graph`.
         needed: Tensors, operations and variables. Only what they depend on is rewritten.
+        wide: False for a twin in float32 that computes by the float64 twin's operations.
 
     Attributes:
-        graph: The float64 `tf.Graph`.
+        graph: The twin's `tf.Graph`.
         islands: The operations that still compute in float32, by name, with their type.
 
     Raises:
         UserError: The graph cannot be rewritten.
     """
 
-    def __init__(self, graph: Any, needed: Iterable[Any]) -> None:
+    def __init__(self, graph: Any, needed: Iterable[Any], wide: bool = True) -> None:
         tf = tf1.load()
         with graph.as_default():
             names = [name for thing in needed for name in _operations(tf, thing)]
         part = tf.graph_util.extract_sub_graph(graph.as_graph_def(), names)
-        result = rewritten(part)
+        result = rewritten(part, wide)
         self.islands = result.islands
         self.graph = tf.Graph()
         self._variables: dict[str, Any] = {}

