@@ -100,9 +100,18 @@ class Bench:
     @cached_property
     def composed(self) -> Theirs:
         """TF1's side in float32, computed by the operations of its float64 side."""
-        if self.program.composed() is self.program:
+        if not self.program.has_compositions:
             return self.theirs("float32")
-        return Theirs(self.reference, "float32", self.seed, self.program, composed=True)
+        return self._arranged(self.program.composed())
+
+    @cached_property
+    def in_order(self) -> Theirs:
+        """TF1's side in float32, with sums taken one term after the other."""
+        return self._arranged(self.program.composed(sums_in_order=True))
+
+    def _arranged(self, asked: Graph) -> Theirs:
+        """TF1's side in float32, in another arrangement of the program."""
+        return Theirs(self.reference, "float32", self.seed, self.program, asked=asked)
 
     @cached_property
     def weights(self) -> Answer:

@@ -8,14 +8,14 @@ asked where all is well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from parity import tolerances
 from parity.bench import Bench
 from parity.compare import Comparison, compare
-from parity.sides import Answer, Nudged, Side, SummedInOrder, Theirs
+from parity.sides import Answer, Nudged, Side, Theirs
 
 Question = Callable[[Side], Answer]
 Errors = dict[str, float]
@@ -28,12 +28,12 @@ class Rounding:
     Attributes:
         moved: How far the float64 answer moves, if its inputs are rounded differently.
         composed: The float32 error of the float64 graph's operations.
-        theirs: The float32 error of TF1's own operations.
+        others: The float32 errors of TF1's own operations, and of sums in order.
     """
 
     moved: Errors
     composed: Errors
-    theirs: Errors
+    others: Sequence[Errors]
 
 
 class Doubts:
@@ -96,7 +96,7 @@ class Doubts:
         moved, errors = 0.0, [comparison.theirs_error or 0.0, self._summed[name]]
         for drawn in self._all():
             moved = max(moved, drawn.moved[name])
-            errors += [drawn.composed[name], drawn.theirs[name]]
+            errors += [drawn.composed[name], *(other[name] for other in drawn.others)]
             bound = tolerances.rounding(errors[0], scale, max(errors), moved)
             again = compare(
                 name,
@@ -113,8 +113,7 @@ class Doubts:
     @cached_property
     def _summed(self) -> Errors:
         """TF1's float32 error if it sums one term after the other."""
-        side = SummedInOrder(self.bench.theirs("float32"))
-        return _errors(self.question(side), self.truth)
+        return _errors(self.question(self.bench.in_order), self.truth)
 
     def _all(self) -> Iterator[Rounding]:
         """All draws, from the first. A draw is made when it is needed."""
@@ -125,7 +124,8 @@ class Doubts:
 
     def _draws(self) -> Iterator[Rounding]:
         """Answers of TF1 to inputs that are rounded differently."""
-        theirs64, theirs32 = self.bench.theirs("float64"), self.bench.theirs("float32")
+        theirs64 = self.bench.theirs("float64")
+        others32 = (self.bench.theirs("float32"), self.bench.in_order)
         truth = self.question(theirs64)
         for seed in range(tolerances.NUDGE_PAIRS):
             for ulps in (tolerances.NUDGE_ULP, -tolerances.NUDGE_ULP):
@@ -134,10 +134,9 @@ class Doubts:
                     return self.question(Nudged(side, seed, ulps))
 
                 exact = ask(theirs64)
-                theirs = composed = _errors(ask(theirs32), exact)
-                if self.bench.composed is not theirs32:
-                    composed = _errors(ask(self.bench.composed), exact)
-                yield Rounding(_errors(exact, truth), composed, theirs)
+                composed = _errors(ask(self.bench.composed), exact)
+                others = [_errors(ask(side), exact) for side in others32]
+                yield Rounding(_errors(exact, truth), composed, others)
 
 
 def _errors(answer: Answer, truth: Answer) -> Errors:

@@ -127,24 +127,6 @@ def random_ancestors(*goals: Any) -> set[str]:
     return draws
 
 
-def summed_terms(tensor: Any) -> tuple[Any, Any] | None:
-    """The terms of a tensor that is a sum, and the axes that it is summed over.
-
-    The axes are a tensor or a list. The result is None if the last operation, apart from
-    changes of shape, is not a sum.
-    """
-    op = tensor.op
-    while op.type in ("Identity", "Reshape"):
-        op = op.inputs[0].op
-    if op.type == "Sum":
-        return op.inputs[0], op.inputs[1]
-    if op.type == "BiasAddGrad":
-        terms = op.inputs[0]
-        channels = 1 if op.get_attr("data_format") == b"NCHW" else len(terms.shape) - 1
-        return terms, [axis for axis in range(len(terms.shape)) if axis != channels]
-    return None
-
-
 def stateless_seeds(graph: Any) -> list[Any]:
     """The seeds of a graph's stateless random operations, as tensors that can be fed."""
     kind = "StatelessRandomGetKeyCounter"

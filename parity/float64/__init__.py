@@ -14,7 +14,7 @@ Names do not change, so each tensor can be found and fed under its old name.
 """
 
 from parity.float64.compositions import COMPOSITIONS
-from parity.float64.rewrite import Rewritten, rewritten
+from parity.float64.rewrite import Rewritten, composed_in_float32, rewritten
 from parity.float64.twin import Twin
 
-__all__ = ["COMPOSITIONS", "Rewritten", "Twin", "rewritten"]
+__all__ = ["COMPOSITIONS", "Rewritten", "Twin", "composed_in_float32", "rewritten"]

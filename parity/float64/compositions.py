@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from parity import tf1
-from parity.float64 import batch_norm, images
+from parity.float64 import batch_norm, images, in_order
 
 Composition = Callable[..., Sequence[Any]]
 
@@ -35,7 +35,22 @@ COMPOSITIONS: Mapping[str, Composition] = {
 }
 
 
-def composed(name: str, node: Any, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+SUMS: Mapping[str, Composition] = {
+    "Sum": in_order.total,
+    "Mean": in_order.mean,
+    "BiasAddGrad": in_order.bias_gradient,
+}
+"""What stands for a sum where terms are added one after the other."""
+
+
+def composed(
+    name: str,
+    node: Any,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    *,
+    sums_in_order: bool = False,
+) -> Any:
     """The composition for a node, as a `FunctionDef`.
 
     Args:
@@ -43,6 +58,7 @@ def composed(name: str, node: Any, inputs: Sequence[int], outputs: Sequence[int]
         node: The node.
         inputs: The types of its inputs.
         outputs: The types of its outputs.
+        sums_in_order: Whether sums are taken one term after the other.
     """
     tf = tf1.load()
     with tf.Graph().as_default():
@@ -50,9 +66,10 @@ def composed(name: str, node: Any, inputs: Sequence[int], outputs: Sequence[int]
             tf.placeholder(tf.as_dtype(kind), name=f"input_{number}")
             for number, kind in enumerate(inputs)
         ]
-        compose = COMPOSITIONS[node.op]
+        compose = {**COMPOSITIONS, **SUMS}[node.op]
         values = _values(node.attr) | {"real": tf.as_dtype(outputs[0])}
-        results = compose(tf, values, *arguments)
+        arithmetic = in_order.InOrder(tf) if sums_in_order else tf
+        results = compose(arithmetic, values, *arguments)
         casts = [
             tf.identity(tf.cast(result, tf.as_dtype(kind)))
             for result, kind in zip(results, outputs, strict=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mnistport.errors import UserError
 from parity import tf1
-from parity.float64.compositions import COMPOSITIONS, composed
+from parity.float64.compositions import COMPOSITIONS, SUMS, composed
 from parity.float64.types import (
     DOUBLE,
     FLOAT,
@@ -37,19 +37,26 @@ class Rewritten(NamedTuple):
     islands: dict[str, str]
 
 
-def rewritten(graph_def: Any, wide: bool = True) -> Rewritten:
+def rewritten(graph_def: Any) -> Rewritten:
     """The graph in float64. Its argument does not change.
-
-    Args:
-        graph_def: The float32 graph.
-        wide: False leaves it in float32. Then only compositions are made, as they are in
-            float64, so that the two are one program whatever a composition computes.
 
     Raises:
         UserError: An operation without a float64 kernel changes a variable, or is inside
             a function, so that no cast can stand around it.
     """
-    return _Rewriting(graph_def, wide).result
+    return _Rewriting(graph_def, wide=True).result
+
+
+def composed_in_float32(graph_def: Any, sums_in_order: bool) -> Rewritten:
+    """The graph in float32, with the compositions that it has in float64.
+
+    So the two are one program, whatever a composition computes.
+
+    Args:
+        graph_def: The graph.
+        sums_in_order: Whether sums are taken one term after the other.
+    """
+    return _Rewriting(graph_def, wide=False, sums_in_order=sums_in_order).result
 
 
 class _Rewriting:
@@ -58,13 +65,14 @@ class _Rewriting:
     Args:
         source: The graph.
         wide: Whether float32 becomes float64. If not, only compositions are made.
+        sums_in_order: Whether sums are taken one term after the other, in float32.
 
     Attributes:
         result: The result.
     """
 
-    def __init__(self, source: Any, wide: bool) -> None:
-        self.wide = wide
+    def __init__(self, source: Any, wide: bool, sums_in_order: bool = False) -> None:
+        self.wide, self.sums_in_order = wide, sums_in_order
         self.functions = {fn.signature.name: fn for fn in source.library.function}
         self.copied: set[str] = set()
         self.result = Rewritten(tf1.load().GraphDef(), {})
@@ -74,7 +82,7 @@ class _Rewriting:
         for node in source.node:
             if wide:
                 target.node.extend(self._in_float64(node))
-            elif node.op in COMPOSITIONS:
+            elif node.op in COMPOSITIONS or (sums_in_order and _is_sum(node)):
                 target.node.append(self._call(node, tf1.definition_of(node.op)))
             else:
                 target.node.append(node)
@@ -141,7 +149,8 @@ class _Rewriting:
         outputs = types_of(definition.output_arg, node.attr)
         if self.wide:
             inputs, outputs = list(map(_wider, inputs)), list(map(_wider, outputs))
-        library.function.add().CopyFrom(composed(name, node, inputs, outputs))
+        function = composed(name, node, inputs, outputs, sums_in_order=self.sums_in_order)
+        library.function.add().CopyFrom(function)
         call = type(node)(
             name=node.name, op="PartitionedCall", input=node.input, device=node.device
         )
@@ -199,6 +208,10 @@ def _cast(name: str, source: str, wider: bool) -> Any:
         (FLOAT, DOUBLE) if wider else (DOUBLE, FLOAT)
     )
     return node
+
+
+def _is_sum(node: Any) -> bool:
+    return node.op in SUMS and node.attr["T"].type == FLOAT
 
 
 def _wider(kind: int) -> int:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mnistport.errors import UserError
 from parity import tf1
-from parity.float64.rewrite import rewritten
+from parity.float64.rewrite import Rewritten, rewritten
 
 
 class Twin:
-    """The float64 twin of the part of a graph that computes some objects.
+    """The rewritten twin of the part of a graph that computes some objects.
 
     Args:
         graph: The float32 `tf.Graph`.
         needed: Tensors, operations and variables. Only what they depend on is rewritten.
-        wide: False for a twin in float32 that computes by the float64 twin's operations.
+        rewrite: How it is rewritten.
 
     Attributes:
         graph: The twin's `tf.Graph`.
@@ -26,12 +26,17 @@ class Twin:
         UserError: The graph cannot be rewritten.
     """
 
-    def __init__(self, graph: Any, needed: Iterable[Any], wide: bool = True) -> None:
+    def __init__(
+        self,
+        graph: Any,
+        needed: Iterable[Any],
+        rewrite: Callable[[Any], Rewritten] = rewritten,
+    ) -> None:
         tf = tf1.load()
         with graph.as_default():
             names = [name for thing in needed for name in _operations(tf, thing)]
         part = tf.graph_util.extract_sub_graph(graph.as_graph_def(), names)
-        result = rewritten(part, wide)
+        result = rewrite(part)
         self.islands = result.islands
         self.graph = tf.Graph()
         self._variables: dict[str, Any] = {}

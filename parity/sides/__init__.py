@@ -6,12 +6,12 @@ stored in a `State`, but not compared. A reset gives them their initial values.
 """
 
 from parity.sides.graph import Graph
+from parity.sides.nudged import Nudged
 from parity.sides.ours import Ours
 from parity.sides.own_state import OwnState
 from parity.sides.side import LOSS, Answer, Side, returned
 from parity.sides.steady import refuse_unsteady
 from parity.sides.theirs import Theirs
-from parity.sides.variants import Nudged, SummedInOrder
 
 __all__ = [
     "LOSS",
@@ -21,7 +21,6 @@ __all__ = [
     "Ours",
     "OwnState",
     "Side",
-    "SummedInOrder",
     "Theirs",
     "refuse_unsteady",
     "returned",

@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mnistport.errors import UserError
@@ -78,18 +79,26 @@ class Graph:
         Raises:
             UserError: The program cannot be rewritten.
         """
-        return self._twin(wide=True)
+        return self._twin(float64.rewritten)
 
-    def composed(self) -> Graph:
+    @property
+    def has_compositions(self) -> bool:
+        """Whether the float64 twin has other operations."""
+        kinds = {operation.type for operation in self.graph.get_operations()}
+        return not kinds.isdisjoint(float64.COMPOSITIONS)
+
+    def composed(self, sums_in_order: bool = False) -> Graph:
         """The program in float32, computed by the operations of the float64 twin.
 
-        It is the program itself if the twin has the same operations.
+        Args:
+            sums_in_order: Whether sums are taken one term after the other.
         """
-        kinds = {operation.type for operation in self.graph.get_operations()}
-        return self._twin(wide=False) if kinds & set(float64.COMPOSITIONS) else self
+        return self._twin(
+            partial(float64.composed_in_float32, sums_in_order=sums_in_order)
+        )
 
-    def _twin(self, wide: bool) -> Graph:
-        twin = float64.Twin(self.graph, self._everything(), wide)
+    def _twin(self, rewrite: Callable[[Any], float64.Rewritten]) -> Graph:
+        twin = float64.Twin(self.graph, self._everything(), rewrite)
         graph = copy.copy(self)
         graph.graph, graph.islands = twin.graph, twin.islands
         graph.endpoints = _mapped(self.endpoints, twin.of)

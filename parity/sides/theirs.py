@@ -25,8 +25,7 @@ class Theirs:
         dtype: "float64" or "float32".
         seed: TF's graph seed, for weights that TF initialises itself.
         program: The graph in float32, if it is built already.
-        composed: Whether float32 answers are computed by the operations that the float64
-            graph has.
+        asked: Another arrangement of the program that answers in float32.
 
     Attributes:
         program: The graph in float32.
@@ -44,15 +43,13 @@ class Theirs:
         seed: int = 0,
         program: Graph | None = None,
         *,
-        composed: bool = False,
+        asked: Graph | None = None,
     ) -> None:
         self.reference, self.dtype, self.seed = reference, dtype, seed
         self.program = program or Graph(reference, seed)
-        self.asked = self.program
+        self.asked = asked or self.program
         if dtype == "float64":
             self.asked = self.program.in_float64()
-        elif composed:
-            self.asked = self.program.composed()
         self.graph, self.endpoints = self.asked.graph, self.asked.endpoints
         self.variables, self.shapes = self.asked.variables, self.asked.shapes
         self.session = tf1.session(self.graph)

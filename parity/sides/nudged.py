@@ -1,8 +1,4 @@
-"""TF1 once more, arranged a little differently: how far its own answers move.
-
-A port is another arrangement of the same program. So it may differ from TF1 in float32 as
-far as TF1 differs from itself.
-"""
+"""TF1 once more, on inputs that are rounded differently: how far its own answers move."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from parity import tf1
 from parity.reference import Array, Feeds
 from parity.sides.side import Answer
 from parity.sides.theirs import Theirs
@@ -78,37 +73,3 @@ class Nudged:
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """See `Side`."""
         return self.theirs.step(self._moved(feeds), self._moved(draws))
-
-
-class SummedInOrder(Theirs):
-    """TF1 in float32, whose gradients of biases are summed one term after the other.
-
-    A bias's gradient is a sum over all images and pixels. TF1 adds blocks of terms, and
-    other kernels do not, which is less exact.
-    """
-
-    def __init__(self, theirs: Theirs) -> None:
-        vars(self).update(vars(theirs))
-
-    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
-        """See `Side`."""
-        answer = super().gradients(feeds, draws)
-        fed = self._feed(feeds, draws)
-        for name, gradient in self.asked.gradient_of.items():
-            found = tf1.summed_terms(gradient)
-            if found is None:
-                continue
-            terms, axes = found
-            if not isinstance(axes, list):
-                axes = self.session.run(axes, fed)
-            total = _sum_in_order(self.session.run(terms, fed), axes)
-            answer[name] = total.reshape(answer[name].shape)
-        return answer
-
-
-def _sum_in_order(terms: Array, axes: Any) -> Array:
-    """The sum over axes, one term after the other, in the terms' own precision."""
-    summed = [int(axis) % terms.ndim for axis in np.ravel(axes)]
-    first = np.moveaxis(terms, summed, range(len(summed)))
-    rows = first.reshape(-1, *first.shape[len(summed) :])
-    return np.asarray(np.add.accumulate(rows, axis=0)[-1]) if len(rows) else rows.sum(0)
