@@ -12,7 +12,7 @@ from mnistport.errors import UserError
 from parity import tolerances
 from parity.bench import Bench
 from parity.compare import Comparison, compare_all
-from parity.doubts import Doubts
+from parity.doubts import Doubts, settled_in_float64
 from parity.reference import Array, Data, Dtype, Feeds, Reference
 from parity.sides import Answer, Ours, Side, Theirs
 
@@ -123,11 +123,11 @@ class Case:
     ) -> list[Comparison]:
         """Compare two answers under this precision's bound.
 
-        In float64, where TF1's side has to compute something in float32, ours may be off
-        as far as float32 allows. In float32, a comparison in doubt is judged again: TF1
-        is asked how far its own answer moves in other arrangements (`parity.doubts`). If
-        TF1's two precisions differ by more than that explains, they are not the same
-        program, and the comparison fails.
+        A comparison in doubt is judged again, after TF1 was asked how exact it is itself
+        (`parity.doubts`). If TF1's two precisions differ by more than rounding explains,
+        they are not the same program, and the comparison fails. In float64, where TF1's
+        side has to compute something in float32, ours may be off as far as float32
+        allows.
 
         Args:
             ours: Our answer.
@@ -151,6 +151,9 @@ class Case:
         comparisons = compare_all(
             ours, theirs, rule, arbiter, allow_nonfinite=allow_nonfinite
         )
+        if arbiter is None and question is not None and not self.bench.islands:
+            settled = settled_in_float64(self.bench, question, ours, truth)
+            comparisons = [settled(comparison) for comparison in comparisons]
         if arbiter is not None and question is not None:
             doubts = Doubts(self.bench, question, ours, theirs, arbiter, allow_nonfinite)
             comparisons = [doubts.settled(comparison) for comparison in comparisons]

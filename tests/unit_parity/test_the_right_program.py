@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from mnistport.layers import Conv2d, Dense, float32
@@ -33,9 +34,6 @@ class Layer:
     Attributes:
         theirs: A function: (tensorflow, images, whether it trains) -> images.
         weights: Its rows, TF1's name and ours.
-
-    Nothing is added before the layer. Behind a bias, batch normalization would leave a
-    gradient of zero and rounding.
     """
 
     theirs: Callable[[Any, Any, Any], Any]
@@ -103,7 +101,8 @@ IMAGE = Layout("n h w c -> n c h w")
 def case(layer: Layer, ours: Module, dtype: Any, batch: int = 4, pixels: int = 5) -> Case:
     """The question whether `ours` is `layer`."""
     averages = [name for name in layer.weights if name.startswith("moving")]
-    counted = ["layer.num_batches_tracked"] if averages else []
+    norms = {path.rpartition(".")[0] for path in layer.weights.values() if averages}
+    counted = [f"{max(norms, key=len)}.num_batches_tracked"] if norms else []
     reference = Reference(
         port=Port(
             name="net",
@@ -287,3 +286,47 @@ def test_torchs_interpolation_passes(layer: Layer, corners: bool, dtype: str) ->
 )
 def test_other_interpolations_fail(wrong: Module, dtype: str) -> None:
     assert failing(case(CORNERS, wrong, dtype))
+
+
+# A gradient that is zero but for rounding
+
+
+class BiasBeforeNorm(nn.Module):
+    """A bias that the batch normalization behind it takes away again."""
+
+    def __init__(self, share: float = SHARE) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(CHANNELS))
+        self.norm = torchs_norm(share)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(images + self.bias[:, None, None])
+
+
+def normed_with_bias(tf: Any, images: Any, training: Any) -> Any:
+    bias = tf.Variable(tf.zeros([CHANNELS]), name="bias")
+    return tf.layers.batch_normalization(images + bias, training=training)
+
+
+WITH_BIAS = Layer(
+    normed_with_bias,
+    {
+        "bias": "layer.bias",
+        "gamma": "layer.norm.weight",
+        "beta": "layer.norm.bias",
+        "moving_mean": "layer.norm.running_mean",
+        "moving_variance": "layer.norm.running_var",
+    },
+)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_bias_before_batch_norm_is_no_false_accusation(dtype: str) -> None:
+    assert failing(case(WITH_BIAS, BiasBeforeNorm, dtype)) == []
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_fault_beside_such_a_bias_is_found(dtype: str) -> None:
+    wrong = partial(BiasBeforeNorm, share=float32(0.0101))
+    failed = failing(case(WITH_BIAS, wrong, dtype))
+    assert any(name.startswith("moving_variance after") for name in failed)
