@@ -94,17 +94,15 @@ class _Rewriting:
         if definition is None:  # the name of a function
             self._use_wide_functions(wide)
             return [wide]
-        if must_stay(definition):
-            wide = _copy(node)
-        elif node.op in COMPOSITIONS:
+        if node.op in COMPOSITIONS:
             return [self._call(wide, definition)]
-        elif has_kernel(definition, wide.attr):
+        if not must_stay(definition) and has_kernel(definition, wide.attr):
             self._use_wide_functions(wide)
         else:
             wide = _copy(node)
         if FLOAT not in _types_around(definition, wide):
             return [wide]
-        if always_float32(definition) and not is_draw(definition):
+        if _rounds(definition, wide):
             self.result.islands[node.name] = node.op
         return list(_island(wide, definition))
 
@@ -164,6 +162,24 @@ def _types_around(definition: Any, node: Any) -> list[int]:
     """The types of all inputs and outputs. A reference counts as what it refers to."""
     arguments = (*definition.input_arg, *definition.output_arg)
     return [kind % REFERENCE for kind in types_of(arguments, node.attr)]
+
+
+def _rounds(definition: Any, node: Any) -> bool:
+    """Whether a node with float32 inputs or outputs computes something in float32.
+
+    A draw does not, nor does what only reads float32 numbers from elsewhere.
+    """
+    if must_stay(definition):
+        inputs = types_of(definition.input_arg, node.attr)
+        return FLOAT in inputs and not is_draw(definition)
+    return bool(always_float32(definition)) or not _is_wide(node)
+
+
+def _is_wide(node: Any) -> bool:
+    """Whether no attribute of a node is float32."""
+    wide = _copy(node)
+    widen(wide.attr)
+    return bool(wide == node)
 
 
 def _island(node: Any, definition: Any) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mnistport.optimizers import GradientDescent
 from parity import checks, tf1, tolerances
 from parity.bench import Bench
 from parity.case import Case
+from parity.commands.verify_run import _in_float32
 from parity.compare import Comparison
 from parity.float64 import batch_norm
 from parity.float64.in_order import InOrder
@@ -196,6 +198,16 @@ def test_a_graph_with_an_island_is_judged_as_exact_as_tf1(tiny, small_case) -> N
     assert case.bench.islands == {"scaled": "ScaleAndTranslate"}
     wrong = small_case(replace(small_fault(tiny, 1.0001), build=case.reference.build))
     assert not all(c.passed for c in checks.get("forward")(wrong))
+
+
+def test_what_stays_in_float32_is_printed() -> None:
+    bench: Any = SimpleNamespace(islands={"scaled": "ScaleAndTranslate"})
+    (line,) = _in_float32(bench)
+    assert line.startswith(
+        "computed in float32 on TF1's side: scaled (ScaleAndTranslate)"
+    )
+    bench.islands = {}
+    assert _in_float32(bench) == []
 
 
 # The other arrangements

@@ -304,6 +304,26 @@ def test_an_operation_without_a_counterpart_is_an_island() -> None:
     assert_same(narrow, wide)
 
 
+def test_an_operation_whose_kernels_are_float32_only_is_an_island() -> None:
+    def build(tf: Any, x: Any) -> Any:
+        pooled = tf.nn.max_pool3d(x, 2, 2, "SAME", name="pooled")
+        return with_gradients(tf, [pooled], [x])
+
+    narrow, wide, twin = both(build, {"x": normal(1, 3, 4, 5, 2)})
+    assert set(twin.islands.values()) == {"MaxPool3D", "MaxPool3DGrad"}
+    assert_same(narrow, wide)
+
+
+def test_what_python_returns_is_float32_and_is_fed_on_in_float64() -> None:
+    def build(tf: Any, x: Any) -> Any:
+        third = tf.py_func(lambda: np.float32(1) / np.float32(3), [], tf.float32)
+        return [third * x]
+
+    narrow, wide, twin = both(build, {"x": np.ones(1, np.float32)})
+    assert not twin.islands
+    np.testing.assert_array_equal(wide[0], narrow[0].astype(np.float64))
+
+
 def test_loops_with_tensor_arrays_are_float64_throughout() -> None:
     """The carrier of a tensor array's order is float32 in every program."""
 
