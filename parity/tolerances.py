@@ -166,9 +166,10 @@ def rounding(
         f"{FLOOR_ULP} ulp at {scale:.2g}"
     )
     if moved > limit:
-        limit = moved
+        limit += moved
         reason = (
-            f"TF1's own answer moves by {moved:.1e} if its inputs move by {NUDGE_ULP} ulp"
+            f"TF1's own answer moves by {moved:.1e} if its inputs move by {NUDGE_ULP} "
+            f"ulp, and {reason}"
         )
     most = max(FRACTION * scale, floor)
     if theirs_error > scale:

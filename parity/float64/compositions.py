@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from parity import tf1
-from parity.float64 import batch_norm, images, in_order
+from parity.float64 import batch_norm, images, in_order, pooling
 
 Composition = Callable[..., Sequence[Any]]
 
@@ -32,6 +32,10 @@ COMPOSITIONS: Mapping[str, Composition] = {
     "ResizeBicubicGrad": images.resize_bicubic_gradient,
     "AdjustContrastv2": images.adjust_contrast,
     "SparseMatMul": images.sparse_matmul,
+    "MaxPool3D": pooling.max_pool,
+    "MaxPool3DGrad": pooling.max_pool_gradient,
+    "AvgPool3D": pooling.average_pool,
+    "AvgPool3DGrad": pooling.average_pool_gradient,
 }
 
 

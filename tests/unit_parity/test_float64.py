@@ -256,6 +256,27 @@ def test_a_product_with_a_sparse_matrix(turned: bool) -> None:
     assert_same(narrow, wide)
 
 
+@pytest.mark.parametrize("kind", ["max_pool3d", "avg_pool3d"])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), ([1, 2, 3], [1, 1, 2])])
+def test_pooling_in_three_directions(
+    kind: str, padding: str, size: Any, stride: Any
+) -> None:
+    """In the second part, values are whole numbers, and a maximum often occurs twice."""
+
+    def build(tf: Any, x: Any) -> Any:
+        pool = getattr(tf.nn, kind)
+        ties = tf.round(x)
+        return [
+            *with_gradients(tf, [pool(x, size, stride, padding)], [x]),
+            *with_gradients(tf, [pool(ties, size, stride, padding)], [ties]),
+        ]
+
+    narrow, wide, twin = both(build, {"x": normal(2, 5, 6, 7, 3)})
+    assert not twin.islands
+    assert_same(narrow, wide)
+
+
 # The rewriting itself
 
 
@@ -306,11 +327,19 @@ def test_an_operation_without_a_counterpart_is_an_island() -> None:
 
 def test_an_operation_whose_kernels_are_float32_only_is_an_island() -> None:
     def build(tf: Any, x: Any) -> Any:
-        pooled = tf.nn.max_pool3d(x, 2, 2, "SAME", name="pooled")
-        return with_gradients(tf, [pooled], [x])
+        state = tf.zeros([2, 4], tf.float32)
+        cell = tf.raw_ops.GRUBlockCell(
+            x=x,
+            h_prev=state,
+            w_ru=tf.ones([7, 8]),
+            w_c=tf.ones([7, 4]),
+            b_ru=tf.ones([8]),
+            b_c=tf.ones([4]),
+        )
+        return [cell.h]
 
-    narrow, wide, twin = both(build, {"x": normal(1, 3, 4, 5, 2)})
-    assert set(twin.islands.values()) == {"MaxPool3D", "MaxPool3DGrad"}
+    narrow, wide, twin = both(build, {"x": normal(2, 3)})
+    assert set(twin.islands.values()) == {"GRUBlockCell"}
     assert_same(narrow, wide)
 
 
