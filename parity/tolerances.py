@@ -13,6 +13,7 @@ A limit is never raised without a measured figure and a reason written here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
@@ -171,8 +172,8 @@ def rounding(
             f"TF1's own answer moves by {moved:.1e} if its inputs move by {NUDGE_ULP} "
             f"ulp, and {reason}"
         )
-    most = max(FRACTION * scale, floor)
-    if theirs_error > scale:
+    most = most_by_rounding(theirs_error, scale)
+    if math.isinf(most):
         return Bound(limit, f"{reason}; TF1's own float32 answer is rounding only")
     if limit > most:
         return Bound(
@@ -180,6 +181,13 @@ def rounding(
             f"{reason}, cut to {FRACTION} of {scale:.2g}, past which zeros would pass",
         )
     return Bound(limit, reason)
+
+
+def most_by_rounding(theirs_error: float, scale: float) -> float:
+    """The largest limit that `rounding` gives, whatever TF1 answers when asked again."""
+    if theirs_error > scale:
+        return float("inf")
+    return max(FRACTION * scale, FLOOR_ULP * _ulp(scale))
 
 
 def rounding_in_float64(error32: float, scale: float) -> Bound:
