@@ -92,7 +92,8 @@ JUDGEMENTS = {
     "float64": "the same function? Ours against TF1; only the order of summation may "
     "differ.",
     "float32": "as exact as TF1? Both against TF1 in float64; ours may be off "
-    f"{OWN_ERROR_TIMES} times as far as TF1's own float32, and {FLOOR_ULP} ulp.",
+    f"{OWN_ERROR_TIMES} times as far as TF1's own float32, and {FLOOR_ULP} ulp. "
+    "In doubt, TF1 is asked again.",
 }
 """How each precision is judged, in a line for the reader."""
 
