@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"mnistport: {error}", file=sys.stderr)
+        if _is_first_process():
+            print(f"mnistport: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mnistport: interrupted", file=sys.stderr)
@@ -79,6 +80,14 @@ def _run(command: str, words: list[str]) -> int:
             f"there are list, reproduce, {', '.join(LIGHTNING)}"
         )
     return _lightning(words)
+
+
+def _is_first_process() -> bool:
+    """Whether this is the first of the processes on this machine that train together.
+
+    All of them meet the same error, and one of them says it.
+    """
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _drop_standard_output() -> None:
@@ -117,7 +126,7 @@ def _lightning(words: Sequence[str]) -> int:
         raise UserError(
             f"{error.name} is not installed; install it: pip install {error.name}"
         ) from error
-    return run(resolved)
+    return run(resolved, words)
 
 
 def with_recipe_paths(words: Sequence[str]) -> list[str]:

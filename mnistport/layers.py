@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mnistport.errors import UserError
 from mnistport.float32 import float32
 
 
@@ -142,6 +144,18 @@ def uniform(like: Tensor) -> Tensor:
     return torch.rand_like(like)
 
 
+def kept_fraction(keep_prob: float) -> float:
+    """A `keep_prob`, rounded to float32.
+
+    Raises:
+        UserError: It is not a number in (0, 1], or it would be rounded to 0.
+    """
+    is_number = isinstance(keep_prob, Real) and not isinstance(keep_prob, bool)
+    if not (is_number and 0.0 < keep_prob <= 1.0 and float32(keep_prob) > 0.0):
+        raise UserError(f"keep_prob is the fraction kept, in (0, 1]; got {keep_prob!r}")
+    return float32(keep_prob)
+
+
 class Dropout(nn.Module):
     """TF1's `tf.nn.dropout(x, keep_prob)` while training; the identity otherwise.
 
@@ -151,7 +165,7 @@ class Dropout(nn.Module):
     Different: If an infinite unit is dropped, it becomes NaN here and 0 in TF.
 
     Args:
-        keep_prob: The fraction kept (TF1's sense), in (0, 1].
+        keep_prob: The fraction kept (TF1's sense), in (0, 1]. Other values are refused.
 
     Attributes:
         draw: The function that gives the uniform numbers: the input -> numbers in [0, 1)
@@ -161,11 +175,7 @@ class Dropout(nn.Module):
 
     def __init__(self, keep_prob: float) -> None:
         super().__init__()
-        if not 0.0 < keep_prob <= 1.0:
-            raise ValueError(
-                f"keep_prob is the fraction kept, in (0, 1]; got {keep_prob}"
-            )
-        self.keep_prob = float32(keep_prob)
+        self.keep_prob = kept_fraction(keep_prob)
         self.draw: Callable[[Tensor], Tensor] = uniform
 
     def forward(self, unit: Tensor) -> Tensor:

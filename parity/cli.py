@@ -46,6 +46,10 @@ COMMANDS = {
         help="train both sides on the same batches with the same draws, step by step",
         computes=True,
     ),
+    "mutants": Command(
+        help="plant faults in our side, and show which check notices each",
+        computes=True,
+    ),
     "convert": Command(
         help="convert a training state between TF1, Lightning and safetensors"
     ),

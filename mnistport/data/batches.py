@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnistport.errors import UserError
+from mnistport.values import is_whole_number
 
 Indices = npt.NDArray[np.int64]
 
@@ -55,8 +56,10 @@ class _Stream:
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
         self.num_images = operator.index(num_images)
-        self.batch_size = operator.index(batch_size)
-        self.seed = operator.index(seed)
+        for name, value in (("batch size", batch_size), ("seed", seed)):
+            if not is_whole_number(value):
+                raise UserError(f"{name} {value!r}: expected a whole number")
+        self.batch_size, self.seed = int(batch_size), int(seed)
         if not 1 <= self.batch_size <= self.num_images:
             raise UserError(
                 f"batch size {self.batch_size}: expected 1 to {self.num_images:,}, "

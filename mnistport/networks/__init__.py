@@ -103,6 +103,10 @@ def make_module(network: Network, options: Mapping[str, Any]) -> nn.Module:
     Raises:
         UserError: The network has no such option, or an option cannot have this value.
     """
+    if not isinstance(options, Mapping):
+        raise UserError(
+            f"options {options!r}: expected a mapping of the network's options"
+        )
     known = list(inspect.signature(network.module).parameters)
     unknown = [option for option in options if option not in known]
     if unknown:

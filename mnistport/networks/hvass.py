@@ -6,7 +6,6 @@ without options, is the tutorial's own network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
@@ -23,6 +22,7 @@ from mnistport.layers import (
     as_image,
     cross_entropy,
     flatten,
+    kept_fraction,
     truncated_normal_,
 )
 from mnistport.network import (
@@ -34,6 +34,7 @@ from mnistport.network import (
     StageAccuracy,
 )
 from mnistport.optimizers import Adam
+from mnistport.values import choice, switch, whole_number
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 POOLINGS = {
@@ -69,6 +70,9 @@ class Hvass(nn.Module):
     from a truncated normal distribution with standard deviation 0.05, biases at 0.05.
     **ReLU follows the max-pooling.** There is no dropout.
 
+    Raises:
+        UserError: An argument cannot have this value.
+
     Source: See `NETWORK.source`. License: MIT.
     """
 
@@ -89,8 +93,17 @@ class Hvass(nn.Module):
         last_relu: bool = False,
     ) -> None:
         super().__init__()
-        act = _layer("activation", activation, ACTIVATIONS)
-        reduce = _layer("pooling", pooling, POOLINGS)
+        whole_number("filter_size1", filter_size1)
+        whole_number("num_filters1", num_filters1)
+        whole_number("filter_size2", filter_size2)
+        whole_number("num_filters2", num_filters2)
+        whole_number("fc_size", fc_size)
+        switch("activation_first", activation_first)
+        switch("extra_convolution", extra_convolution)
+        switch("extra_dense", extra_dense)
+        switch("last_relu", last_relu)
+        act = ACTIVATIONS[choice("activation", activation, ACTIVATIONS)]
+        reduce = POOLINGS[choice("pooling", pooling, POOLINGS)]
 
         def pool() -> nn.Module:
             if pooling == "max" and activation == "relu":
@@ -113,7 +126,8 @@ class Hvass(nn.Module):
             size = 28 if pooling == "none" else 4  # 7 -> 4
         self.fc1 = Dense(size * size * num_filters2, fc_size)
         self.act1 = act()
-        self.dropout = Dropout(keep_prob) if keep_prob < 1.0 else nn.Identity()
+        drops = kept_fraction(keep_prob) < 1.0
+        self.dropout = Dropout(keep_prob) if drops else nn.Identity()
         self.fc_extra: nn.Module = nn.Identity()
         if extra_dense:
             self.fc_extra = nn.Sequential(Dense(fc_size, fc_size), act())
@@ -131,15 +145,6 @@ class Hvass(nn.Module):
         fc1 = self.dropout(self.act1(self.fc1(flatten(layer3))))
         logits: Tensor = self.last(self.fc2(self.fc_extra(fc1)))
         return logits
-
-
-def _layer(
-    option: str, value: str, choices: Mapping[str, type[nn.Module]]
-) -> type[nn.Module]:
-    """The layer that the value of an option stands for."""
-    if value not in choices:
-        raise ValueError(f"{option} {value!r}: expected one of {', '.join(choices)}")
-    return choices[value]
 
 
 NETWORK = Network(

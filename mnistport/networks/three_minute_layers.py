@@ -23,6 +23,7 @@ from mnistport.layers import (
 )
 from mnistport.network import EpochLoss, Network, Published, Recipe, Source
 from mnistport.optimizers import Adam
+from mnistport.values import switch
 
 
 class ThreeMinuteLayers(nn.Module):
@@ -52,7 +53,8 @@ class ThreeMinuteLayers(nn.Module):
         self.fc1 = Dense(6 * 6 * 64, 256)
         self.relu = nn.ReLU()
         self.fc2 = Dense(256, 10)
-        rate1, rate2, rate3 = (0.7, 0.7, 0.5) if intended_dropout else (0.0, 0.0, 0.0)
+        drops = switch("intended_dropout", intended_dropout)
+        rate1, rate2, rate3 = (0.7, 0.7, 0.5) if drops else (0.0, 0.0, 0.0)
         self.dropout1 = _dropout(rate1)
         self.dropout2 = _dropout(rate2)
         self.dropout3 = _dropout(rate3)

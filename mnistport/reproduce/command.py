@@ -1,32 +1,27 @@
-"""`mnistport reproduce`: makes runs on one or more devices, and writes a report."""
+"""`mnistport reproduce`: makes the runs that are missing, and writes a report."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import shlex
+import signal
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import redirect_stdout
-from dataclasses import replace
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mnistport import networks
 from mnistport.data.sources import load
 from mnistport.environment import environment
 from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_folder, write_whole, written_whole
-from mnistport.process import set_up_for_training
+from mnistport.reproduce.devices import devices_for, train_all
 from mnistport.reproduce.report import clock, document, markdown, plot, table
 from mnistport.reproduce.result import RunResult, RunSettings, read_result, read_settings
-from mnistport.reproduce.run import SAVE_STEPS, Job, train
+from mnistport.reproduce.run import SAVE_STEPS, Job
 from mnistport.reproduce.statistics import Summary, summarise
+from mnistport.training.stopping import STATUS, interrupted_by_signals
 
 
 def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
@@ -37,7 +32,8 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
         words: The command line as it was typed, for the report.
 
     Returns:
-        The exit status: 0 done, 1 a published accuracy was not reached, 130 interrupted.
+        The exit status: 0 done, 1 a published accuracy was not reached, 130 interrupted
+        by Ctrl-C, 143 by SIGTERM. An interrupted command reports on the finished runs.
 
     Raises:
         UserError: A network or device is unknown, or the output folder cannot be written
@@ -46,18 +42,17 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
     made_on = environment()
     refuse_unwritable_folder("--out", args.out)
     names = _network_names(args.networks)
-    devices = _devices(args.device)
+    devices = devices_for(args.device)
     jobs = _jobs(args, names, devices)
-    runs = _finish_all(jobs, args.out, devices)
-    if runs is None:
-        return 130
+    with interrupted_by_signals() as came:
+        runs, interrupted = _finish_all(jobs, args.out, devices, came)
     runs += _results_of_earlier_commands(args.out, jobs)
     summaries = _summaries(runs)
-    facts = _facts(runs, jobs, words, [*made_on, "kernels"])
-    _write_report(summaries, runs, facts, args.out)
-    print("\n" + "\n".join(table(summaries)))
-    written = [str(args.out / f"reproduce.{suffix}") for suffix in ("md", "json", "png")]
-    print(f"\nwritten: {', '.join(written)}")
+    if runs:
+        facts = _facts(runs, jobs, words, [*made_on, "kernels"])
+        _report(summaries, runs, facts, args.out)
+    if interrupted:
+        return STATUS[came[0]] if came else STATUS[signal.SIGINT]
     missed = any(summary.verdict == "NOT REACHED" for summary in summaries)
     return 1 if missed else 0
 
@@ -68,23 +63,6 @@ def _network_names(asked: Sequence[str]) -> list[str]:
     for name in names:
         networks.get(name)
     return names
-
-
-def _devices(asked: str) -> list[str]:
-    """The devices to train on, one run at a time on each."""
-    count = torch.cuda.device_count()
-    kind, _, number = asked.partition(":")
-    if asked == "cpu" or (asked == "auto" and not count):
-        return ["cpu"]
-    if asked not in ("cuda", "auto") and not (kind == "cuda" and number.isdecimal()):
-        raise UserError(
-            f"--device {asked}: there is no such device; use cpu, cuda, cuda:N or auto"
-        )
-    if int(number or 0) >= count:
-        raise UserError(
-            f"--device {asked}: torch sees {count} CUDA devices here; use --device cpu"
-        )
-    return [asked] if number else [f"cuda:{device}" for device in range(count)]
 
 
 def _jobs(
@@ -117,10 +95,12 @@ def _finish_all(
     jobs: Sequence[Job],
     out: Path,
     devices: Sequence[str],
-) -> list[RunResult] | None:
+    came: Sequence[signal.Signals],
+) -> tuple[list[RunResult], bool]:
     """Make all runs that are not finished yet.
 
-    Returns the results in the order of the jobs, or None if the command was interrupted.
+    Returns the results in the order of the jobs, and whether the command was interrupted.
+    Then some results may be missing.
     """
     results = {job.name: _finished_result(job, out) for job in jobs}
     left = [job for job in jobs if results[job.name] is None]
@@ -129,20 +109,27 @@ def _finish_all(
         print(
             f"{num_finished} of {len(jobs)} runs are there already, in {out}", flush=True
         )
+    interrupted = False
     try:
-        for job, result in _train_all(left, out, devices):
+        for job, result in train_all(left, out, devices):
             results[job.name] = result
             print(_result_line(job, result), flush=True)
+            if came:
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
-        num_finished = sum(result is not None for result in results.values())
-        print(
-            f"\ninterrupted with {num_finished} of {len(jobs)} runs finished; "
-            "the same command continues, and a run that was begun continues "
-            f"from its last multiple of {SAVE_STEPS:,} steps",
-            file=sys.stderr,
-        )
-        return None
-    return [result for result in results.values() if result is not None]
+        interrupted = True
+        results |= {job.name: _finished_result(job, out) for job in left}
+        _say_how_to_go_on(sum(result is not None for result in results.values()), jobs)
+    return [result for result in results.values() if result is not None], interrupted
+
+
+def _say_how_to_go_on(num_finished: int, jobs: Sequence[Job]) -> None:
+    print(
+        f"\ninterrupted with {num_finished} of {len(jobs)} runs finished; "
+        "the same command continues, and a run that was begun continues "
+        f"from its last multiple of {SAVE_STEPS:,} steps",
+        file=sys.stderr,
+    )
 
 
 def _finished_result(job: Job, out: Path) -> RunResult | None:
@@ -197,57 +184,6 @@ def _results_of_earlier_commands(out: Path, jobs: Sequence[Job]) -> list[RunResu
     return results
 
 
-def _train_all(
-    jobs: Sequence[Job],
-    out: Path,
-    devices: Sequence[str],
-) -> Iterator[tuple[Job, RunResult]]:
-    """Make the runs, and yield each as it ends."""
-    if len(devices) == 1 or len(jobs) < 2:
-        for job in jobs:
-            print(f"\n{job.name}", flush=True)
-            on_device = replace(job, device=devices[0])
-            yield job, train(on_device, out, progress=sys.stdout.isatty())
-    else:
-        yield from _train_on_several(jobs, out, devices)
-
-
-def _train_on_several(
-    jobs: Sequence[Job],
-    out: Path,
-    devices: Sequence[str],
-) -> Iterator[tuple[Job, RunResult]]:
-    """Make the runs in one process for each device.
-
-    A pool cannot drop a job it has taken. So it gets no more jobs than there are free
-    devices, and an interruption has only the running jobs to wait for.
-    """
-    waiting = list(reversed(jobs))
-    free = list(devices)
-    running: dict[Future[RunResult], tuple[Job, str]] = {}
-    with ProcessPoolExecutor(
-        max_workers=min(len(devices), len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=set_up_for_training,
-    ) as pool:
-        while waiting or running:
-            while waiting and free:
-                job, device = waiting.pop(), free.pop()
-                future = pool.submit(_train_in_worker, replace(job, device=device), out)
-                running[future] = job, device
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                job, device = running.pop(future)
-                free.append(device)
-                yield job, future.result()
-
-
-def _train_in_worker(job: Job, out: Path) -> RunResult:
-    """Train in a process of the pool. What Lightning prints there is dropped."""
-    with redirect_stdout(StringIO()):
-        return train(job, out, progress=False)
-
-
 def _summaries(runs: Sequence[RunResult]) -> list[Summary]:
     """One summary for each network that has runs, in the order of `mnistport list`."""
     summaries = []
@@ -286,15 +222,18 @@ def _distinct(values: Sequence[object]) -> str:
     return ", ".join(sorted({str(value) for value in values}))
 
 
-def _write_report(
+def _report(
     summaries: Sequence[Summary],
     runs: Sequence[RunResult],
     facts: dict[str, Any],
     out: Path,
 ) -> None:
-    """Write the JSON document, the Markdown page and the picture into `out`."""
+    """Write the JSON document, the Markdown page and the picture, and print the table."""
     text = json.dumps(document(summaries, runs, facts), indent=1)
     write_whole(out / "reproduce.json", text + "\n")
     write_whole(out / "reproduce.md", markdown(summaries, facts))
     with written_whole(out / "reproduce.png") as partial:
         plot(summaries, partial)
+    print("\n" + "\n".join(table(summaries)))
+    written = [str(out / f"reproduce.{suffix}") for suffix in ("md", "json", "png")]
+    print(f"\nwritten: {', '.join(written)}")

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         "all runs in DIR, those of earlier commands included.",
         epilog="Exit status: 0 done; 1 a whole recipe on MNIST stays more than three "
         "standard errors below the published accuracy; 2 the command could not be "
-        "carried out.",
+        "carried out; 130 interrupted by Ctrl-C; 143 by SIGTERM.",
     )
     options.add_argument(
         "networks",

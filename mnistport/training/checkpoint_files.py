@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -67,7 +67,19 @@ def _read(path: str) -> Any:
         ) from error
 
 
-def find_checkpoint(name: str, root: Path, network: str | None) -> str:
+class Found(NamedTuple):
+    """A checkpoint of an earlier run.
+
+    Attributes:
+        path: Its file.
+        why: Why this one. "" for the newest, where the newest is asked for.
+    """
+
+    path: Path
+    why: str
+
+
+def find_checkpoint(name: str, root: Path, network: str | None) -> Found:
     """The file that `last`, `best` or `hpc` stands for: that of the newest run.
 
     Args:
@@ -84,8 +96,9 @@ def find_checkpoint(name: str, root: Path, network: str | None) -> str:
         except UserError:
             continue  # a file of another program
         if network in (None, checkpoint["mnistport"]["network"]):
-            best = _best_of_its_run(checkpoint, path) if name == "best" else None
-            return str(best or path)
+            return (
+                _best_of_its_run(checkpoint, path) if name == "best" else Found(path, "")
+            )
     whose = f"of {network} " if network else ""
     raise UserError(
         f"--ckpt_path {name}: no checkpoint {whose}lies below {root} (looked at "
@@ -107,22 +120,25 @@ def _newest_first(name: str, root: Path) -> list[Path]:
     return sorted(found, key=lambda path: (found[path], str(path)), reverse=True)
 
 
-def _best_of_its_run(checkpoint: Mapping[str, Any], path: Path) -> Path | None:
+def _best_of_its_run(checkpoint: Mapping[str, Any], path: Path) -> Found:
     """The file that a `ModelCheckpoint` of the run holds for the best one.
 
-    None if no ModelCheckpoint compares a figure. Every file is then as good as another.
+    If there is none, it is the run's newest file.
     """
-    for best in _best_paths(checkpoint):
+    why = "the newest, because its run monitored no figure that says which is best"
+    for monitor, best in _best_paths(checkpoint):
         for place in (Path(best), path.parent / Path(best).name):
             if place.is_file():
-                return place
-    return None
+                return Found(place, f"the best by {monitor}")
+        why = f"the newest, because the best by {monitor} is gone: {best}"
+    return Found(path, why)
 
 
-def _best_paths(checkpoint: Mapping[str, Any]) -> Iterator[str]:
+def _best_paths(checkpoint: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The figure that each `ModelCheckpoint` compared, and the file that was best."""
     for state in checkpoint.get("callbacks", {}).values():
         if not isinstance(state, Mapping) or state.get("monitor") is None:
             continue
         best = state.get("best_model_path")
         if isinstance(best, str) and best:
-            yield best
+            yield state["monitor"], best

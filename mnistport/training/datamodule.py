@@ -14,6 +14,7 @@ from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.loader import Batches, ChunkLoader, Slices
+from mnistport.values import is_whole_number
 
 
 class MnistData(pl.LightningDataModule):
@@ -48,9 +49,9 @@ class MnistData(pl.LightningDataModule):
         self.network = network
         self.recipe = networks.get(network).recipe
         self.source, self.folder, self.seed = source, dir, seed
-        if eval_batch_size < 1:
+        if not is_whole_number(eval_batch_size) or eval_batch_size < 1:
             raise UserError(
-                f"eval_batch_size {eval_batch_size}: expected at least 1 image"
+                f"eval_batch_size {eval_batch_size!r}: expected at least 1 image"
             )
         self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
         self.eval_batch_size = eval_batch_size
@@ -63,13 +64,28 @@ class MnistData(pl.LightningDataModule):
         Settings with which training is impossible are refused here, before any file is
         written.
         """
-        train, _ = split(self._load().train, self.recipe.split)
-        stream = self.recipe.stream(len(train), self.batch_size, self.seed)
+        self._steps_per_epoch()
         if self.trainer is not None and self.trainer.state.fn == "fit":
-            steps = lightning_steps.steps_of_epoch(
-                self.trainer.limit_train_batches, stream.steps_per_epoch
-            )
-            lightning_steps.val_check_interval(self.trainer, steps)
+            self.refuse_interval(self.trainer)
+
+    def refuse_interval(self, trainer: pl.Trainer) -> None:
+        """Refuse an interval of validation that is longer than an epoch of this data.
+
+        Args:
+            trainer: The trainer that will fit.
+
+        Raises:
+            UserError: The interval is longer than an epoch.
+        """
+        steps = lightning_steps.steps_of_epoch(
+            trainer.limit_train_batches, self._steps_per_epoch()
+        )
+        lightning_steps.val_check_interval(trainer, steps)
+
+    def _steps_per_epoch(self) -> int:
+        """Steps in an epoch without a limit. A batch that is too large is refused."""
+        train, _ = split(self._load().train, self.recipe.split)
+        return self.recipe.stream(len(train), self.batch_size, self.seed).steps_per_epoch
 
     def _load(self) -> DataSet:
         """The data set. It is read once."""

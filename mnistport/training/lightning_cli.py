@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+import shlex
 import sys
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
-import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
-from mnistport import networks
 from mnistport.errors import UserError
 from mnistport.training.checkpoint_files import (
     NAMES_OF_EARLIER_RUNS,
@@ -25,24 +22,32 @@ from mnistport.training.checkpoint_files import (
 )
 from mnistport.training.complaints import as_users_mistake
 from mnistport.training.datamodule import MnistData
+from mnistport.training.defaults import (
+    NOT_GIVEN,
+    checkpoint_settings,
+    recipe_numbers,
+    refuse_other_groups,
+    refuse_without_checkpoint,
+    seed,
+    set_defaults,
+)
+from mnistport.training.lightning_steps import leave_signals_to_us
 from mnistport.training.module import Classifier
-from mnistport.training.stopping import ended_by_signals, exit_status
+from mnistport.training.quiet import quiet_lightning
+from mnistport.training.stopping import (
+    StoppedError,
+    ended_by_signals,
+    exit_status,
+    save_and_say,
+)
 from mnistport.training.trainer_flags import (
     keep_validation,
     length,
     refuse_callbacks,
     refuse_flags,
     trainer_arguments,
+    words_for_objects,
 )
-
-LOGGERS = (
-    "pytorch_lightning.utilities.rank_zero",
-    "lightning_fabric.utilities.rank_zero",
-    "lightning_fabric.utilities.seed",
-)
-
-NOT_GIVEN = ""
-"""The network, where neither the command line nor a configuration names one."""
 
 
 class Parser(LightningArgumentParser):
@@ -72,8 +77,9 @@ class Cli(LightningCLI):
     - The module and the data module have the same network and the same seed.
     """
 
-    def __init__(self, command: str, **kwargs: Any) -> None:
+    def __init__(self, command: str, typed: str, **kwargs: Any) -> None:
         self.command = Parser.command = command
+        self.typed = typed
         super().__init__(Classifier, MnistData, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -87,8 +93,8 @@ class Cli(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the module and the data module the same network and seed."""
         parser.link_arguments("model.network", "data.network")
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=seed)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=seed)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the command line. A checkpoint's settings are the defaults.
@@ -107,20 +113,21 @@ class Cli(LightningCLI):
         defaults = self._subcommand_parsers[self.command]
         defaults.set_defaults({"model.network": NOT_GIVEN})
         given = parser.parse_args(quiet)[self.command]
-        _refuse_other_groups(given)
+        refuse_other_groups(given)
         path = None if given.ckpt_path is None else str(given.ckpt_path)
         if path is None and not asks_to_print:
-            _refuse_without_checkpoint(self.command, given)
+            refuse_without_checkpoint(self.command, given)
         path, settings = self._settings(path, given)
         network = given.model.network or settings.get("model.network", "deep")
         defaults.set_defaults({"model.network": network})
         if asks_to_print:
-            defaults.set_defaults(_recipe_numbers(network, given))
-        _set_defaults(defaults, settings, path)
+            defaults.set_defaults(recipe_numbers(network, given))
+        set_defaults(defaults, settings, path)
         super().parse_arguments(parser, args)
         config = self.config[self.command]
         config.ckpt_path = path
-        if not 0 <= _seed(config.seed_everything) < 2**32:
+        words_for_objects(config.trainer)
+        if not 0 <= seed(config.seed_everything) < 2**32:
             raise UserError(
                 f"--seed_everything {config.seed_everything}: expected 0 to {2**32 - 1}"
             )
@@ -140,10 +147,11 @@ class Cli(LightningCLI):
         network = given.model.network
         if path in NAMES_OF_EARLIER_RUNS:
             root = Path(given.trainer.default_root_dir or ".").absolute()
-            name, path = path, find_checkpoint(path, root, network or None)
-            rank_zero_only(print)(
-                f"mnistport: --ckpt_path {name} is {path}", file=sys.stderr
-            )
+            found = find_checkpoint(path, root, network or None)
+            words = f"mnistport: --ckpt_path {path} is {found.path}"
+            words += f" ({found.why})" if found.why else ""
+            rank_zero_only(print)(words, file=sys.stderr)
+            path = str(found.path)
         checkpoint = read_checkpoint(path, to_continue=self.command == "fit")
         stored = checkpoint["mnistport"]["network"]
         self.stored_source = checkpoint["mnistport"].get("data.source")
@@ -152,7 +160,7 @@ class Cli(LightningCLI):
                 f"--ckpt_path {path} holds the network {stored!r}, not {network!r}; "
                 f"use --config {stored}, or a checkpoint of {network}"
             )
-        return str(Path(path).absolute()), _checkpoint_settings(checkpoint)
+        return str(Path(path).absolute()), checkpoint_settings(checkpoint)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing. `parse_arguments` has already read the checkpoint's settings.
@@ -167,7 +175,7 @@ class Cli(LightningCLI):
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
-        arguments = trainer_arguments(self.subcommand, config)
+        arguments = trainer_arguments(self.subcommand, config, self.typed)
         if self.subcommand == "fit":
             refuse_callbacks(config)
             arguments.update(length(config, self.model.network.recipe))
@@ -176,6 +184,7 @@ class Cli(LightningCLI):
         trainer: pl.Trainer = super().instantiate_trainer(**arguments, **kwargs)
         limit = arguments.get("limit_val_batches", config.limit_val_batches)
         keep_validation(trainer, limit)
+        leave_signals_to_us(trainer)
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -187,10 +196,44 @@ class Cli(LightningCLI):
         """Let the model check its checkpoint before any file is written."""
         self.model.ckpt_path = self._get(self.config, "ckpt_path")
 
+    def before_fit(self) -> None:
+        """Meet errors here, before Lightning starts other processes.
+
+        Otherwise the first process would end, and the others would print pages about it.
+        """
+        if self.trainer.is_global_zero:
+            self.datamodule.prepare_data()
+            self.datamodule.refuse_interval(self.trainer)
+            self.model.refuse_checkpoint(self.datamodule)
+
+    def before_test(self) -> None:
+        """See `before_fit`."""
+        if self.trainer.is_global_zero:
+            self.datamodule.prepare_data()
+            self.model.refuse_checkpoint(None)
+
+    before_validate = before_test
+
     def after_fit(self) -> None:
-        """Score the test set, as the tutorials do at the end."""
+        """Score the test set, as the tutorials do at the end.
+
+        Raises:
+            UserError: The run ended before its first step, so the network is untrained.
+        """
+        if not self.trainer.global_step:
+            raise UserError(
+                "the run ended before its first step, so there is nothing to score; "
+                "give it more time with --trainer.max_time"
+            )
         if not self.trainer.interrupted and self.trainer.limit_test_batches:
-            self.trainer.test(self.model, datamodule=self.datamodule)
+            try:
+                self.trainer.test(self.model, datamodule=self.datamodule)
+            except SystemExit as stop:
+                if self.trainer.world_size == 1:
+                    save_and_say(self.trainer, self.typed)
+                    if isinstance(stop, StoppedError):
+                        stop.said = True
+                raise
 
     def predict(self, **kwargs: Any) -> None:
         """Print the class of each test image, one per line, in file order.
@@ -214,104 +257,14 @@ class Cli(LightningCLI):
             print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
 
 
-def _seed(value: bool | int | None) -> int:
-    """The run's seed. `--seed_everything true` and `false` mean 0."""
-    return 0 if value is None or isinstance(value, bool) else value
+def run(words: Sequence[str], typed: Sequence[str]) -> int:
+    """Run LightningCLI on a command line. Returns the exit status.
 
-
-def _refuse_other_groups(given: Namespace) -> None:
-    """Refuse a configuration file with a list where a group of options belongs.
-
-    The files are read here, because an option on the command line replaces such a group.
+    Args:
+        words: The command line, with files for the names of recipes.
+        typed: The command line as it was typed.
     """
-    documents = [
-        yaml.safe_load(Path(str(file)).read_text()) for file in given.config or ()
-    ]
-    for group in ("trainer", "model", "data"):
-        values = [document.get(group, {}) for document in documents if document]
-        for value in values:
-            if not isinstance(value, dict):
-                raise UserError(
-                    f"--config: {group} is a {type(value).__name__}, "
-                    "expected a mapping of its options"
-                )
-
-
-def _refuse_without_checkpoint(command: str, given: Namespace) -> None:
-    """Refuse to score an untrained network, and to train one that nobody asked for."""
-    if command != "fit":
-        raise UserError(
-            f"{command} needs a trained network; give --ckpt_path FILE, "
-            "or --ckpt_path last for the newest run here"
-        )
-    if given.model.network == NOT_GIVEN:
-        raise UserError(
-            "fit needs a recipe; give --config with one of "
-            f"{', '.join(networks.names())}, or with a file that names model.network"
-        )
-
-
-def _recipe_numbers(network: str, given: Namespace) -> dict[str, Any]:
-    """The numbers of the recipe, by command-line key. `--print_config` shows them."""
-    recipe = networks.get(network).recipe
-    numbers: dict[str, Any] = {"data.batch_size": recipe.batch_size}
-    rate = getattr(recipe.optimizer, "keywords", {}).get("learning_rate")
-    if rate is not None:
-        numbers["model.learning_rate"] = rate
-    limits = (given.trainer.max_epochs, given.trainer.max_time)
-    if given.trainer.max_steps == -1 and limits == (None, None):
-        numbers["trainer.max_steps"] = -1 if recipe.steps is None else recipe.steps
-        numbers["trainer.max_epochs"] = -1 if recipe.epochs is None else recipe.epochs
-    return numbers
-
-
-def _set_defaults(
-    parser: LightningArgumentParser, settings: dict[str, Any], path: str | None
-) -> None:
-    """Make a checkpoint's settings the defaults.
-
-    Raises:
-        UserError: The checkpoint names a setting that there is not.
-    """
-    try:
-        parser.set_defaults(settings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"--ckpt_path {path}: holds a setting of another version ({error})"
-        ) from error
-
-
-def _checkpoint_settings(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the run that wrote a checkpoint, by command-line key."""
-    run = checkpoint["mnistport"]
-    settings = {
-        **_arguments("model", checkpoint.get("hyper_parameters", {})),
-        **_arguments("data", checkpoint.get("datamodule_hyper_parameters", {})),
-        "model.network": run["network"],
-    }
-    # These follow from --seed_everything and --model.network.
-    for linked in ("model.seed", "data.seed", "data.network"):
-        settings.pop(linked, None)
-    if "seed_everything" in run:
-        settings["seed_everything"] = run["seed_everything"]
-    return settings
-
-
-def _arguments(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor arguments in a checkpoint, by command-line key.
-
-    Names that begin with an underscore are Lightning's own notes.
-    """
-    return {
-        f"{group}.{name}": value
-        for name, value in values.items()
-        if not name.startswith("_")
-    }
-
-
-def run(words: Sequence[str]) -> int:
-    """Run LightningCLI on a command line. Returns the exit status."""
-    _quiet_lightning()
+    quiet_lightning()
     # If this module exists, TensorBoard does not import TensorFlow, which takes seconds.
     sys.modules.setdefault(
         "tensorboard.compat.notf", ModuleType("tensorboard.compat.notf")
@@ -320,6 +273,7 @@ def run(words: Sequence[str]) -> int:
         with ended_by_signals():
             Cli(
                 words[0],
+                shlex.join(["mnistport", *typed]),
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
                 parser_class=Parser,
@@ -335,25 +289,7 @@ def run(words: Sequence[str]) -> int:
             raise
         raise mistake from error
     except SystemExit as stop:
+        if isinstance(stop, StoppedError) and not stop.said:
+            print("mnistport: terminated", file=sys.stderr)
         return exit_status(stop)
     return 0
-
-
-def _quiet_lightning() -> None:
-    """Suppress log lines and warnings that do not concern the user."""
-    for name in LOGGERS:
-        logger = logging.getLogger(name)
-        logger.addFilter(_concerns_the_user)
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    # Each run has its own folder, so this change is normal.
-    warnings.filterwarnings("ignore", message="The dirpath has changed from")
-
-
-def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """False for Lightning's tips for other products, and for what is not there.
-
-    Otherwise a refusal would not be the only line on standard error.
-    """
-    words = record.getMessage()
-    hardware = "available: False" in words
-    return not (hardware or words.startswith("Seed set") or "Tip: For seamless" in words)

@@ -8,21 +8,53 @@ The code for this that depends on private parts of Lightning 2.6 is all in this 
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import (
     DeviceStatsMonitor,
     LearningRateMonitor,
     ModelCheckpoint,
 )
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer import call
 
 from mnistport.errors import UserError
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
+
+
+def leave_signals_to_us(trainer: Trainer) -> None:
+    """Keep Lightning from handling SIGTERM.
+
+    With several processes, its handler ends the others and then waits for them. On SLURM
+    it handles signals as before, because it requeues the job.
+    """
+    environment = trainer._accelerator_connector.cluster_environment
+    if not isinstance(environment, SLURMEnvironment):
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def end_other_processes(trainer: Trainer) -> None:
+    """End the processes that this one has started for other devices."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)
+
+
+def source_of_batches(trainer: Trainer) -> Any:
+    """What the running `fit`, `validate`, `test` or `predict` got: data module or loader.
+
+    `trainer.datamodule` may be that of an earlier call.
+    """
+    if trainer.state.fn == "fit":
+        return trainer.fit_loop._data_source.instance
+    loop: Any = trainer._active_loop
+    return None if loop is None else loop._data_source.instance
 
 
 def advance_global_step(trainer: Trainer, steps: int) -> None:

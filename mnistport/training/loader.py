@@ -57,8 +57,8 @@ class Batches:
     """The batches of one epoch as pixels and labels, for any training loop.
 
     They are the batches of `ChunkLoader`. Each loop over them is the next epoch; with a
-    trainer, it is the trainer's current epoch. If there are several ranks, each takes its
-    share of every batch.
+    trainer, it is the trainer's current epoch, which `limit_train_batches` may have made
+    shorter. If there are several ranks, each takes its share of every batch.
 
     Args:
         pixels: All training images `[N, F]`.
@@ -83,12 +83,13 @@ class Batches:
         return self.stream.steps_per_epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        epoch, rank, world_size = self.epochs_begun, 0, 1
+        epoch, steps, rank, world_size = self.epochs_begun, len(self), 0, 1
         if self.trainer is not None:
             epoch = self.trainer.current_epoch
+            steps = int(min(steps, self.trainer.num_training_batches))
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
         self.epochs_begun += 1
-        for step in range(epoch * len(self), (epoch + 1) * len(self)):
+        for step in range(epoch * steps, (epoch + 1) * steps):
             index = torch.from_numpy(self.stream.indices(step, step + 1)[0])
             rows = index[rank_share(len(index), rank, world_size)]
             yield self.pixels[rows], self.labels[rows]

@@ -23,6 +23,7 @@ from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoints import refuse_other_run
 from mnistport.training.chunks import Chunk, Pace
+from mnistport.training.datamodule import MnistData
 from mnistport.training.evaluation import Counts, Score, score
 from mnistport.training.hooked import Hooked
 from mnistport.training.progress import count_steps
@@ -33,6 +34,13 @@ from mnistport.training.refusals import (
 )
 from mnistport.training.tutorial_lines import TutorialLines
 from mnistport.training.watching import has_hooks, looks_within_steps, step_watchers
+from mnistport.values import (
+    choice,
+    is_whole_number,
+    positive_number,
+    switch,
+    whole_number,
+)
 
 
 class Classifier(pl.LightningModule):
@@ -42,7 +50,7 @@ class Classifier(pl.LightningModule):
         network: The name of a registered network (see `mnistport list`).
         options: Keyword arguments of the network. They are the tutorial's exercises, for
             example {"fc_size": 256} for hvass.
-        learning_rate: Replaces the recipe's learning rate.
+        learning_rate: Replaces the recipe's learning rate. It is finite and positive.
         steps_per_execution: Optimizer steps in one call of `training_step`. "auto" takes
             as many as last about half a second. It changes the speed, and no result:
             with a callback that looks at single steps it is 1.
@@ -53,6 +61,9 @@ class Classifier(pl.LightningModule):
         tf32: Let a GPU round the factors of convolutions and products to 10 bits. Neither
             TF1 nor `parity` does this.
         seed: The seed of the dropouts' random numbers.
+
+    Raises:
+        UserError: An argument cannot have this value.
 
     Attributes:
         ckpt_path: The checkpoint that will be loaded. If it is set, the checkpoint is
@@ -71,14 +82,21 @@ class Classifier(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if steps_per_execution != "auto" and steps_per_execution < 1:
+        if learning_rate is not None:
+            positive_number("learning_rate", learning_rate)
+        if steps_per_execution != "auto" and not (
+            is_whole_number(steps_per_execution) and steps_per_execution >= 1
+        ):
             raise UserError(
-                f"steps_per_execution {steps_per_execution}: "
+                f"steps_per_execution {steps_per_execution!r}: "
                 "expected at least 1 optimizer step, or auto"
             )
+        choice("engine", engine, ("auto", "eager", "graph"))
+        switch("tf32", tf32)
+        whole_number("seed", seed, least=0)
         self.save_hyperparameters()
         self.network = networks.get(network)
-        self.net = networks.make_module(self.network, options or {})
+        self.net = networks.make_module(self.network, {} if options is None else options)
         self.learning_rate = learning_rate
         self.seed = seed
         self.asked_engine = engine
@@ -134,12 +152,24 @@ class Classifier(pl.LightningModule):
 
     def prepare_data(self) -> None:
         """Refuse an unsuitable checkpoint before any file is written."""
+        self.refuse_checkpoint(self._data_to_continue())
+
+    def refuse_checkpoint(self, data: MnistData | None) -> None:
+        """Refuse the checkpoint at `ckpt_path` if it cannot be loaded.
+
+        Args:
+            data: The data that the checkpoint's run is to be continued with. None if no
+                run is continued.
+
+        Raises:
+            UserError: The checkpoint is of another network, or of another run.
+        """
         path = self.ckpt_path
         if path is not None and Path(path).is_file():
             checkpoint = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=True
             )
-            self._refuse(checkpoint)
+            self._refuse(checkpoint, data)
 
     def setup(self, stage: str) -> None:
         """Convert the network to float64, if asked for, before a checkpoint is read.
@@ -300,6 +330,8 @@ class Classifier(pl.LightningModule):
 
         Every `log_every_n_steps` steps, the loggers get the loss of this one step.
         """
+        if self.trainer.barebones:
+            return
         values = losses.tolist()
         self.log(
             "train/loss",
@@ -348,6 +380,8 @@ class Classifier(pl.LightningModule):
         correct, total = self._sum_over_ranks(self._counts.images).tolist()
         loss = float(self._sum_over_ranks(self._counts.loss))
         self.last_score = Score(correct, total)
+        if self.trainer.barebones:
+            return
         # Every rank already has the same values. sync_dist only prevents a warning that
         # recommends it.
         accuracy = {f"{stage}/accuracy": correct / total}
@@ -376,11 +410,12 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network and the settings of the run."""
-        checkpoint["mnistport"] = {"network": self.network.name, **self._run_settings()}
-
-    def _run_settings(self) -> dict[str, Any]:
-        """The settings that must stay the same if a run is continued."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        settings = self._run_settings(data)
+        checkpoint["mnistport"] = {"network": self.network.name, **settings}
+
+    def _run_settings(self, data: MnistData) -> dict[str, Any]:
+        """The settings that must stay the same if a run is continued."""
         return {
             "seed_everything": self.seed,
             "data.batch_size": data.batch_size,
@@ -389,9 +424,9 @@ class Classifier(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse an unsuitable checkpoint. To continue a run, find the right epoch."""
-        self._refuse(checkpoint)
-        if self._is_fitting:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data_to_continue()
+        self._refuse(checkpoint, data)
+        if data is not None:
             limit = self.trainer.limit_train_batches
             steps = lightning_steps.steps_of_epoch(limit, data.stream.steps_per_epoch)
             lightning_steps.continue_at_step(checkpoint, steps)
@@ -400,9 +435,16 @@ class Classifier(pl.LightningModule):
     def _is_fitting(self) -> bool:
         return self._trainer is not None and self.trainer.state.fn == "fit"
 
-    def _refuse(self, checkpoint: dict[str, Any]) -> None:
+    def _data_to_continue(self) -> MnistData | None:
+        """The data of the run, if the trainer fits."""
+        if not self._is_fitting:
+            return None
+        data: MnistData = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data
+
+    def _refuse(self, checkpoint: dict[str, Any], data: MnistData | None) -> None:
         """See `checkpoints.refuse_other_run`."""
-        run = self._run_settings() if self._is_fitting else None
+        run = None if data is None else self._run_settings(data)
         refuse_other_run(checkpoint, self.network.name, self.state_dict(), run)
 
 

@@ -17,7 +17,8 @@ def frames_are_seen() -> bool:
 
     In a file, every frame of a bar would be a line more.
     """
-    return sys.stdout.isatty() or "ipykernel" in sys.modules
+    notebook = type(sys.stdout).__module__.startswith("ipykernel.")
+    return notebook or sys.stdout.isatty()
 
 
 class CountsSteps(ProgressBar):

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import (
 
 from mnistport.errors import UserError
 from mnistport.training.datamodule import MnistData
+from mnistport.training.lightning_steps import source_of_batches
 from mnistport.training.watching import overrides
 
 _NOT_CALLED = (
@@ -92,7 +93,7 @@ def refuse_other_data(trainer: pl.Trainer, network: str) -> None:
     Raises:
         UserError: There is no `MnistData`, or it is that of another network.
     """
-    data = getattr(trainer, "datamodule", None)
+    data = source_of_batches(trainer)
     if isinstance(data, MnistData) and data.network != network:
         raise UserError(
             f"the network is {network!r}, but MnistData has the batches and pixels of "
@@ -100,7 +101,9 @@ def refuse_other_data(trainer: pl.Trainer, network: str) -> None:
         )
     if trainer.state.fn == "fit" and not isinstance(data, MnistData):
         given = (
-            "no data module" if data is None else f"the data module {type(data).__name__}"
+            f"the data module {type(data).__name__}"
+            if isinstance(data, pl.LightningDataModule)
+            else "no data module"
         )
         raise UserError(
             "Classifier trains on the batches of its recipe, which are in MnistData, "

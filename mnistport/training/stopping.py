@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+from mnistport.training.lightning_steps import end_other_processes
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 """The exit status that a shell gives to a program that a signal ended."""
 
 
 class StoppedError(SystemExit):
-    """A signal ended the run. `code` is the exit status."""
+    """A signal ended the run. `code` is the exit status.
+
+    Attributes:
+        said: Whether the user was told where the run ended.
+    """
+
+    said = False
 
 
 def exit_status(stop: SystemExit) -> int:
@@ -37,19 +47,34 @@ def exit_status(stop: SystemExit) -> int:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the block with SystemExit, and undo what Lightning does to SIGINT.
+    """Let SIGTERM and SIGHUP end the block with SystemExit.
 
-    Lightning ignores Ctrl-C for the rest of the process, once it was pressed.
+    Afterwards, undo what Lightning does to SIGINT: it ignores Ctrl-C for the rest of the
+    process, once it was pressed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in STATUS}
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        _handle(number, _end)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        _restore(before)
+
+
+def _handle(number: signal.Signals, handler: Any) -> Any:
+    """Set a handler, unless the signal is ignored, as by `nohup`. Returns the old one."""
+    before = signal.getsignal(number)
+    if before is not signal.SIG_IGN:
+        signal.signal(number, handler)
+    return before
+
+
+def _restore(before: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in before.items():
+        if handler is not None:  # None: it was set by a library in C
             signal.signal(number, handler)
 
 
@@ -57,26 +82,53 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise StoppedError(STATUS[signal.Signals(number)])
 
 
+@contextmanager
+def interrupted_by_signals() -> Iterator[list[signal.Signals]]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does.
+
+    Gives a list that holds the signals that have come. An exception can be lost, for
+    example if it is raised while memory is freed. The list stays.
+    """
+    came: list[signal.Signals] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: _handle(number, interrupt) for number in STATUS}
+    try:
+        yield came
+    finally:
+        _restore(before)
+
+
 class StopBetweenChunks(Callback):
-    """Ends training at Ctrl-C or SIGTERM, where a run can be continued.
+    """Ends training at a signal, where a run can be continued.
 
     In the middle of a step the weights are those of no step. So the steps in hand, about
     half a second of them, are taken first. Then a checkpoint is saved beside those of the
     run, unless checkpoints are switched off. A second Ctrl-C ends the run at once.
+    Several processes end after the same step, even if only one of them got the signal.
+
+    Args:
+        command: The command line that was typed. Printed, with the checkpoint.
     """
 
     counts_chunks = True
 
-    def __init__(self) -> None:
+    def __init__(self, command: str) -> None:
+        self.command = command
         self.received: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Take over the signals. With several ranks, Lightning keeps them."""
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and trainer.world_size == 1:
+        """Take over the signals."""
+        if threading.current_thread() is threading.main_thread():
             for number in STATUS:
-                self.before[number] = signal.signal(number, self._receive)
+                self.before[number] = _handle(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -87,35 +139,63 @@ class StopBetweenChunks(Callback):
         self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """End the run if a signal has come since the chunk before."""
-        if self.received is not None:
-            self._stop(trainer)
+        self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Give the signals back. One that came in the last chunk ends the command."""
-        if self.received is not None:
-            self._stop(trainer)
+        """End the command if a signal came in the last chunk or in a validation."""
+        self._stop_if_asked(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """The same for one that came while the last checkpoint was saved."""
+        self._stop_if_asked(trainer)
         self._give_back()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: Any, exception: BaseException
     ) -> None:
-        """Give the signals back."""
+        """Give the signals back. If this process ends alone, end the others."""
         self._give_back()
+        if isinstance(exception, StoppedError) and not exception.said:
+            end_other_processes(trainer)
 
-    def _stop(self, trainer: pl.Trainer) -> None:
-        assert self.received is not None
-        words = f"mnistport: stopped after step {trainer.global_step:,}"
-        path = _path_beside_the_runs_checkpoints(trainer)
-        if path is not None:
-            trainer.save_checkpoint(path)
-            words += f"; go on with --ckpt_path {path}"
-        print(words, file=sys.stderr)
-        raise StoppedError(STATUS[self.received])
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        received = _largest_of_all_processes(trainer, self.received or 0)
+        if received:
+            save_and_say(trainer, self.command)
+            stop = StoppedError(STATUS[signal.Signals(received)])
+            stop.said = True
+            raise stop
 
     def _give_back(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        _restore(self.before)
         self.before = {}
+
+
+def _largest_of_all_processes(trainer: pl.Trainer, number: int) -> int:
+    """The largest of the numbers that the processes give, the same in each of them."""
+    if trainer.world_size == 1:
+        return number
+    largest = torch.tensor(number, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+    return int(largest)
+
+
+def save_and_say(trainer: pl.Trainer, command: str) -> None:
+    """Save a checkpoint beside those of the run, and print the command that goes on.
+
+    Args:
+        trainer: A trainer that has trained.
+        command: The command line that was typed.
+    """
+    words = f"mnistport: stopped after step {trainer.global_step:,}"
+    path = _path_beside_the_runs_checkpoints(trainer)
+    if path is None:
+        words += "; checkpoints are switched off, so the run cannot be continued"
+    else:
+        trainer.save_checkpoint(path, weights_only=False)
+        words += f"; go on with: {command} --ckpt_path {shlex.quote(str(path))}"
+    if trainer.is_global_zero:
+        print(words, file=sys.stderr)
 
 
 def _path_beside_the_runs_checkpoints(trainer: pl.Trainer) -> Path | None:

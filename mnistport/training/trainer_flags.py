@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import (
@@ -41,9 +42,24 @@ LEAST = {
 }
 """The least value of flags that Lightning itself does not look at."""
 
+AT_LEAST_SOME = {
+    "fit": ("max_steps", "max_epochs", "limit_train_batches"),
+    "test": ("limit_test_batches",),
+    "predict": ("limit_predict_batches",),
+}
+"""Flags with which a command would do nothing if they were 0."""
 
-def trainer_arguments(command: str | None, config: Namespace) -> dict[str, Any]:
-    """Trainer arguments that replace those of the configuration for this command."""
+
+def trainer_arguments(
+    command: str | None, config: Namespace, typed: str
+) -> dict[str, Any]:
+    """Trainer arguments that replace those of the configuration for this command.
+
+    Args:
+        command: "fit", "validate", "test" or "predict".
+        config: The configuration of the trainer.
+        typed: The command line that was typed.
+    """
     if command == "predict":
         return {**_without_files(config), **_on_one_device(config)}
     callbacks = list(_callbacks(config))
@@ -51,12 +67,13 @@ def trainer_arguments(command: str | None, config: Namespace) -> dict[str, Any]:
     if shows_bar and not any(isinstance(one, ProgressBar) for one in callbacks):
         callbacks.append(StepProgressBar())
     if command != "fit":
+        callbacks = [StopBetweenChunks(typed), *callbacks]
         arguments = {**_without_files(config), "callbacks": callbacks}
         if command == "validate" and config.limit_val_batches == 0:
             # The recipes set this to 0 for `fit`. The command `validate` validates.
             arguments["limit_val_batches"] = 1.0
         return arguments
-    arguments = {"callbacks": [StopBetweenChunks(), *callbacks]}
+    arguments = {"callbacks": [StopBetweenChunks(typed), *callbacks]}
     if config.barebones:
         # Lightning logs nothing then, so the recipe's interval has no meaning.
         arguments["log_every_n_steps"] = None
@@ -157,11 +174,12 @@ def refuse_flags(command: str | None, config: Namespace) -> None:
             raise UserError(
                 f"--trainer.{name} {value}: expected a whole number of at least {least}"
             )
-    rate = config.model.learning_rate
-    if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise UserError(
-            f"--model.learning_rate {rate}: expected a finite number greater than 0"
-        )
+    for name in AT_LEAST_SOME.get(command or "", ()):
+        if trainer.get(name) == 0:
+            raise UserError(
+                f"--trainer.{name} {trainer[name]}: {command} would do nothing; "
+                "give a number greater than 0"
+            )
     if config.weights_only is False:
         raise UserError(
             "--weights_only false: no code in a checkpoint is ever run; "
@@ -170,6 +188,22 @@ def refuse_flags(command: str | None, config: Namespace) -> None:
     if command == "fit":
         root = Path(trainer.default_root_dir or ".")
         refuse_unwritable_folder("--trainer.default_root_dir", root)
+
+
+def words_for_objects(trainer: Namespace) -> None:
+    """Replace objects among the callbacks' arguments by words, which YAML can write.
+
+    They are defaults: those of `Timer(interval=...)` and of
+    `StochasticWeightAveraging(device=...)`.
+    """
+    callbacks = trainer.callbacks
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        arguments = getattr(callback, "init_args", None) or {}
+        for name, value in list(arguments.items()):
+            if isinstance(value, Enum):
+                arguments[name] = value.value
+            elif isinstance(value, torch.device):
+                arguments[name] = str(value)
 
 
 def refuse_callbacks(config: Namespace) -> None:

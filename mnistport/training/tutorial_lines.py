@@ -21,6 +21,7 @@ from mnistport.network import (
     StageAccuracy,
 )
 from mnistport.training.chunks import Chunk
+from mnistport.training.lightning_steps import source_of_batches
 
 
 class TutorialLines(Callback):
@@ -172,8 +173,7 @@ class TutorialLines(Callback):
         A stage that ended with the last step has already printed the line.
         """
         score = pl_module.last_score
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        name = getattr(data, "name", None) or "of your own"
+        name = getattr(source_of_batches(trainer), "name", None) or "of your own"
         lines = []
         if self.scored_step != trainer.global_step:
             values = {**score._asdict(), "accuracy": score.accuracy}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from parity.case import Case
 from parity.compare import Comparison
+from parity.probes import AT_THRESHOLDS, draws_at_thresholds
+from parity.reference import Feeds
 from parity.sides import LOSS, Answer, Side
 
 LOSSES = (LOSS, f"{LOSS} (training)", f"{LOSS} (saturated)")
+LARGE = 100
+"""The factor by which larger weights make the scores larger, in the check `forward`."""
 SATURATION = 10_000
 """The factor by which larger weights make the scores larger, in the check `loss`."""
 
@@ -17,13 +21,32 @@ def forward(case: Case) -> list[Comparison]:
     The weights are of order one. In training mode both sides are fed the same draws. The
     last result of each mode is the value that the port returns. It need not be its last
     named stage.
+
+    Every stage is compared once more with larger weights, a single example, and with
+    random numbers at the thresholds of the dropouts (`probes.py`).
     """
+    feeds, _ = case.step_feeds(0)
+    single = {name: array[:1] for name, array in feeds.items()}
+    at_thresholds = draws_at_thresholds(case.bench, 0, len(next(iter(feeds.values()))))
 
     def question(side: Side) -> Answer:
-        answer = _stages(case, side)
-        return {name: answer[name] for name in answer if name not in LOSSES}
+        answer, weights = _stages(case, side), case.bench.weights
+        others = {
+            "(single example)": _from(side, weights, single, None),
+            AT_THRESHOLDS: _from(side, weights, feeds, at_thresholds),
+            "(large)": _from(side, _larger(weights, LARGE), feeds, None),
+        }
+        for what, stages in others.items():
+            answer |= {f"{name} {what}": array for name, array in stages.items()}
+        return {name: answer[name] for name in answer if not name.startswith(LOSS)}
 
     return case.ask("forward", question)
+
+
+def _from(side: Side, weights: Answer, feeds: Feeds, draws: Answer | None) -> Answer:
+    """Every stage from these weights. An earlier training mode leaves nothing behind."""
+    side.reset(weights)
+    return side.stages(feeds, draws)
 
 
 def loss(case: Case) -> list[Comparison]:
@@ -36,9 +59,7 @@ def loss(case: Case) -> list[Comparison]:
 
     def question(side: Side) -> Answer:
         answer = _stages(case, side)
-        weights = case.bench.weights
-        factor = SATURATION ** (1 / _depth(weights))
-        side.reset({name: factor * array for name, array in weights.items()})
+        side.reset(_larger(case.bench.weights, SATURATION))
         for name, array in side.stages(case.data.batch(0)).items():
             answer[f"{name} (saturated)"] = array
         return {name: answer[name] for name in LOSSES if name in answer}
@@ -55,6 +76,12 @@ def _stages(case: Case, side: Side) -> Answer:
     for name, array in side.stages(feeds, draws).items():
         answer[f"{name} (training)"] = array
     return answer
+
+
+def _larger(weights: Answer, factor: float) -> Answer:
+    """Weights with which the scores are about `factor` times as large."""
+    each = factor ** (1 / _depth(weights))
+    return {name: each * array for name, array in weights.items()}
 
 
 def _depth(weights: Answer) -> int:

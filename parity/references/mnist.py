@@ -48,6 +48,14 @@ DRAWS_ARE_FED = Difference(
     "changed",
 )
 
+LABELS_STOP_GRADIENTS = Difference(
+    "tf.nn.softmax_cross_entropy_with_logits stands where the author's program calls "
+    "softmax_cross_entropy_with_logits_v2, and adds an operation StopGradient",
+    "it stands between the labels, which are fed, and the loss; the loss and the "
+    "gradients of all weights are the same",
+)
+"""The originals of the other references call the first of the two functions."""
+
 
 def tutorial(
     network: Network,

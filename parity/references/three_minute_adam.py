@@ -89,5 +89,5 @@ REFERENCE = mnist.tutorial(
     slots=ADAM,
     image=(28, 28, 1),
     draws=(Draw("dropout", "dropout", (256,)),),
-    differences=(mnist.DRAWS_ARE_FED,),
+    differences=(mnist.DRAWS_ARE_FED, mnist.LABELS_STOP_GRADIENTS),
 )

@@ -101,7 +101,10 @@ def reference(options: Mapping[str, Any]) -> Reference:
         slots=ADAM,
         image=(28, 28, 1),
         draws=DRAWS if intended else (),
-        differences=(mnist.DRAWS_ARE_FED,) if intended else (),
+        differences=(
+            *((mnist.DRAWS_ARE_FED,) if intended else ()),
+            mnist.LABELS_STOP_GRADIENTS,
+        ),
         options=options,
         with_options=reference,
     )

@@ -33,6 +33,9 @@ class Nudged:
     def _moved(self, arrays: Mapping[Any, Array]) -> dict[Any, Array]:
         return {name: self._moved_array(array) for name, array in arrays.items()}
 
+    def _moved_draws(self, draws: Mapping[str, Array] | None) -> Answer | None:
+        return None if draws is None else self._moved(draws)
+
     def _moved_array(self, array: Array) -> Array:
         if np.asarray(array).dtype.kind != "f":
             return array
@@ -59,16 +62,15 @@ class Nudged:
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
         """See `Side`."""
-        moved = None if draws is None else self._moved(draws)
-        return self.theirs.stages(self._moved(feeds), moved)
+        return self.theirs.stages(self._moved(feeds), self._moved_draws(draws))
 
     def output(self, feeds: Feeds) -> Array:
         """See `Side`."""
         return self.theirs.output(self._moved(feeds))
 
-    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
+    def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
         """See `Side`."""
-        return self.theirs.gradients(self._moved(feeds), self._moved(draws))
+        return self.theirs.gradients(self._moved(feeds), self._moved_draws(draws))
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """See `Side`."""

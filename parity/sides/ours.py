@@ -191,8 +191,8 @@ class Ours(OwnState):
             value = self.reference.port.forward(self.module, tensors)
         return self._as_output(value)
 
-    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
-        """The gradient of the loss for each parameter that has one, in training mode."""
+    def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
+        """The gradient of the loss for each parameter that has one. See `Side`."""
         self.module.zero_grad()
         self._backward(feeds, draws)
         parameters, answer = self.parameters, {}
@@ -221,9 +221,12 @@ class Ours(OwnState):
         self.check_slots()
         return to_array(loss)
 
-    def _backward(self, feeds: Feeds, draws: Mapping[str, Array]) -> Tensor:
-        """Store the gradients in `grad` of the weights. Returns the loss."""
-        if self.backward is not None:
+    def _backward(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Tensor:
+        """Store the gradients in `grad` of the weights. Returns the loss.
+
+        The trainer's engine is for training. Evaluation mode is the module's own.
+        """
+        if self.backward is not None and draws is not None:
             self.module.train()
             return self.backward(self._tensors(feeds), self._draws_by_path(draws))
         _, loss = self._forward(feeds, draws)

@@ -51,8 +51,11 @@ class Side(Protocol):
     def output(self, feeds: Feeds) -> Array:
         """The returned value in evaluation mode."""
 
-    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
-        """The gradient of the loss for every trainable weight, in training mode."""
+    def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
+        """The gradient of the loss for every trainable weight.
+
+        `draws=None` means evaluation mode.
+        """
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """Take an optimizer step. Returns the loss before the update."""

@@ -157,8 +157,8 @@ class Theirs:
         array: Array = self.session.run(tensor, self._feed(feeds, None))
         return array
 
-    def gradients(self, feeds: Feeds, draws: Mapping[str, Array]) -> Answer:
-        """The gradient of the loss for every trainable variable, in training mode."""
+    def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
+        """The gradient of the loss for every trainable variable. See `Side`."""
         return dict(self.session.run(self.asked.gradient_of, self._feed(feeds, draws)))
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:

@@ -292,6 +292,20 @@ def test_without_a_number_of_steps_the_whole_recipe_is_run(run):
     ]
 
 
+def test_a_run_that_ends_before_its_first_step_scores_nothing(run):
+    words = ["fit", "--config", "softmax", *PLAIN, "--trainer.max_time", "00:00:00:00"]
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert "the run ended before its first step" in err
+
+
+@pytest.mark.parametrize("flag", ["limit_train_batches", "overfit_batches"])
+def test_a_share_of_less_than_one_step_is_one_step(run, here, flag):
+    words = ["fit", "--config", "softmax", *PLAIN, f"--trainer.{flag}", 0.001]
+    assert run(*words, "--trainer.max_epochs", 2)[0] == 0
+    assert list(here.glob("checkpoints/epoch=1-step=2.ckpt"))
+
+
 def test_on_mnist_a_short_run_of_softmax_is_already_good(run, mnist_dir):
     where = [
         "--data.source",
@@ -643,6 +657,15 @@ def test_a_bug_is_not_taken_for_a_users_mistake(run, monkeypatch):
     )
     with pytest.raises(IndexError):
         run("fit", "--config", "softmax", *PLAIN, "--trainer.max_steps", 1)
+
+
+def test_of_several_processes_the_first_says_what_is_wrong(run, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert run("fit") == (2, "", "")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    status, out, err = run("fit")
+    assert (status, out) == (2, "")
+    assert "fit needs a recipe" in err
 
 
 def test_an_error_is_one_line_whatever_went_into_it():

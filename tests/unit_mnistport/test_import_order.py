@@ -17,6 +17,7 @@ ROOMS = [
     "errors",
     "arguments",
     "float32",
+    "values",
     "environment",
     "files",
     "plugins",

@@ -213,7 +213,7 @@ def test_dropout_keeps_the_fraction_keep_prob():
     assert abs(kept - 0.8) < 5 * math.sqrt(0.8 * 0.2 / 200_000)
 
 
-@pytest.mark.parametrize("keep_prob", [0.0, -0.1, 1.1, math.nan])
+@pytest.mark.parametrize("keep_prob", [0.0, -0.1, 1.1, math.nan, 1e-60, "x", True])
 def test_a_keep_prob_outside_0_to_1_is_refused(keep_prob):
     with pytest.raises(ValueError, match="keep_prob is the fraction kept"):
         Dropout(keep_prob)

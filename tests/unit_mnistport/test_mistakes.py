@@ -84,6 +84,8 @@ test --ckpt_path simplecache::http://127.0.0.1:9/a | is not read from another ma
 predict --ckpt_path HTTP://127.0.0.1:9/a.ckpt | is not read from another machine
 fit --ckpt_path memory://a.ckpt    | is not read from another machine
 test --ckpt_path registry:name     | no such file
+test --trainer.limit_test_batches 0 --ckpt_path sound.ckpt | test would do nothing
+predict --trainer.limit_predict_batches 0 --ckpt_path sound.ckpt | would do nothing
 test --ckpt_path                   | expected one argument; `mnistport test --help`
 predict --trainer.max_stps 1       | `mnistport predict --help` lists the options
 validate --nonsense                | `mnistport validate --help` lists the options
@@ -117,6 +119,10 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.max_steps -2             | `max_steps` must be a non-negative integer
 --trainer.max_steps -1             | would have no end; give --trainer.max_steps
 --trainer.max_steps -1 --trainer.max_epochs -1 | would have no end
+--trainer.max_steps 0              | max_steps 0: fit would do nothing; give a number
+--trainer.max_epochs 0             | max_epochs 0: fit would do nothing; give a number
+--trainer.limit_train_batches 0    | limit_train_batches 0: fit would do nothing
+--trainer.limit_train_batches 0.0  | limit_train_batches 0.0: fit would do nothing
 --trainer.max_epochs -3            | `max_epochs` must be a non-negative integer
 --trainer.max_epochs x             | trainer.max_epochs
 --trainer.max_time x               | not a valid duration
@@ -125,6 +131,9 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.min_epochs -3            | --trainer.min_epochs -3: expected a whole number
 --trainer.devices -1               | `devices` selected with `CPUAccelerator`
 --trainer.devices 0                | Lightning refuses this combination
+--trainer.devices 2 --data.source mnist --data.dir gone | no such directory
+--trainer.devices 2 --data.batch_size 9999 | batch size 9999: expected 1 to 1,375
+--trainer.devices 2 --trainer.limit_val_batches 1.0 --trainer.val_check_interval 20 | more
 --trainer.devices x                | `devices` selected with `CPUAccelerator`
 --trainer.devices [3]              | `devices` selected with `CPUAccelerator`
 --trainer.num_nodes 0              | --trainer.num_nodes 0: expected a whole number
@@ -181,10 +190,12 @@ nonsense                           | unrecognized arguments: nonsense
 --model.learning_rate 0            | expected a finite number greater than 0
 --model.learning_rate -1           | expected a finite number greater than 0
 --model.learning_rate 1e400        | expected a finite number greater than 0
+--model.learning_rate 1e39         | expected a finite number greater than 0
+--model.learning_rate 1e-60        | expected a finite number greater than 0
 --model.learning_rate nan          | model.learning_rate
 --model.learning_rate=-inf         | model.learning_rate
---model.learning_rate .nan         | model.learning_rate
---model.learning_rate .inf         | model.learning_rate
+--model.learning_rate .nan         | learning_rate nan: expected a finite number
+--model.learning_rate .inf         | learning_rate inf: expected a finite number
 --model.learning_rate x            | model.learning_rate
 --model.steps_per_execution 0      | expected at least 1 optimizer step
 --model.steps_per_execution x      | model.steps_per_execution
@@ -211,19 +222,36 @@ nonsense                           | unrecognized arguments: nonsense
 """
 
 OPTIONS = """
-fc_size 0                          | its fc1.weight would have the shape [0, 1764]
-fc_size -1                         | negative dimension
-fc_size x                          | cannot be made with the options
-fc_size 1.5                        | cannot be made with the options
+fc_size 0                          | fc_size 0: expected a whole number of at least 1
+fc_size -1                         | fc_size -1: expected a whole number of at least 1
+fc_size x                          | fc_size 'x': expected a whole number of at least 1
+fc_size 1.5                        | fc_size 1.5: expected a whole number of at least 1
+fc_size 8.0                        | fc_size 8.0: expected a whole number of at least 1
+fc_size true                       | fc_size True: expected a whole number of at least 1
+fc_size null                       | fc_size None: expected a whole number of at least 1
+fc_size [8]                        | fc_size [8]: expected a whole number of at least 1
 fc_size 1000000000000              | allocate
-num_filters1 0                     | its conv1.weight would have the shape
-num_filters2 0                     | its conv2.weight would have the shape
-filter_size1 0                     | its conv1.weight would have the shape
+num_filters1 0                     | num_filters1 0: expected a whole number
+num_filters2 2.5                   | num_filters2 2.5: expected a whole number
+filter_size1 0                     | filter_size1 0: expected a whole number
+filter_size2 x                     | filter_size2 'x': expected a whole number
 keep_prob 0                        | keep_prob is the fraction kept
 keep_prob -1                       | keep_prob is the fraction kept
-keep_prob x                        | cannot be made with the options
+keep_prob 2                        | keep_prob is the fraction kept, in (0, 1]; got 2
+keep_prob 1.0000001                | keep_prob is the fraction kept
+keep_prob 1e-60                    | keep_prob is the fraction kept
+keep_prob .nan                     | keep_prob is the fraction kept, in (0, 1]; got nan
+keep_prob .inf                     | keep_prob is the fraction kept
+keep_prob true                     | keep_prob is the fraction kept
+keep_prob x                        | keep_prob is the fraction kept
 pooling x                          | expected one of max, average, none, stride
+pooling [max]                      | expected one of max, average, none, stride
 activation x                       | expected one of relu, sigmoid
+activation null                    | expected one of relu, sigmoid
+activation_first 1                 | activation_first 1: expected true or false
+extra_convolution x                | extra_convolution 'x': expected true or false
+extra_dense 0                      | extra_dense 0: expected true or false
+last_relu maybe                    | last_relu 'maybe': expected true or false
 fc_sise 8                          | has no option 'fc_sise'
 """
 
@@ -269,7 +297,9 @@ def rows(table: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("typed", "answer"), rows(COMMANDS))
-def test_a_wrong_command_is_answered_in_one_line(refused, typed, answer):
+def test_a_wrong_command_is_answered_in_one_line(refused, here, sound, typed, answer):
+    if "sound.ckpt" in typed:
+        torch.save(sound, here / "sound.ckpt")
     assert answer in refused(typed)
 
 
@@ -408,6 +438,17 @@ def test_no_run_is_continued_from_a_checkpoint_of_another_form(
     CHANGES[change](checkpoint)
     torch.save(checkpoint, here / "other.ckpt")
     refused(f"fit --ckpt_path other.ckpt {QUIET} --trainer.max_steps 4")
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "validate"])
+def test_several_devices_refuse_a_checkpoint_in_one_line_too(
+    refused, here, sound, command
+):
+    checkpoint = copy.deepcopy(sound)
+    put("state_dict", "net.more", torch.zeros(3))(checkpoint)
+    torch.save(checkpoint, here / "other.ckpt")
+    line = f"{command} --ckpt_path other.ckpt {QUIET} --trainer.devices 2"
+    assert "it has net.more, the model has not" in refused(line)
 
 
 CONTENTS = [None, 5, "x", [1], (), {}, {1: 2}, torch.zeros(3), {"state_dict": {}}]

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from mnistport import networks
+from mnistport.errors import UserError
 from mnistport.layers import Dropout
 from mnistport.network import Network
 
@@ -380,6 +381,25 @@ def test_without_biases_a_black_image_gets_scores_of_zero(name):
 
 
 # The exercises of hvass -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hvass", {"keep_prob": 2}),
+        ("hvass", {"fc_size": 0}),
+        ("hvass", {"num_filters1": 1.5}),
+        ("hvass", {"last_relu": "false"}),
+        ("hvass", {"pooling": None}),
+        ("three_minute_layers", {"intended_dropout": "false"}),
+        ("three_minute_layers", {"intended_dropout": 1}),
+    ],
+    ids=str,
+)
+def test_an_option_that_would_mean_something_else_is_refused(name, options):
+    (option,) = options
+    with pytest.raises(UserError, match=option):
+        networks.get(name).module(**options)
 
 
 @pytest.mark.parametrize("options", HVASS_OPTIONS, ids=str)

@@ -204,7 +204,7 @@ def test_impossible_arguments_are_refused(stream):
         stream(100, 10, -1)
     with pytest.raises(UserError, match="seed 4294967296: expected"):
         stream(100, 10, 2**32)
-    with pytest.raises(TypeError):
+    with pytest.raises(UserError, match="seed None: expected a whole number"):
         stream(100, 10, None)
     for start, stop in [(-1, 3), (3, 2)]:
         with pytest.raises(ValueError, match="expected 0 <= start <= stop"):

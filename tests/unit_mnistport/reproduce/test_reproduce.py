@@ -3,8 +3,11 @@
 import gc
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
+import signal
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +15,12 @@ import torch
 from mnistport import networks
 from mnistport.cli import main
 from mnistport.float32 import flush_denormals
-from mnistport.reproduce import command, run
+from mnistport.reproduce import devices, run
 from mnistport.reproduce.report import clock, markdown, plot
 from mnistport.reproduce.result import RunResult, RunSettings
 from mnistport.reproduce.run import Job, train
 from mnistport.reproduce.statistics import summarise, wilson
+from mnistport.training import stopping
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
@@ -159,7 +163,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
 def test_finished_runs_are_not_repeated(words, monkeypatch, capsys):
     assert main(words("softmax", "softmax_beginners")) == 0
     monkeypatch.setattr(
-        command, "train", lambda *_, **__: pytest.fail("a finished run was repeated")
+        devices, "train", lambda *_, **__: pytest.fail("a finished run was repeated")
     )
     assert main(words("softmax", "softmax_beginners")) == 0
     assert "2 of 2 runs are there already" in capsys.readouterr().out
@@ -231,13 +235,115 @@ def test_several_devices_make_the_same_runs(tmp_path):
     jobs = [job(seed=seed) for seed in range(3)]
     several = {
         job.name: result
-        for job, result in command._train_all(jobs, tmp_path, ["cpu", "cpu"])
+        for job, result in devices.train_all(jobs, tmp_path, ["cpu", "cpu"])
     }
     flush_denormals()
     alone = [train(job, tmp_path / "alone", progress=False) for job in jobs]
     assert [several[job.name].correct for job in jobs] == [
         result.correct for result in alone
     ]
+
+
+@pytest.fixture
+def handlers():
+    """The handlers of signals are those of before, whatever a command did."""
+    before = {number: signal.getsignal(number) for number in stopping.STATUS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+STOPS = pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+
+
+def assert_first_run_is_kept(words, tmp_path, capsys):
+    """The report has the finished run, and the same command makes the rest."""
+    captured = capsys.readouterr()
+    assert "interrupted with 1 of 3 runs finished; the same command" in captured.err
+    assert "Traceback" not in captured.err
+    assert "| softmax | digits | 30 | 1 |" in captured.out
+    assert "| softmax | digits | 30 | 1 |" in (tmp_path / "reproduce.md").read_text()
+    assert main([*words("softmax"), "--seeds", "3"]) == 0
+    assert "| softmax | digits | 30 | 3 |" in capsys.readouterr().out
+
+
+@STOPS
+def test_a_signal_within_a_run_ends_the_command_and_keeps_the_table(
+    words, tmp_path, capsys, monkeypatch, handlers, number, status
+):
+    def second(self, batch, batch_idx):
+        if self.seed == 1 and batch.start == 0:
+            signal.raise_signal(number)
+        return step(self, batch, batch_idx)
+
+    step = Classifier.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", second)
+        assert main([*words("softmax"), "--seeds", "3"]) == status
+    assert handlers == {name: signal.getsignal(name) for name in handlers}
+    assert_first_run_is_kept(words, tmp_path, capsys)
+
+
+@STOPS
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_signal_between_two_runs_ends_the_command_at_once(
+    words, tmp_path, capsys, monkeypatch, handlers, number, status, lost
+):
+    """Python drops an exception that is raised while it frees memory."""
+
+    def then_a_signal(*arguments, **named):
+        result = train(*arguments, **named)
+        with suppress(KeyboardInterrupt) if lost else nullcontext():
+            signal.raise_signal(number)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "train", then_a_signal)
+        assert main([*words("softmax"), "--seeds", "3"]) == status
+    assert not (tmp_path / "softmax-seed1").exists()
+    assert_first_run_is_kept(words, tmp_path, capsys)
+
+
+def test_an_interruption_before_any_run_is_finished_writes_no_report(
+    words, tmp_path, monkeypatch, handlers
+):
+    monkeypatch.setattr(
+        devices, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
+    )
+    assert main(words("softmax")) == 143
+    assert not list(tmp_path.glob("reproduce.*"))
+
+
+def test_the_workers_of_an_interrupted_command_are_ended(tmp_path, monkeypatch):
+    """SIGTERM reaches the first process alone."""
+    ended = []
+    worker = SimpleNamespace(terminate=lambda: ended.append(True))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(devices, "ProcessPoolExecutor", lambda *_, **__: Pool())
+    monkeypatch.setattr(devices, "wait", interrupted)
+    monkeypatch.setattr(devices.multiprocessing, "active_children", lambda: [worker])
+    jobs = [job(seed=seed) for seed in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        list(devices.train_all(jobs, tmp_path, ["cpu", "cpu"]))
+    assert ended == [True]
+
+
+class Pool:
+    """A pool of processes that never does anything."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, *_):
+        return Future()
 
 
 def test_the_confidence_interval_is_wilsons():
@@ -327,10 +433,10 @@ def test_the_workers_of_the_pool_flush_denormals(tmp_path, monkeypatch):
     def pool_of_threads(max_workers, mp_context, initializer):
         return ThreadPoolExecutor(max_workers, initializer=initializer)
 
-    monkeypatch.setattr(command, "ProcessPoolExecutor", pool_of_threads)
-    monkeypatch.setattr(command, "_train_in_worker", lambda job, out: flushes_denormals())
+    monkeypatch.setattr(devices, "ProcessPoolExecutor", pool_of_threads)
+    monkeypatch.setattr(devices, "_train_in_worker", lambda job, out: flushes_denormals())
     jobs = [job(seed=seed) for seed in range(3)]
-    flushed = [result for _, result in command._train_all(jobs, tmp_path, ["cpu", "cpu"])]
+    flushed = [result for _, result in devices.train_all(jobs, tmp_path, ["cpu", "cpu"])]
     assert flushed == [True, True, True]
     assert not flushes_denormals()
 

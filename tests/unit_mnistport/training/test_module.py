@@ -79,8 +79,11 @@ def test_an_unknown_option_is_answered_with_the_known_ones():
             {"pooling": "middle"},
             "pooling 'middle': expected one of max, average, none, stride",
         ),
-        ({"fc_size": "many"}, "many"),
+        ({"fc_size": "many"}, "fc_size 'many': expected a whole number"),
         ({"keep_prob": -1.0}, "keep_prob is the fraction kept"),
+        ({"keep_prob": 2}, "keep_prob is the fraction kept"),
+        ({"keep_prob": math.nan}, "keep_prob is the fraction kept"),
+        ({"extra_dense": "false"}, "extra_dense 'false': expected true or false"),
     ],
 )
 def test_an_option_that_cannot_have_that_value_is_refused_in_one_line(options, reason):
@@ -101,6 +104,50 @@ def test_a_network_that_fails_without_options_shows_its_own_error(monkeypatch):
     )
     with pytest.raises(RuntimeError, match="in their own code"):
         Classifier("theirs")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"learning_rate": -1.0}, "learning_rate -1.0: expected a finite number"),
+        ({"learning_rate": 0}, "learning_rate 0: expected a finite number"),
+        ({"learning_rate": math.nan}, "learning_rate nan: expected a finite number"),
+        ({"learning_rate": math.inf}, "learning_rate inf: expected a finite number"),
+        ({"learning_rate": 1e39}, r"learning_rate 1e\+39: expected a finite number"),
+        ({"learning_rate": "0.1"}, "learning_rate '0.1': expected a finite number"),
+        ({"learning_rate": True}, "learning_rate True: expected a finite number"),
+        ({"options": 5}, "options 5: expected a mapping"),
+        ({"options": []}, r"options \[\]: expected a mapping"),
+        ({"options": "fc_size"}, "options 'fc_size': expected a mapping"),
+        ({"steps_per_execution": 2.5}, "steps_per_execution 2.5: expected at least 1"),
+        ({"steps_per_execution": "x"}, "steps_per_execution 'x': expected at least 1"),
+        ({"engine": "fast"}, "engine 'fast': expected one of auto, eager, graph"),
+        ({"tf32": "false"}, "tf32 'false': expected true or false"),
+        ({"seed": -1}, "seed -1: expected a whole number of at least 0"),
+        ({"seed": "x"}, "seed 'x': expected a whole number"),
+    ],
+    ids=str,
+)
+def test_a_value_that_an_argument_cannot_have_is_refused(given, named):
+    with pytest.raises(UserError, match=named):
+        Classifier("softmax", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"eval_batch_size": 2.5}, "eval_batch_size 2.5: expected at least 1 image"),
+        ({"eval_batch_size": "x"}, "eval_batch_size 'x': expected at least 1 image"),
+        ({"batch_size": 2.5}, "batch size 2.5: expected a whole number"),
+        ({"batch_size": True}, "batch size True: expected a whole number"),
+        ({"seed": 0.5}, "seed 0.5: expected a whole number"),
+        ({"source": "x"}, "'x'"),
+    ],
+    ids=str,
+)
+def test_a_value_that_the_data_cannot_have_is_refused(given, named):
+    with pytest.raises(UserError, match=named):
+        MnistData("softmax", **{"source": "digits", **given}).prepare_data()
 
 
 def test_zero_steps_per_execution_are_refused():

@@ -1,6 +1,8 @@
 """The progress bar counts optimizer steps, and its total is always right."""
 
 import re
+import sys
+import types
 
 import pytest
 import pytorch_lightning as pl
@@ -153,6 +155,13 @@ def test_no_frame_is_written_to_a_file(train, capsys, monkeypatch, kind):
     train(**LIMIT, max_epochs=1, callbacks=(kind(),), limit_val_batches=1.0)
     shown = capsys.readouterr()
     assert "Epoch" not in shown.out + shown.err
+
+
+def test_a_program_that_imports_ipykernel_is_no_notebook(monkeypatch):
+    """Importing it does not make a file a place where frames are seen."""
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    assert not progress.frames_are_seen()
 
 
 @pytest.mark.parametrize("kind", [TQDMProgressBar, RichSteps])

@@ -150,6 +150,22 @@ def test_ones_own_images_can_be_scored(given, tmp_path, capsys):
     assert "[data: of your own]" in capsys.readouterr().out
 
 
+def test_a_loader_is_not_taken_for_the_data_module_of_an_earlier_call(tmp_path, capsys):
+    """Lightning's trainer keeps the data module of its last call that had one."""
+    module = Classifier("softmax")
+    trainer = trainer_in(tmp_path, max_steps=1)
+    trainer.fit(module, datamodule=MnistData("softmax", source="digits"))
+    trainer.fit_loop.epoch_loop.max_steps = 2
+    with pytest.raises(UserError, match="the trainer got no data module; use trainer"):
+        trainer.fit(module, own_loader())
+    capsys.readouterr()
+    trainer.test(module, own_loader(), verbose=False)
+    assert module.last_score.total == 20
+    assert "[data: of your own]" in capsys.readouterr().out
+    other = Classifier("deep")
+    assert len(torch.cat(trainer.predict(other, own_loader()))) == 20
+
+
 def test_ones_own_images_can_be_classified(tmp_path):
     classes = trainer_in(tmp_path).predict(Classifier("softmax"), own_loader())
     assert len(torch.cat(classes)) == 20

@@ -1,0 +1,74 @@
+"""Refuses values that an argument cannot have, in one line that names the argument.
+
+A value of another type is refused, too. Otherwise the text "false" would be true, and NaN
+would be neither below nor above any bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from mnistport.errors import UserError
+from mnistport.float32 import float32
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest finite float32."""
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """A whole number of at least `least`.
+
+    Raises:
+        UserError: The value is something else.
+    """
+    if not is_whole_number(value) or value < least:
+        raise UserError(
+            f"{name} {value!r}: expected a whole number of at least {least:,}"
+        )
+    return int(value)
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether a value is a whole number. True and False are none here, nor is 1.0."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """A finite number greater than 0, which it still is when rounded to float32.
+
+    TF1's hyper-parameters are float32.
+
+    Raises:
+        UserError: The value is something else.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and 0.0 < value <= LARGEST and float32(value) > 0.0):
+        raise UserError(f"{name} {value!r}: expected a finite number greater than 0")
+    return float(value)
+
+
+def switch(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        UserError: The value is something else, for example the text "false".
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"{name} {value!r}: expected true or false")
+    return value
+
+
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """One of some words.
+
+    Raises:
+        UserError: The value is something else.
+    """
+    words = list(choices)
+    if not isinstance(value, str) or value not in words:
+        raise UserError(f"{name} {value!r}: expected one of {', '.join(words)}")
+    return value

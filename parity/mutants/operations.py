@@ -1,0 +1,157 @@
+"""Automatic faults for any port: an operation exchanged for a near relative, a constant
+moved.
+
+They are planted where the module calls torch, in the order of the calls, so they need to
+know nothing about the port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from parity.case import Case
+from parity.mutants.mutant import Change, Mutant, by_change, port
+from parity.reference import Reference
+
+MOVED = 1e-3
+"""By which share a constant is moved."""
+
+Relative = Callable[..., Any]
+
+RELATIVES: Mapping[str, tuple[str, Relative]] = {
+    "relu": ("leaky_relu", lambda x, *_, **__: nn.functional.leaky_relu(x, 1e-3)),
+    "sigmoid": ("hardsigmoid", lambda x: nn.functional.hardsigmoid(x)),
+    "tanh": ("softsign", lambda x: nn.functional.softsign(x)),
+    "softmax": ("sigmoid", lambda x, *_, **__: x.sigmoid()),
+    "log_softmax": ("logsigmoid", lambda x, *_, **__: nn.functional.logsigmoid(x)),
+    "exp": ("exp2", lambda x: x.exp2()),
+    "log": ("log1p", lambda x: x.log1p()),
+    "sqrt": ("cube root", lambda x: x.pow(1 / 3)),
+    "mean": ("sum", lambda x, *a, **k: x.sum(*a, **k)),
+    "sum": ("mean", lambda x, *a, **k: x.float().mean(*a, **k).to(x.dtype)),
+    "add": ("sub", lambda x, y, **k: torch.sub(x, y, **k)),
+    "sub": ("add", lambda x, y, **k: torch.add(x, y, **k)),
+    "mul": ("add", lambda x, y: torch.add(x, y)),
+    "ge": ("gt", lambda x, y: torch.gt(x, y)),
+    "gt": ("ge", lambda x, y: torch.ge(x, y)),
+    "maximum": ("minimum", lambda x, y: torch.minimum(x, y)),
+    "minimum": ("maximum", lambda x, y: torch.maximum(x, y)),
+}
+"""A function's name -> its relative's name, and the relative."""
+
+
+class _Calls(TorchFunctionMode):
+    """Watches the calls of torch that a module makes.
+
+    Args:
+        change: A function: (number of the call, function, arguments) -> the result, or
+            NotImplemented for the right one.
+    """
+
+    def __init__(self, change: Callable[[int, Any, Any, Any], Any]) -> None:
+        super().__init__()
+        self.change, self.number = change, -1
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.number += 1
+        result = self.change(self.number, func, args, kwargs or {})
+        return func(*args, **(kwargs or {})) if result is NotImplemented else result
+
+
+def of_operations(case: Case) -> Iterator[Mutant]:
+    """Each known operation exchanged, and each constant of an operation moved."""
+    for number, name, constants in _calls_of(case):
+        label = f"call {number + 1}, {name}"
+        if name in RELATIVES:
+            relative, function = RELATIVES[name]
+            what = f"{label}: {relative} in its place"
+            yield _mutant(what, number, _exchange(function))
+        for place, value in constants:
+            yield _mutant(
+                f"{label}: its {value:g} moved by {MOVED:g} of itself",
+                number,
+                _with_constant(place, value * (1 + MOVED)),
+            )
+
+
+ANYWHERE = [
+    ("weights", "seen at"),
+    ("forward", ""),
+    ("loss", "loss"),
+    ("gradients", ""),
+    ("step", ""),
+]
+
+
+def _mutant(name: str, number: int, change: Callable[..., Any]) -> Mutant:
+    return Mutant(name=name, plant=by_change(_at(number, change)), places=ANYWHERE)
+
+
+def _short(func: Any) -> str:
+    """A function's bare name: `torch.Tensor.add` and `operator +` are both "add"."""
+    name = str(resolve_name(func) or getattr(func, "__name__", ""))
+    bare = name.rpartition(".")[2].strip("_")
+    same = {"radd": "add", "rmul": "mul", "rsub": "sub", "iadd": "add"}
+    return same.get(bare, bare)
+
+
+def _calls_of(case: Case) -> list[tuple[int, str, list[tuple[int, float]]]]:
+    """The calls of a training step: number, name, constants by their place."""
+    calls = []
+
+    def note(number: int, func: Any, args: Any, kwargs: Any) -> Any:
+        constants = [
+            (place, value)
+            for place, value in enumerate(args)
+            if isinstance(value, float) and value not in (0.0,)
+        ]
+        calls.append((number, _short(func), constants))
+        return NotImplemented
+
+    side, reference = case.ours(), case.reference
+    feeds, draws = case.step_feeds(0)
+    side.reset(case.bench.weights)
+    side.module.train()
+    side.dropouts.numbers = draws
+    tensors = side._tensors(feeds)
+    with torch.no_grad(), _Calls(note):
+        reference.port.forward(side.module, tensors)
+    return calls
+
+
+def _exchange(function: Relative) -> Callable[..., Any]:
+    return lambda func, args, kwargs: function(*args, **kwargs)
+
+
+def _with_constant(place: int, value: float) -> Callable[..., Any]:
+    def change(func: Any, args: Any, kwargs: Any) -> Any:
+        return func(*args[:place], value, *args[place + 1 :], **kwargs)
+
+    return change
+
+
+def _at(number: int, change: Callable[..., Any]) -> Change:
+    """Change one call of the forward pass in training mode."""
+
+    def changed(reference: Reference) -> Reference:
+        right = reference.port.forward
+
+        def forward(module: nn.Module, feeds: Mapping[str, Tensor]) -> Tensor:
+            def at(call: int, func: Any, args: Any, kwargs: Any) -> Any:
+                if call != number or not module.training:
+                    return NotImplemented
+                return change(func, args, kwargs)
+
+            with _Calls(at):
+                return right(module, feeds)
+
+        return port(forward=forward)(reference)
+
+    return changed

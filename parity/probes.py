@@ -1,0 +1,98 @@
+"""Inputs on which faults show that ordinary numbers hide: ties, kinks, thresholds.
+
+With ordinary numbers no two values of a pooling window are equal, no unit is exactly
+zero, and no random number is exactly at a dropout's threshold. Here all of that happens:
+weights are small whole numbers times a power of two, so that sums are exact and often
+equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parity.bench import Bench, root_fan_in
+from parity.reference import Array, Feeds
+from parity.sides import Answer
+
+TIES, AT_THRESHOLDS = "(ties)", "(draws at thresholds)"
+"""The ends of the names of results that belong to such inputs.
+
+They are exactly at a kink, and a correct port is on the same side of it. So they are not
+moved to see how far a rounding could carry them (`doubts.py`)."""
+INPUTS_OF_A_UNIT = 16
+"""About how many inputs of a unit have a weight that is not 0. Fewer give more ties."""
+COMPARES = {"GreaterEqual", "Greater", "Less", "LessEqual"}
+"""The operations by which a graph decides from a random number whether a unit is kept."""
+
+
+def whole_weights(bench: Bench) -> Answer:
+    """Weights -2 to 2 times a power of two, most of them 0; vectors are -1, 0 or 1."""
+    rng = np.random.default_rng((bench.seed, 1))
+    values = {}
+    for name, shape in bench.theirs("float64").shapes.items():
+        values[name] = _whole(rng, shape)
+    return bench.admissible(values)
+
+
+def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    if len(shape) < 2:
+        return rng.integers(-1, 2, shape).astype(np.float64)
+    fan_in = root_fan_in(shape) ** 2
+    share = min(1.0, INPUTS_OF_A_UNIT / fan_in)
+    size = 2.0 ** -np.round(np.log2(np.sqrt(2 * share * fan_in)))
+    chosen = rng.random(shape) < share
+    return np.asarray(rng.integers(-2, 3, shape) * chosen * size)
+
+
+def whole_feeds(feeds: Feeds) -> Feeds:
+    """The feeds, rounded to whole numbers. Pixels become black or white."""
+    return {
+        name: np.rint(array) if array.dtype.kind == "f" else array
+        for name, array in feeds.items()
+    }
+
+
+def draws_at_thresholds(bench: Bench, step: int, num_examples: int) -> Answer:
+    """Random numbers of which every second is at a dropout's threshold or just below.
+
+    They are float32 values, as those of `Bench.draws`.
+    """
+    rng = np.random.default_rng((bench.seed, step, 2))
+    numbers = bench.draws(step, num_examples)
+    for name, levels in thresholds(bench).items():
+        near = np.asarray(levels, np.float32)
+        near = np.concatenate([near, np.nextafter(near, np.float32(0))])
+        if len(near):
+            chosen = rng.random(numbers[name].shape) < 0.5
+            numbers[name] = np.where(
+                chosen, rng.choice(near, numbers[name].shape), numbers[name]
+            )
+    return numbers
+
+
+def thresholds(bench: Bench) -> dict[str, list[float]]:
+    """The numbers with which TF1's graph compares a random draw, by the draw's name."""
+    theirs = bench.theirs("float64")
+    found: dict[str, list[float]] = {}
+    for name, tensor in theirs.endpoints.draws.items():
+        others = [
+            other
+            for operation in tensor.consumers()
+            if operation.type in COMPARES
+            for other in operation.inputs
+            if other is not tensor
+        ]
+        levels = [_value(theirs, other) for other in others]
+        found[name] = [level for level in levels if level is not None]
+    return found
+
+
+def _value(theirs: Any, tensor: Any) -> float | None:
+    """The number that a tensor has in training mode. None if it depends on the feeds."""
+    try:
+        value = theirs.session.run(tensor, dict(theirs.endpoints.training))
+    except Exception:  # it needs more than the switches of the training mode
+        return None
+    return float(value) if np.ndim(value) == 0 else None

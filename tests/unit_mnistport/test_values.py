@@ -1,0 +1,54 @@
+"""What `mnistport.values` lets through, and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mnistport.errors import UserError
+from mnistport.values import choice, positive_number, switch, whole_number
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(7)])
+def test_a_whole_number_is_given_back(value):
+    assert whole_number("size", value) == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, math.nan, "3", None, True, [3], 3j])
+def test_what_is_no_whole_number_is_refused_by_name(value):
+    with pytest.raises(UserError, match=r"^size .*: expected a whole number of at least"):
+        whole_number("size", value)
+
+
+def test_the_least_whole_number_is_allowed():
+    assert whole_number("seed", 0, least=0) == 0
+
+
+@pytest.mark.parametrize("value", [1e-4, 1, 3e38, np.float32(0.5)])
+def test_a_positive_number_is_given_back(value):
+    assert positive_number("rate", value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1e-4, math.nan, math.inf, 1e39, 1e-60, "1", None, True, 10**400, 1j],
+    ids=lambda value: str(value)[:9],
+)
+def test_what_is_not_finite_and_positive_in_float32_is_refused(value):
+    with pytest.raises(UserError, match=r"^rate .*: expected a finite number greater"):
+        positive_number("rate", value)
+
+
+@pytest.mark.parametrize("value", ["false", "", 0, 1, None])
+def test_only_true_and_false_are_true_and_false(value):
+    assert switch("on", True)
+    assert not switch("on", False)
+    with pytest.raises(UserError, match="expected true or false"):
+        switch("on", value)
+
+
+@pytest.mark.parametrize("value", ["c", None, ["a"], 1])
+def test_only_a_word_of_the_list_is_a_choice(value):
+    assert choice("letter", "a", "ab") == "a"
+    with pytest.raises(UserError, match=r"letter .*: expected one of a, b"):
+        choice("letter", value, "ab")
