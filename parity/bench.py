@@ -32,7 +32,8 @@ class Bench:
         data: The batches and the evaluation examples.
         seed: The seed of initial weights and draws.
         data_set: The data set's `source` and `directory`, if the user named them.
-        sessions: TF1's side by precision. It is built at its first use.
+        sessions: TF1's side by precision, or by another arrangement of the program. Each
+            is built at its first use.
         ports: Our side by precision and device. It is built at its first use.
         truths: TF1's answers in float64, by the question's name.
     """
@@ -41,13 +42,15 @@ class Bench:
     data: Data
     seed: int = 0
     data_set: Mapping[str, str] = field(default_factory=dict)
-    sessions: dict[Dtype, Theirs] = field(default_factory=dict)
+    sessions: dict[str, Theirs] = field(default_factory=dict)
     ports: dict[tuple[Dtype, str], Ours] = field(default_factory=dict)
     truths: dict[str, Answer] = field(default_factory=dict)
 
     @cached_property
     def program(self) -> Graph:
-        """The original's graph, which both precisions of TF1's side come from."""
+        """The original's graph, which all of TF1's sides come from."""
+        for theirs in self.sessions.values():
+            return theirs.program
         return Graph(self.reference, self.seed)
 
     def theirs(self, dtype: Dtype) -> Theirs:
@@ -97,21 +100,26 @@ class Bench:
             self.truths[name] = question(self.theirs("float64"))
         return self.truths[name]
 
-    @cached_property
+    @property
     def composed(self) -> Theirs:
         """TF1's side in float32, computed by the operations of its float64 side."""
         if not self.program.has_compositions:
             return self.theirs("float32")
-        return self._arranged(self.program.composed())
+        return self._arranged("composed", sums_in_order=False)
 
-    @cached_property
+    @property
     def in_order(self) -> Theirs:
         """TF1's side in float32, with sums taken one term after the other."""
-        return self._arranged(self.program.composed(sums_in_order=True))
+        return self._arranged("in order", sums_in_order=True)
 
-    def _arranged(self, asked: Graph) -> Theirs:
+    def _arranged(self, name: str, *, sums_in_order: bool) -> Theirs:
         """TF1's side in float32, in another arrangement of the program."""
-        return Theirs(self.reference, "float32", self.seed, self.program, asked=asked)
+        if name not in self.sessions:
+            asked = self.program.composed(sums_in_order)
+            self.sessions[name] = Theirs(
+                self.reference, "float32", self.seed, self.program, asked=asked
+            )
+        return self.sessions[name]
 
     @cached_property
     def weights(self) -> Answer:
