@@ -14,7 +14,13 @@ import numpy as np
 
 from parity import tolerances
 from parity.reference import Array, Data, Dtype, Feeds, Reference
-from parity.sides import Answer, Ours, Theirs
+from parity.sides import (
+    Answer,
+    Graph,
+    Ours,
+    Theirs,
+    refuse_unsteady,
+)
 from parity.state import State
 
 
@@ -27,7 +33,8 @@ class Bench:
         data: The batches and the evaluation examples.
         seed: The seed of initial weights and draws.
         data_set: The data set's `source` and `directory`, if the user named them.
-        sessions: TF1's side by precision. It is built at its first use.
+        sessions: TF1's side by precision, or by another arrangement of the program. Each
+            is built at its first use.
         ports: Our side by precision and device. It is built at its first use.
         truths: TF1's answers that are asked for again, by the question's name. They are
             in float64 unless the name says another precision.
@@ -37,15 +44,28 @@ class Bench:
     data: Data
     seed: int = 0
     data_set: Mapping[str, str] = field(default_factory=dict)
-    sessions: dict[Dtype, Theirs] = field(default_factory=dict)
+    sessions: dict[str, Theirs] = field(default_factory=dict)
     ports: dict[tuple[Dtype, str], Ours] = field(default_factory=dict)
     truths: dict[str, Answer] = field(default_factory=dict)
+
+    @cached_property
+    def program(self) -> Graph:
+        """The original's graph, which all of TF1's sides come from."""
+        for theirs in self.sessions.values():
+            return theirs.program
+        return Graph(self.reference, self.seed)
 
     def theirs(self, dtype: Dtype) -> Theirs:
         """TF1's side in a precision."""
         if dtype not in self.sessions:
-            self.sessions[dtype] = Theirs(self.reference, dtype, self.seed)
+            self.sessions[dtype] = Theirs(self.reference, dtype, self.seed, self.program)
         return self.sessions[dtype]
+
+    @property
+    def islands(self) -> Mapping[str, str]:
+        """What TF1's float64 side computes in float32, as far as it was asked."""
+        theirs = self.sessions.get("float64")
+        return {} if theirs is None else theirs.islands
 
     def ours(self, dtype: Dtype, device: str) -> Ours:
         """Our side in a precision, on a device.
@@ -66,9 +86,14 @@ class Bench:
     def truth(self, name: str, question: Callable[[Theirs], Answer]) -> Answer:
         """TF1's answer in float64. It is computed once and serves both precisions.
 
+        Before the first answer, TF1 is asked something twice.
+
         Args:
             name: The question's name, under which the answer is stored.
             question: A function of TF1's side that gives the answer.
+
+        Raises:
+            UserError: TF1 disagrees with itself.
         """
         return self.answer(name, question, "float64")
 
@@ -76,10 +101,34 @@ class Bench:
         self, name: str, question: Callable[[Theirs], Answer], dtype: Dtype
     ) -> Answer:
         """TF1's answer in a precision. It is computed once and kept in memory."""
+        if not self.truths:
+            theirs = self.theirs("float64")
+            refuse_unsteady(theirs, self.weights, *self.step_feeds(0))
         key = name if dtype == "float64" else f"{name}, {dtype}"
         if key not in self.truths:
             self.truths[key] = question(self.theirs(dtype))
         return self.truths[key]
+
+    @property
+    def composed(self) -> Theirs:
+        """TF1's side in float32, computed by the operations of its float64 side."""
+        if not self.program.has_compositions:
+            return self.theirs("float32")
+        return self._arranged("composed", sums_in_order=False)
+
+    @property
+    def in_order(self) -> Theirs:
+        """TF1's side in float32, with sums taken one term after the other."""
+        return self._arranged("in order", sums_in_order=True)
+
+    def _arranged(self, name: str, *, sums_in_order: bool) -> Theirs:
+        """TF1's side in float32, in another arrangement of the program."""
+        if name not in self.sessions:
+            asked = self.program.composed(sums_in_order)
+            self.sessions[name] = Theirs(
+                self.reference, "float32", self.seed, self.program, asked=asked
+            )
+        return self.sessions[name]
 
     @cached_property
     def weights(self) -> Answer:

@@ -12,6 +12,7 @@ from mnistport.errors import UserError
 from parity import tolerances
 from parity.bench import Bench
 from parity.compare import Comparison, compare_all
+from parity.doubts import Doubts, settled_in_float64
 from parity.reference import Array, Data, Dtype, Feeds, Reference
 from parity.sides import Answer, Ours, Side, Theirs
 
@@ -98,6 +99,7 @@ class Case:
             answers.truth,
             raised=answers.raised,
             allow_nonfinite=allow_nonfinite,
+            question=question,
         )
 
     def both(
@@ -126,8 +128,15 @@ class Case:
         *,
         raised: Exception | None = None,
         allow_nonfinite: Collection[str] = (),
+        question: Callable[[Side], Answer] | None = None,
     ) -> list[Comparison]:
         """Compare two answers under this precision's bound.
+
+        A comparison in doubt is judged again, after TF1 was asked how exact it is itself
+        (`parity.doubts`). If TF1's two precisions differ by more than rounding explains,
+        they are not the same program, and the comparison fails. In float64, where TF1's
+        side has to compute something in float32, ours may be off as far as float32
+        allows.
 
         Args:
             ours: Our answer.
@@ -137,14 +146,26 @@ class Case:
                 of each missing result.
             allow_nonfinite: Names of results that may be infinite or NaN, if they are so
                 on both sides.
+            question: What was asked, so that it can be asked again. None if it cannot.
         """
-        arbiter, rule = None, tolerances.by_scale(tolerances.same_function)
-        if self.dtype != "float64":
+        arbiter: Answer | None = None
+        rule = tolerances.by_scale(tolerances.same_function)
+        if self.dtype == "float64":
+            if self.bench.islands and question is not None:
+                single = question(self.bench.theirs("float32"))
+                rule = tolerances.by_single(single)
+        else:
             arbiter = {name: _upcast(array) for name, array in truth.items()}
             rule = tolerances.by_arbiter(arbiter)
         comparisons = compare_all(
             ours, theirs, rule, arbiter, allow_nonfinite=allow_nonfinite
         )
+        if arbiter is None and question is not None and not self.bench.islands:
+            settled = settled_in_float64(self.bench, question, ours, truth)
+            comparisons = [settled(comparison) for comparison in comparisons]
+        if arbiter is not None and question is not None:
+            doubts = Doubts(self.bench, question, ours, theirs, arbiter, allow_nonfinite)
+            comparisons = [doubts.settled(comparison) for comparison in comparisons]
         if raised is not None:
             for number, comparison in enumerate(comparisons):
                 if comparison.name not in ours:

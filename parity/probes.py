@@ -16,6 +16,11 @@ from parity.bench import Bench, root_fan_in
 from parity.reference import Array, Feeds
 from parity.sides import Answer
 
+TIES, AT_THRESHOLDS = "(ties)", "(draws at thresholds)"
+"""The ends of the names of results that belong to such inputs.
+
+They are exactly at a kink, and a correct port is on the same side of it. So they are not
+moved to see how far a rounding could carry them (`doubts.py`)."""
 INPUTS_OF_A_UNIT = 16
 """About how many inputs of a unit have a weight that is not 0. Fewer give more ties."""
 COMPARES = {"GreaterEqual", "Greater", "Less", "LessEqual"}

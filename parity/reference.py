@@ -392,8 +392,10 @@ class Reference:
 
     Attributes:
         port: Our side.
-        build: A function: (tensorflow.compat.v1, dtype) -> Endpoints. It builds the graph
-            in TF's default graph.
+        build: A function: tensorflow.compat.v1 -> Endpoints. It builds the original's
+            graph, as its author ran it, in TF's default graph. The float64 graph is
+            derived from it. A second argument without a default value, `dtype`, is
+            always given as "float32".
         weights: Each TF variable and each tensor of the module's state, exactly once.
         positive: Variables that must be above zero, such as a moving variance. The checks
             give them such values.
@@ -419,7 +421,7 @@ class Reference:
     """
 
     port: Port
-    build: Callable[[Any, str], Endpoints]
+    build: Callable[..., Endpoints]
     weights: WeightMap
     stages: Sequence[Stage]
     output: str

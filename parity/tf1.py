@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -186,3 +186,50 @@ def drop_rates(draws: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"the draw {name!r} is not compared with one drop rate")
         rates[name] = compared[0].inputs[1]
     return rates
+
+
+@cache
+def definition_of(kind: str) -> Any:
+    """TensorFlow's `OpDef` of a type of operation. None if it is a function's name."""
+    load()
+    from tensorflow.python.framework import op_def_registry
+
+    return op_def_registry.get(kind)
+
+
+@cache
+def cpu_kernels(kind: str) -> tuple[Mapping[str, frozenset[int]], ...]:
+    """The CPU kernels of a type of operation, as TensorFlow has them.
+
+    Each is given as the types that it allows, by the operation's type attribute.
+    """
+    load()
+    from tensorflow.python.framework import kernels
+
+    return tuple(
+        {
+            constraint.name: frozenset(constraint.allowed_values.list.type)
+            for constraint in kernel.constraint
+        }
+        for kernel in kernels.get_registered_kernels_for_op(kind).kernel
+        if kernel.device_type in ("CPU", "DEFAULT")
+    )
+
+
+def function_def(name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """The default graph as a function that a graph can call, a `FunctionDef`.
+
+    Args:
+        name: The function's name.
+        inputs: Placeholders.
+        outputs: The results.
+    """
+    tf = load()
+    from tensorflow.python.framework.graph_to_function_def import graph_to_function_def
+
+    graph = tf.get_default_graph()
+    body = [op for op in graph.get_operations() if op.type != "Placeholder"]
+    results = [f"output_{number}" for number in range(len(outputs))]
+    function = graph_to_function_def(graph, body, inputs, outputs, out_names=results)
+    function.signature.name = name
+    return function

@@ -60,7 +60,7 @@ def tf1(name: str) -> tuple[Loop, float]:
     feeds, test = data.original(), data.evaluation  # type: ignore[misc]
     theirs = Theirs(reference, "float32", 0)
     end, run = theirs.endpoints, theirs.session.run
-    run(theirs.initializer)
+    run(theirs.program.initializer)
     reports, output = networks.get(name).recipe.reports, end.stages[reference.output]
 
     def feed(batch: Any) -> dict[Any, Any]:

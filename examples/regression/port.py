@@ -19,6 +19,15 @@ from parity.tf1 import uniform_of
 from parity.weights import Weight, WeightMap
 
 
+def float32(number: float) -> float:
+    """The float32 number next to this one.
+
+    The program is float32, so its constants are float32 numbers. They are exactly these
+    in float64, too.
+    """
+    return float(np.float32(number))
+
+
 # Our side: an ordinary module. It uses neither TensorFlow nor parity.
 class MovingNorm(nn.Module):
     """Batch normalization as in the program: `[N, units] -> [N, units]`.
@@ -41,9 +50,11 @@ class MovingNorm(nn.Module):
         mean, variance = self.mean, self.variance
         if self.training:
             mean, variance = unit.mean(0), unit.var(0, correction=0)
-            self.mean.copy_(0.9 * self.mean + 0.1 * mean.detach())
-            self.variance.copy_(0.9 * self.variance + 0.1 * variance.detach())
-        return self.gamma * (unit - mean) / torch.sqrt(variance + 0.001) + self.beta
+            old, new = float32(0.9), float32(0.1)
+            self.mean.copy_(old * self.mean + new * mean.detach())
+            self.variance.copy_(old * self.variance + new * variance.detach())
+        root = torch.sqrt(variance + float32(0.001))
+        return self.gamma * (unit - mean) / root + self.beta
 
 
 class Regression(nn.Module):
@@ -67,30 +78,31 @@ class Regression(nn.Module):
 
 
 # Their side: the program's graph, line by line.
-def build(tf, dtype: str) -> Endpoints:
-    """Build the program's graph.
+def build(tf) -> Endpoints:
+    """Build the program's graph, as its author wrote it, in float32.
+
+    parity derives the float64 graph from it.
 
     Args:
         tf: The module `tensorflow.compat.v1`.
-        dtype: "float64" or "float32".
 
     Returns:
         The names of the tensors that parity compares, and of all variables.
     """
-    x = tf.placeholder(dtype, [None, 6])
-    z = tf.placeholder(dtype, [None, 2])
-    target = tf.placeholder(dtype, [None, 1])
+    x = tf.placeholder(tf.float32, [None, 6])
+    z = tf.placeholder(tf.float32, [None, 2])
+    target = tf.placeholder(tf.float32, [None, 1])
     training = tf.placeholder(tf.bool, [])
-    keep_prob = tf.placeholder(dtype)
+    keep_prob = tf.placeholder(tf.float32)
 
-    W1 = tf.Variable(tf.random_normal([6, 16], stddev=0.3, dtype=dtype))
-    b1 = tf.Variable(tf.zeros([16], dtype))
+    W1 = tf.Variable(tf.random_normal([6, 16], stddev=0.3))
+    b1 = tf.Variable(tf.zeros([16]))
     hidden = tf.tanh(tf.matmul(x, W1) + b1)
 
-    gamma = tf.Variable(tf.ones([16], dtype))
-    beta = tf.Variable(tf.zeros([16], dtype))
-    moving_mean = tf.Variable(tf.zeros([16], dtype), trainable=False)
-    moving_variance = tf.Variable(tf.ones([16], dtype), trainable=False)
+    gamma = tf.Variable(tf.ones([16]))
+    beta = tf.Variable(tf.zeros([16]))
+    moving_mean = tf.Variable(tf.zeros([16]), trainable=False)
+    moving_variance = tf.Variable(tf.ones([16]), trainable=False)
     mean, variance = tf.nn.moments(hidden, [0])
     new_mean = tf.assign(moving_mean, 0.9 * moving_mean + 0.1 * mean)
     new_variance = tf.assign(moving_variance, 0.9 * moving_variance + 0.1 * variance)
@@ -104,8 +116,8 @@ def build(tf, dtype: str) -> Endpoints:
     normed = gamma * (hidden - used[0]) / tf.sqrt(used[1] + 0.001) + beta
     dropped = tf.nn.dropout(normed, keep_prob)
 
-    W2 = tf.Variable(tf.random_normal([16 + 2, 1], stddev=0.3, dtype=dtype))
-    b2 = tf.Variable(tf.zeros([1], dtype))
+    W2 = tf.Variable(tf.random_normal([16 + 2, 1], stddev=0.3))
+    b2 = tf.Variable(tf.zeros([1]))
     y = tf.matmul(tf.concat([dropped, z], 1), W2) + b2
 
     loss = tf.reduce_mean(tf.square(y - target))
@@ -168,10 +180,7 @@ REFERENCE = Reference(
         module=Regression,
         forward=lambda module, feeds: module(feeds["x"], feeds["z"]),
         loss=loss,
-        # TF1 rounds hyper-parameters to float32, in float64 graphs too. torch does not.
-        optimizer=lambda weights: torch.optim.SGD(
-            weights, float(np.float32(0.05)), float(np.float32(0.9))
-        ),
+        optimizer=lambda weights: torch.optim.SGD(weights, float32(0.05), float32(0.9)),
     ),
     build=build,
     # Each row is their variable, our tensor, and how the axes are exchanged. Every

@@ -13,8 +13,6 @@ from torch.optim import Optimizer
 
 from mnistport.float32 import float32
 
-_LARGEST_DENORMAL = float(np.nextafter(np.finfo(np.float32).tiny, np.float32(0)))
-
 
 class Adam(Optimizer):
     """TF1's Adam.
@@ -24,9 +22,10 @@ class Adam(Optimizer):
         w -= rate * sqrt(1 - beta2_power) / (1 - beta1_power) * m / (sqrt(v) + epsilon)
 
     Same as TF1: Hyper-parameters are rounded to float32. `beta1_power` and `beta2_power`
-    start at beta1 and beta2. After each step they are multiplied by beta1 and beta2, in
-    float32 for weights of any precision. Denormal powers become 0, so beta1_power is
-    exactly 0 in the end.
+    start at beta1 and beta2. After each step they are multiplied by beta1 and beta2.
+    Denormal powers become 0, so beta1_power is exactly 0 in the end.
+    Different from TF1: The powers of float64 weights are float64, so that the optimizer
+    is the same function in both precisions. TF1 rounds them to float32.
     Different from `torch.optim.Adam`: There, v is divided by its bias correction before
     epsilon is added. So epsilon has another effect in each step, and no other constant
     for epsilon makes the two equal.
@@ -69,8 +68,10 @@ class Adam(Optimizer):
         """Add weights, and make their slots and powers with TF1's initial values."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        group["beta1_power"] = torch.tensor(group["beta1"], dtype=torch.float32)
-        group["beta2_power"] = torch.tensor(group["beta2"], dtype=torch.float32)
+        dtypes = {weight.dtype for weight in group["params"]}
+        exact = torch.float64 if torch.float64 in dtypes else torch.float32
+        group["beta1_power"] = torch.tensor(group["beta1"], dtype=exact)
+        group["beta2_power"] = torch.tensor(group["beta2"], dtype=exact)
         for weight in group["params"]:
             for slot in ("m", "v"):
                 self.state[weight][slot] = torch.zeros_like(
@@ -88,7 +89,7 @@ class Adam(Optimizer):
             for beta in ("beta1", "beta2"):
                 # A CUDA graph holds the power's address, so it is changed in place.
                 power = group[f"{beta}_power"].mul_(group[beta])
-                torch.threshold_(power, _LARGEST_DENORMAL, 0.0)
+                torch.threshold_(power, _largest_denormal(power.dtype), 0.0)
         return loss
 
     def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
@@ -125,6 +126,13 @@ class Adam(Optimizer):
 def _infinite_step(device: torch.device) -> Tensor:
     """The step count for torch's fused kernel, made once for each device."""
     return torch.full((), torch.inf, dtype=torch.float32, device=device)
+
+
+@cache
+def _largest_denormal(dtype: torch.dtype) -> float:
+    """The largest denormal number of a precision."""
+    real = np.float64 if dtype == torch.float64 else np.float32
+    return float(np.nextafter(np.finfo(real).tiny, real(0)))
 
 
 def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float:

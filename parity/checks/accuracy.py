@@ -36,9 +36,16 @@ def accuracy(case: Case) -> list[Comparison]:
     Raises:
         UserError: There are labels, but the outputs are not one row of scores for each.
     """
-    answers = case.both(NAME, lambda side: question(case, side), keep=True)
+    def asked(side: Side) -> Answer:
+        return question(case, side)
+
+    answers = case.both(NAME, asked, keep=True)
     comparisons = case.judge(
-        answers.ours, answers.theirs, answers.truth, raised=answers.raised
+        answers.ours,
+        answers.theirs,
+        answers.truth,
+        raised=answers.raised,
+        question=asked,
     )
     if case.data.labels is None or answers.raised is not None:
         return comparisons

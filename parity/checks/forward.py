@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.probes import draws_at_thresholds
+from parity.probes import AT_THRESHOLDS, draws_at_thresholds
 from parity.reference import Feeds
 from parity.sides import LOSS, Answer, Side
 
@@ -34,13 +34,13 @@ def forward(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         answer, weights = _stages(case, side), case.bench.weights
         others = {
-            "draws at thresholds": _from(side, weights, feeds, at_thresholds),
-            "large": _from(side, _larger(weights, LARGE), feeds, None),
+            AT_THRESHOLDS: _from(side, weights, feeds, at_thresholds),
+            "(large)": _from(side, _larger(weights, LARGE), feeds, None),
         }
         if takes_one:
-            others["single example"] = _from(side, weights, single, None)
+            others["(single example)"] = _from(side, weights, single, None)
         for what, stages in others.items():
-            answer |= {f"{name} ({what})": array for name, array in stages.items()}
+            answer |= {f"{name} {what}": array for name, array in stages.items()}
         return {name: answer[name] for name in answer if not name.startswith(LOSS)}
 
     return case.ask("forward", question)

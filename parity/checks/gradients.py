@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.probes import whole_feeds, whole_weights
+from parity.probes import TIES, whole_feeds, whole_weights
 from parity.sides import Answer, Side
 
 
@@ -26,7 +26,7 @@ def gradients(case: Case) -> list[Comparison]:
         named = {f"d loss / d {name}": array for name, array in answer.items()}
         side.reset(weights)
         for name, array in side.gradients(whole, none).items():
-            named[f"d loss / d {name} (ties)"] = array
+            named[f"d loss / d {name} {TIES}"] = array
         return named
 
     return case.ask("gradients", question)

@@ -79,7 +79,7 @@ def _compare_run(case: Case, run: Trained, steps: int) -> list[Comparison]:
     # A run's draws depend on its length and precision, and so does TF1's answer to them.
     truth = case.bench.truth(f"trainer, {steps} steps, {case.dtype}", question)
     theirs = truth if case.dtype == "float64" else question(case.theirs())
-    return case.judge(ours, theirs, truth)
+    return case.judge(ours, theirs, truth, question=question)
 
 
 def _late_step(case: Case, first: Trained) -> list[Comparison]:
@@ -106,7 +106,7 @@ def _late_step(case: Case, first: Trained) -> list[Comparison]:
         return {**_state(side, after), losses: np.stack([loss])}
 
     truth = case.bench.truth("trainer, the eleventh step", question)
-    return case.judge(ours, question(case.theirs()), truth)
+    return case.judge(ours, question(case.theirs()), truth, question=question)
 
 
 def _state_of_theirs(case: Case, run: Trained, steps: int) -> State:

@@ -76,11 +76,14 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     document = _Document(made_on, questions, words, args.json, args.out)
     for of_one in questions:
         _announce(of_one)
-        for result in _results(of_one, args):
+        bench = _bench(of_one, args)
+        for result in _results(of_one, bench, args):
             document.add(result)
             print(result_line(result), flush=True)
             if not result.passed:
                 print(explanation(result), flush=True)
+        for text in _in_float32(bench):
+            print(f"  {text}")
     print(judgement(document.results))
     print(verdict(document.results))
     return 0 if all(result.passed for result in document.results) else 1
@@ -213,14 +216,31 @@ def _instead(check: Check, reference: Reference) -> str:
     return f"; `parity lockstep {reference.name} --dtype float32` records how far"
 
 
-def _results(questions: Questions, args: argparse.Namespace) -> Iterator[Result]:
-    """Every answer, as it comes."""
-    bench = Bench(
+def _bench(questions: Questions, args: argparse.Namespace) -> Bench:
+    """The two sides of one target."""
+    return Bench(
         reference=questions.reference,
         data=questions.data,
         seed=args.seed,
         data_set=questions.data_set,
     )
+
+
+def _in_float32(bench: Bench) -> list[str]:
+    """What TF1's float64 side could only compute in float32, in a line."""
+    names = [f"{name} ({kind})" for name, kind in bench.islands.items()]
+    if not names:
+        return []
+    return [
+        f"computed in float32 on TF1's side: {', '.join(names)}; "
+        "in float64 the claim is: as exact as TF1"
+    ]
+
+
+def _results(
+    questions: Questions, bench: Bench, args: argparse.Namespace
+) -> Iterator[Result]:
+    """Every answer, as it comes."""
     for dtype in (args.dtype,) if args.dtype else setting.DTYPES:
         case = Case(bench=bench, dtype=cast(Dtype, dtype), device=args.device)
         for check in questions.checks:

@@ -13,11 +13,11 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, dtype: str) -> Endpoints:
+def build(tf: Any) -> Endpoints:
     """The tutorial's graph: its function model(), the cost and the optimizer."""
 
     def init_weights(shape: list[int]) -> Any:
-        return tf.Variable(tf.random_normal(shape, stddev=0.01, dtype=dtype))
+        return tf.Variable(tf.random_normal(shape, stddev=0.01))
 
     def conv(x: Any, w: Any) -> Any:
         return tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME")
@@ -25,15 +25,15 @@ def build(tf: Any, dtype: str) -> Endpoints:
     def pool(x: Any) -> Any:
         return tf.nn.max_pool(x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
 
-    X = tf.placeholder(dtype, [None, 28, 28, 1])
-    Y = tf.placeholder(dtype, [None, 10])
+    X = tf.placeholder(tf.float32, [None, 28, 28, 1])
+    Y = tf.placeholder(tf.float32, [None, 10])
     w = init_weights([3, 3, 1, 32])
     w2 = init_weights([3, 3, 32, 64])
     w3 = init_weights([3, 3, 64, 128])
     w4 = init_weights([128 * 4 * 4, 625])
     w_o = init_weights([625, 10])
-    p_keep_conv = tf.placeholder(dtype)
-    p_keep_hidden = tf.placeholder(dtype)
+    p_keep_conv = tf.placeholder(tf.float32)
+    p_keep_hidden = tf.placeholder(tf.float32)
 
     c1 = conv(X, w)
     l1a = tf.nn.relu(c1)

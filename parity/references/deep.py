@@ -13,14 +13,14 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, dtype: str) -> Endpoints:
+def build(tf: Any) -> Endpoints:
     """The tutorial's graph: its functions deepnn() and main()."""
 
     def weight_variable(shape: list[int]) -> Any:
-        return tf.Variable(tf.truncated_normal(shape, stddev=0.1, dtype=dtype))
+        return tf.Variable(tf.truncated_normal(shape, stddev=0.1))
 
     def bias_variable(shape: list[int]) -> Any:
-        return tf.Variable(tf.constant(0.1, shape=shape, dtype=dtype))
+        return tf.Variable(tf.constant(0.1, shape=shape))
 
     def conv2d(x: Any, W: Any) -> Any:
         return tf.nn.conv2d(x, W, strides=[1, 1, 1, 1], padding="SAME")
@@ -28,8 +28,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
     def max_pool_2x2(x: Any) -> Any:
         return tf.nn.max_pool(x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
 
-    x = tf.placeholder(dtype, [None, 784])
-    y_ = tf.placeholder(dtype, [None, 10])
+    x = tf.placeholder(tf.float32, [None, 784])
+    y_ = tf.placeholder(tf.float32, [None, 10])
     x_image = tf.reshape(x, [-1, 28, 28, 1])
 
     W_conv1 = weight_variable([5, 5, 1, 32])
@@ -49,7 +49,7 @@ def build(tf: Any, dtype: str) -> Endpoints:
     h_pool2_flat = tf.reshape(h_pool2, [-1, 7 * 7 * 64])
     h_fc1 = tf.nn.relu(tf.matmul(h_pool2_flat, W_fc1) + b_fc1)
 
-    keep_prob = tf.placeholder(dtype)
+    keep_prob = tf.placeholder(tf.float32)
     h_fc1_drop = tf.nn.dropout(h_fc1, keep_prob)
 
     W_fc2 = weight_variable([1024, 10])

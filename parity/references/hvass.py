@@ -11,14 +11,14 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, dtype: str) -> Endpoints:
+def build(tf: Any) -> Endpoints:
     """The tutorial's graph."""
 
     def new_weights(shape: list[int]) -> Any:
-        return tf.Variable(tf.truncated_normal(shape, stddev=0.05, dtype=dtype))
+        return tf.Variable(tf.truncated_normal(shape, stddev=0.05))
 
     def new_biases(length: int) -> Any:
-        return tf.Variable(tf.constant(0.05, shape=[length], dtype=dtype))
+        return tf.Variable(tf.constant(0.05, shape=[length]))
 
     def new_conv_layer(input: Any, weights: Any, biases: Any) -> tuple[Any, Any]:
         convolved = tf.nn.conv2d(
@@ -30,8 +30,8 @@ def build(tf: Any, dtype: str) -> Endpoints:
         )
         return convolved, tf.nn.relu(layer)
 
-    x = tf.placeholder(dtype, shape=[None, 784])
-    y_true = tf.placeholder(dtype, shape=[None, 10])
+    x = tf.placeholder(tf.float32, shape=[None, 784])
+    y_true = tf.placeholder(tf.float32, shape=[None, 10])
     x_image = tf.reshape(x, [-1, 28, 28, 1])
 
     weights_conv1 = new_weights([5, 5, 1, 16])

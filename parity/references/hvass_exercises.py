@@ -22,7 +22,6 @@ from parity.weights import Weight, WeightMap
 
 def build(
     tf: Any,
-    dtype: str,
     *,
     filter_size1: int = 5,
     num_filters1: int = 16,
@@ -44,8 +43,8 @@ def build(
     stages: dict[str, Any] = {}
 
     def new_weights(name: str, shape: list[int]) -> tuple[Any, Any]:
-        weights = tf.Variable(tf.truncated_normal(shape, stddev=0.05, dtype=dtype))
-        biases = tf.Variable(tf.constant(0.05, shape=shape[-1:], dtype=dtype))
+        weights = tf.Variable(tf.truncated_normal(shape, stddev=0.05))
+        biases = tf.Variable(tf.constant(0.05, shape=shape[-1:]))
         variables[f"weights_{name}"] = weights
         variables[f"biases_{name}"] = biases
         return weights, biases
@@ -75,8 +74,8 @@ def build(
         weights, biases = new_weights(name, [int(input.shape[1]), num_outputs])
         return tf.matmul(input, weights) + biases
 
-    x = tf.placeholder(dtype, shape=[None, 784])
-    y_true = tf.placeholder(dtype, shape=[None, 10])
+    x = tf.placeholder(tf.float32, shape=[None, 784])
+    y_true = tf.placeholder(tf.float32, shape=[None, 10])
     x_image = tf.reshape(x, [-1, 28, 28, 1])
 
     layer = new_conv_layer("conv1", x_image, filter_size1, num_filters1)
@@ -88,7 +87,7 @@ def build(
     layer = stages["layer_fc1"] = act(new_fc_layer("fc1", layer, fc_size))
     draws, training, evaluation = {}, {}, {}
     if keep_prob < 1.0:
-        keep = tf.placeholder(dtype)
+        keep = tf.placeholder(tf.float32)
         layer = stages["dropout"] = tf.nn.dropout(layer, keep)
         draws["dropout"] = tf1.uniform_of(layer)
         training[keep], evaluation[keep] = float32(keep_prob), 1.0

@@ -86,7 +86,7 @@ SHARED = (
 def tutorial(
     network: Network,
     *,
-    build: Callable[[Any, str], Endpoints],
+    build: Callable[[Any], Endpoints],
     weights: WeightMap,
     stages: Sequence[Stage],
     output: str,

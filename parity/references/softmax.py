@@ -10,13 +10,13 @@ from parity.references import mnist
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, dtype: str) -> Endpoints:
+def build(tf: Any) -> Endpoints:
     """The tutorial's graph."""
-    x = tf.placeholder(dtype, [None, 784])
-    y_ = tf.placeholder(dtype, [None, 10])
+    x = tf.placeholder(tf.float32, [None, 784])
+    y_ = tf.placeholder(tf.float32, [None, 10])
 
-    W = tf.Variable(tf.zeros([784, 10], dtype))
-    b = tf.Variable(tf.zeros([10], dtype))
+    W = tf.Variable(tf.zeros([784, 10]))
+    b = tf.Variable(tf.zeros([10]))
     y = tf.matmul(x, W) + b
 
     cross_entropy = tf.nn.softmax_cross_entropy_with_logits(labels=y_, logits=y)

@@ -14,37 +14,34 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(
-    tf: Any, dtype: str, optimizer: Callable[[Any], Any] | None = None
-) -> Endpoints:
+def build(tf: Any, optimizer: Callable[[Any], Any] | None = None) -> Endpoints:
     """The book's graph.
 
     Args:
         tf: The module `tensorflow.compat.v1`.
-        dtype: The precision.
         optimizer: A function: tf -> the optimizer of chapter 7.2.9. None means Adam.
     """
-    X = tf.placeholder(dtype, [None, 28, 28, 1])
-    Y = tf.placeholder(dtype, [None, 10])
-    keep_prob = tf.placeholder(dtype)
+    X = tf.placeholder(tf.float32, [None, 28, 28, 1])
+    Y = tf.placeholder(tf.float32, [None, 10])
+    keep_prob = tf.placeholder(tf.float32)
 
-    W1 = tf.Variable(tf.random_normal([3, 3, 1, 32], stddev=0.01, dtype=dtype))
+    W1 = tf.Variable(tf.random_normal([3, 3, 1, 32], stddev=0.01))
     C1 = tf.nn.conv2d(X, W1, strides=[1, 1, 1, 1], padding="SAME")
     L1 = tf.nn.relu(C1)
     L1 = tf.nn.max_pool(L1, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
 
-    W2 = tf.Variable(tf.random_normal([3, 3, 32, 64], stddev=0.01, dtype=dtype))
+    W2 = tf.Variable(tf.random_normal([3, 3, 32, 64], stddev=0.01))
     C2 = tf.nn.conv2d(L1, W2, strides=[1, 1, 1, 1], padding="SAME")
     L2 = tf.nn.relu(C2)
     L2 = tf.nn.max_pool(L2, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
 
-    W3 = tf.Variable(tf.random_normal([7 * 7 * 64, 256], stddev=0.01, dtype=dtype))
+    W3 = tf.Variable(tf.random_normal([7 * 7 * 64, 256], stddev=0.01))
     L3 = tf.reshape(L2, [-1, 7 * 7 * 64])
     L3 = tf.matmul(L3, W3)
     L3 = tf.nn.relu(L3)
     D3 = tf.nn.dropout(L3, keep_prob)
 
-    W4 = tf.Variable(tf.random_normal([256, 10], stddev=0.01, dtype=dtype))
+    W4 = tf.Variable(tf.random_normal([256, 10], stddev=0.01))
     model = tf.matmul(D3, W4)
 
     cost = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(logits=model, labels=Y))

@@ -18,7 +18,7 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, dtype: str, intended_dropout: bool = False) -> Endpoints:
+def build(tf: Any, intended_dropout: bool = False) -> Endpoints:
     """The book's graph, including a mistake: it passes `is_training` as `noise_shape`.
 
     With `intended_dropout`, `is_training` goes where the author meant it to go.
@@ -29,8 +29,8 @@ def build(tf: Any, dtype: str, intended_dropout: bool = False) -> Endpoints:
             return tf.layers.dropout(inputs, rate, training=is_training)
         return tf.layers.dropout(inputs, rate, is_training)
 
-    X = tf.placeholder(dtype, [None, 28, 28, 1])
-    Y = tf.placeholder(dtype, [None, 10])
+    X = tf.placeholder(tf.float32, [None, 28, 28, 1])
+    Y = tf.placeholder(tf.float32, [None, 10])
     is_training = tf.placeholder(tf.bool)
 
     C1 = tf.layers.conv2d(X, 32, [3, 3], activation=None, padding="SAME")

@@ -5,9 +5,23 @@ answers can be compared directly. Parts of a state without a counterpart (`Unmap
 stored in a `State`, but not compared. A reset gives them their initial values.
 """
 
+from parity.sides.graph import Graph
+from parity.sides.nudged import Nudged
 from parity.sides.ours import Ours
 from parity.sides.own_state import OwnState
 from parity.sides.side import LOSS, Answer, Side, returned
+from parity.sides.steady import refuse_unsteady
 from parity.sides.theirs import Theirs
 
-__all__ = ["LOSS", "Answer", "Ours", "OwnState", "Side", "Theirs", "returned"]
+__all__ = [
+    "LOSS",
+    "Answer",
+    "Graph",
+    "Nudged",
+    "Ours",
+    "OwnState",
+    "Side",
+    "Theirs",
+    "refuse_unsteady",
+    "returned",
+]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mnistport.errors import UserError
-from parity import tf1
-from parity.reference import Reference
+from parity import float64, tf1
+from parity.reference import Endpoints, Reference
 from parity.sides.side import LOSS, returned
 from parity.state import Places, slot_name
 from parity.weights import Side
@@ -15,9 +20,11 @@ from parity.weights import Side
 class Graph:
     """A TF1 graph in which every variable, slot, draw and stage has a name.
 
+    The program is what its author ran: the graph in float32. `in_float64` derives its
+    float64 twin from it.
+
     Args:
         reference: The port and its original, whose graph is built.
-        dtype: "float64" or "float32".
         seed: TF's graph seed, for weights that TF initialises itself.
 
     Attributes:
@@ -29,19 +36,22 @@ class Graph:
         variables: The variables, by their place in a state.
         assignments: The operations that set them, by the variable's flat name.
         seed_tensors: Seeds of stateless random operations. They can be fed.
+        islands: The operations of the float64 twin that still compute in float32, by
+            name, with their type.
 
     Raises:
         UserError: The graph and the reference (`Endpoints`, `Slots`, draws, stages) do
             not name the same things.
     """
 
-    def __init__(self, reference: Reference, dtype: str, seed: int = 0) -> None:
+    def __init__(self, reference: Reference, seed: int = 0) -> None:
         tf = tf1.load()
-        self.reference, self.dtype, self.seed = reference, dtype, seed
+        self.reference, self.seed = reference, seed
+        self.islands: Mapping[str, str] = {}
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.set_random_seed(seed)
-            self.endpoints = reference.build(tf, dtype)
+            self.endpoints = _built(tf, reference.build)
             self.trainable = {
                 name: variable
                 for name, variable in self.endpoints.variables.items()
@@ -58,11 +68,64 @@ class Graph:
             self._check_gradients()
             self._check_draws()
             self._check_stages()
-            self.assignments = {
-                name: Assignment(tf, variable)
-                for name, variable in self.variables.everything().items()
-            }
+            self.assignments = self._assignments()
         self.seed_tensors = tf1.stateless_seeds(self.graph)
+
+    def in_float64(self) -> Graph:
+        """The same program in float64.
+
+        It has no initializer: TF's own initial values are those of the float32 program.
+
+        Raises:
+            UserError: The program cannot be rewritten.
+        """
+        return self._twin(float64.rewritten)
+
+    @property
+    def has_compositions(self) -> bool:
+        """Whether the float64 twin has other operations."""
+        kinds = {operation.type for operation in self.graph.get_operations()}
+        return not kinds.isdisjoint(float64.COMPOSITIONS)
+
+    def composed(self, sums_in_order: bool = False) -> Graph:
+        """The program in float32, computed by the operations of the float64 twin.
+
+        Args:
+            sums_in_order: Whether sums are taken one term after the other.
+        """
+        return self._twin(
+            partial(float64.composed_in_float32, sums_in_order=sums_in_order)
+        )
+
+    def _twin(self, rewrite: Callable[[Any], float64.Rewritten]) -> Graph:
+        twin = float64.Twin(self.graph, self._everything(), rewrite)
+        graph = copy.copy(self)
+        graph.graph, graph.islands = twin.graph, twin.islands
+        graph.endpoints = _mapped(self.endpoints, twin.of)
+        graph.trainable = _each(self.trainable, twin.of)
+        graph.gradient_of = _each(self.gradient_of, twin.of)
+        graph.variables = Places(
+            **{kind: _each(part, twin.of) for kind, part in vars(self.variables).items()}
+        )
+        graph.initializer, graph.seed_tensors = None, []
+        with graph.graph.as_default():
+            graph.assignments = graph._assignments()
+        return graph
+
+    def _everything(self) -> Iterator[Any]:
+        """All objects of the graph that a question may need."""
+        endpoints = self.endpoints
+        yield from (endpoints.loss, endpoints.train_op, *self.gradient_of.values())
+        yield from self.variables.everything().values()
+        for things in (endpoints.feeds, endpoints.stages, endpoints.draws):
+            yield from things.values()
+        yield from (*endpoints.training, *endpoints.evaluation)
+
+    def _assignments(self) -> dict[str, Assignment]:
+        return {
+            name: Assignment(tf1.load(), variable)
+            for name, variable in self.variables.everything().items()
+        }
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -193,3 +256,37 @@ def _dense(tf: Any, gradient: Any) -> Any:
     return tf.math.unsorted_segment_sum(
         gradient.values, gradient.indices, gradient.dense_shape[0]
     )
+
+
+def _built(tf: Any, build: Callable[..., Endpoints]) -> Endpoints:
+    """The endpoints of a builder. One that asks for a dtype is told "float32"."""
+    parameters = inspect.signature(build).parameters.values()
+    by_place = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    required = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in by_place and parameter.default is parameter.empty
+    ]
+    return build(tf, "float32") if len(required) > 1 else build(tf)
+
+
+def _mapped(endpoints: Endpoints, of: Callable[[Any], Any]) -> Endpoints:
+    """Endpoints with the counterpart of each object. The optimizer stays."""
+    return replace(
+        endpoints,
+        feeds=_each(endpoints.feeds, of),
+        variables=_each(endpoints.variables, of),
+        stages=_each(endpoints.stages, of),
+        loss=of(endpoints.loss),
+        train_op=of(endpoints.train_op),
+        draws=_each(endpoints.draws, of),
+        training={of(key): value for key, value in endpoints.training.items()},
+        evaluation={of(key): value for key, value in endpoints.evaluation.items()},
+    )
+
+
+def _each(things: Mapping[Any, Any], of: Callable[[Any], Any]) -> dict[Any, Any]:
+    return {name: of(thing) for name, thing in things.items()}

@@ -17,23 +17,41 @@ from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State
 
 
-class Theirs(Graph):
+class Theirs:
     """The TF1 graph in a session of its own, and the answers to the questions of `Side`.
 
     Args:
         reference: The port and its original, whose graph is built.
         dtype: "float64" or "float32".
         seed: TF's graph seed, for weights that TF initialises itself.
+        program: The graph in float32, if it is built already.
+        asked: Another arrangement of the program that answers in float32.
 
     Attributes:
+        program: The graph in float32.
+        asked: The graph that answers: the program, or its float64 twin.
         session: The session.
 
     Raises:
         UserError: See `Graph`.
     """
 
-    def __init__(self, reference: Reference, dtype: str, seed: int = 0) -> None:
-        super().__init__(reference, dtype, seed)
+    def __init__(
+        self,
+        reference: Reference,
+        dtype: str,
+        seed: int = 0,
+        program: Graph | None = None,
+        *,
+        asked: Graph | None = None,
+    ) -> None:
+        self.reference, self.dtype, self.seed = reference, dtype, seed
+        self.program = program or Graph(reference, seed)
+        self.asked = asked or self.program
+        if dtype == "float64":
+            self.asked = self.program.in_float64()
+        self.graph, self.endpoints = self.asked.graph, self.asked.endpoints
+        self.variables, self.shapes = self.asked.variables, self.asked.shapes
         self.session = tf1.session(self.graph)
 
     @property
@@ -54,38 +72,50 @@ class Theirs(Graph):
                 f"feeds: {sorted(different)}"
             )
         dictionary = {endpoints.feeds[name]: array for name, array in feeds.items()}
-        dictionary.update(endpoints.evaluation if draws is None else endpoints.training)
+        more = endpoints.evaluation if draws is None else endpoints.training
+        dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
         for name, numbers in (draws or {}).items():
             dictionary[endpoints.draws[name]] = numbers
         return dictionary
 
+    @property
+    def islands(self) -> Mapping[str, str]:
+        """What the float64 graph computes in float32: operations, with their type."""
+        return self.asked.islands
+
     @cached_property
     def initial(self) -> State:
-        """TF1's own initial state. No other question changes it (see `_fresh_values`)."""
-        values = self._fresh_values(self.initializer, vars(self.variables))
-        return State(**next(values))
+        """TF1's own initial state. No other question changes it (see `_fresh_values`).
+
+        In float64 it has the float32 program's values.
+        """
+        values = self._fresh_values(
+            self.program.initializer, vars(self.program.variables)
+        )
+        return State(**next(values)).rounded(self.dtype)
 
     def initial_weights(self) -> Iterator[Answer]:
-        """Fresh weights from TF1's own initial distributions, without end.
+        """Fresh float32 weights from TF1's own initial distributions, without end.
 
         Every call gives the same sequence.
         """
-        weights = self.variables.weights
+        weights = self.program.variables.weights
         initializers = [weight.initializer for weight in weights.values()]
         return self._fresh_values(initializers, weights)
 
     def _fresh_values(self, initializer: Any, variables: Any) -> Iterator[Any]:
-        """The values of variables after one initialisation, after the next, and so on.
+        """The program's variables after one initialisation, after the next, and so on.
 
         They come from a session of their own, in which TF's generators start from the
         seed. Keras' initializers draw statelessly. Their seeds are constants in the graph
         and differ between processes, so other seeds are fed.
         """
-        random, session = np.random.default_rng(self.seed), tf1.session(self.graph)
+        program = self.program
+        random, session = np.random.default_rng(self.seed), tf1.session(program.graph)
         try:
             while True:
                 feeds = {}
-                for tensor in self.seed_tensors:
+                for tensor in program.seed_tensors:
                     seed = random.integers(0, 2**31, tensor.shape.as_list())
                     feeds[tensor] = seed.astype(tensor.dtype.as_numpy_dtype)
                 session.run(initializer, feeds)
@@ -106,7 +136,7 @@ class Theirs(Graph):
         }
         operations, feeds = [], {}
         for name, array in replace(state, unmapped=unmapped).everything().items():
-            assignment = self.assignments[name]
+            assignment = self.asked.assignments[name]
             operations.append(assignment.operation)
             feeds[assignment.value] = array
         self.session.run(operations, feeds)
@@ -150,7 +180,7 @@ class Theirs(Graph):
 
         `values` are fed in place of what the graph would compute for these tensors.
         """
-        goals = [self.endpoints.loss, self.gradient_of]
+        goals = [self.endpoints.loss, self.asked.gradient_of]
         fed = {**self._feed(feeds, draws), **(values or {})}
         loss, gradients = self.session.run(goals, fed)
         return np.asarray(loss), dict(gradients)
@@ -181,3 +211,9 @@ class Theirs(Graph):
         operations = [self.endpoints.loss, self.endpoints.train_op]
         loss, _ = self.session.run(operations, self._feed(feeds, draws))
         return np.asarray(loss)
+
+
+def _as_fed(value: Any) -> Array:
+    """A constant as the program is fed it: a number is rounded to float32."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array

@@ -32,8 +32,8 @@ class Counting(TINY.port.module):
         return output
 
 
-def build(tf: Any, dtype: str) -> Endpoints:
-    endpoints = TINY.build(tf, dtype)
+def build(tf: Any) -> Endpoints:
+    endpoints = TINY.build(tf)
     global_step = tf.Variable(7, trainable=False, dtype=tf.int64, name="global_step")
     train_op = tf.group(endpoints.train_op, global_step.assign_add(1))
     return replace(

@@ -72,7 +72,7 @@ class Ftrl(Optimizer):
         )
         for weight in self.param_groups[0]["params"]:
             self.state[weight] = {
-                "n": torch.full_like(weight, 0.1),
+                "n": torch.full_like(weight, float32(0.1)),
                 "z": torch.zeros_like(weight),
             }
 
@@ -105,7 +105,7 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Optimizer], Slots]]
     "adagrad": (
         lambda tf: tf.train.AdagradOptimizer(0.05, initial_accumulator_value=0.1),
         lambda weights: torch.optim.Adagrad(
-            weights, float32(0.05), initial_accumulator_value=0.1, eps=0.0
+            weights, float32(0.05), initial_accumulator_value=float32(0.1), eps=0.0
         ),
         Slots(per_weight={"accumulator": "sum"}, unmapped=[COUNTS]),
     ),

@@ -518,10 +518,10 @@ def test_an_error_in_our_module_is_reported(sound, broken) -> None:
 def poisoned(reference: Reference) -> Reference:
     """One of TF1's logits is NaN. The loss is computed without it."""
 
-    def build(tf: Any, dtype: str) -> Endpoints:
-        endpoints = reference.build(tf, dtype)
+    def build(tf: Any) -> Endpoints:
+        endpoints = reference.build(tf)
         logits = endpoints.stages["logits"]
-        nan = tf.scatter_nd([[0, 2]], tf.constant([np.nan], dtype), tf.shape(logits))
+        nan = tf.scatter_nd([[0, 2]], tf.constant([np.nan], tf.float32), tf.shape(logits))
         return replace(endpoints, stages={**endpoints.stages, "logits": logits + nan})
 
     return replace(reference, build=build)
@@ -552,8 +552,8 @@ def without(name: str) -> Change:
 
 def without_theirs(name: str) -> Change:
     def change(reference: Reference) -> Reference:
-        def build(tf: Any, dtype: str) -> Endpoints:
-            endpoints = reference.build(tf, dtype)
+        def build(tf: Any) -> Endpoints:
+            endpoints = reference.build(tf)
             return replace(
                 endpoints,
                 stages={key: t for key, t in endpoints.stages.items() if key != name},
@@ -635,8 +635,8 @@ def test_a_wrong_shape_is_refused(sound, broken) -> None:
 
 
 def test_an_unmapped_variable_keeps_its_initial_value(tiny, small_case, breaks) -> None:
-    def build(tf: Any, dtype: str) -> Endpoints:
-        endpoints = tiny.build(tf, dtype)
+    def build(tf: Any) -> Endpoints:
+        endpoints = tiny.build(tf)
         extra = tf.Variable(3, trainable=False, dtype=tf.int64)
         return replace(endpoints, variables={**endpoints.variables, "global_step": extra})
 

@@ -119,7 +119,7 @@ def test_the_original_graphs_saver_restores_what_was_converted(
     )
     convert(tmp_path / "ours.ckpt", tmp_path / "theirs-0")
     with tf.Graph().as_default(), tf.Session() as session:
-        endpoints = reference.build(tf, "float32")
+        endpoints = reference.build(tf)
         tf.train.Saver().restore(session, str(tmp_path / "theirs-0"))
         for part, variable in endpoints.variables.items():
             restored = session.run(variable)

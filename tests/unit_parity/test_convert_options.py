@@ -125,7 +125,7 @@ def test_without_options_the_exercises_are_the_tutorials_graph() -> None:
     for build in (tutorial, exercises):
         graph = tf.Graph()
         with graph.as_default():
-            build(tf, "float32")
+            build(tf)
         nodes = graph.as_graph_def().node
         for node in nodes:
             node.attr.pop("debug_name", None)  # a number that TF counts per process

@@ -58,11 +58,11 @@ def test_nudged_by_one_ulp_tf1_shows_how_far_the_recipe_carries_a_rounding(
     for rate in (0.5, 50.0):
         build = case.reference.build
 
-        def rated(tf: Any, dtype: str, rate: float = rate, build: Any = build) -> Any:
+        def rated(tf: Any, rate: float = rate, build: Any = build) -> Any:
             descent = tf.train.GradientDescentOptimizer
             tf.train.GradientDescentOptimizer = lambda _: descent(rate)
             try:
-                return build(tf, dtype)
+                return build(tf)
             finally:
                 tf.train.GradientDescentOptimizer = descent
 

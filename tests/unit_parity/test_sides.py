@@ -65,7 +65,7 @@ def test_state_has_weights_slots_and_scalars_by_name_in_their_axes(
     assert {name: state[name].shape for name in WEIGHTS} == shapes
     assert {name: state[f"{name}/m"].shape for name in WEIGHTS} == shapes
     assert state["W_conv"].shape == (3, 3, 2, 4)
-    assert (state["W_fc/v"].dtype, state["beta1_power"].dtype) == (np.float64, np.float32)
+    assert (state["W_fc/v"].dtype, state["beta1_power"].dtype) == (np.float64, np.float64)
 
 
 def test_a_loaded_state_is_read_back_bit_for_bit_and_used(side, case: Case) -> None:
@@ -224,14 +224,14 @@ def with_variable(tf: Any, endpoints: Endpoints) -> Endpoints:
 
 
 def with_noise(tf: Any, endpoints: Endpoints) -> Endpoints:
-    loss = endpoints.loss + tf.random_normal([], dtype="float64", name="noise")
+    loss = endpoints.loss + tf.random_normal([], name="noise")
     return replace(endpoints, loss=loss, train_op=endpoints.optimizer.minimize(loss))
 
 
 def with_noise_in_a_branch(tf: Any, endpoints: Endpoints) -> Endpoints:
     loss = tf.cond(
         tf.constant(True),
-        lambda: endpoints.loss * tf.random_uniform([], dtype="float64"),
+        lambda: endpoints.loss * tf.random_uniform([]),
         lambda: 0 * endpoints.loss,
     )
     return replace(endpoints, loss=loss, train_op=endpoints.optimizer.minimize(loss))
@@ -243,13 +243,13 @@ def with_noise_in_the_step(tf: Any, endpoints: Endpoints) -> Endpoints:
         endpoints,
         train_op=tf.group(
             endpoints.train_op,
-            bias.assign_add(tf.random_normal([3], dtype="float64", name="noise")),
+            bias.assign_add(tf.random_normal([3], name="noise")),
         ),
     )
 
 
 def with_unused(tf: Any, endpoints: Endpoints) -> Endpoints:
-    unused = tf.Variable(tf.zeros([2], "float64"))
+    unused = tf.Variable(tf.zeros([2]))
     return replace(endpoints, variables={**endpoints.variables, "unused": unused})
 
 
@@ -270,11 +270,11 @@ def with_sampled_classes(tf: Any, endpoints: Endpoints) -> Endpoints:
         weights=tf.ones([9, 6]),
         biases=tf.zeros([9]),
         labels=tf.argmax(endpoints.feeds["y_"], 1)[:, None],
-        inputs=tf.cast(endpoints.stages["square"], "float32"),
+        inputs=endpoints.stages["square"],
         num_sampled=2,
         num_classes=9,
     )
-    whole = endpoints.loss + tf.cast(tf.reduce_mean(loss), "float64")
+    whole = endpoints.loss + tf.reduce_mean(loss)
     return replace(endpoints, loss=whole, train_op=endpoints.optimizer.minimize(whole))
 
 

@@ -206,3 +206,43 @@ def test_no_tolerance_stands_outside_the_table() -> None:
     }
     assert len(hits) >= 3
     assert {path: literals for path, literals in hits.items() if literals} == {}
+
+
+def test_asked_again_tf1s_larger_error_counts_and_a_move_is_added() -> None:
+    plain, scale = rounding(1e-6, 1.0), 1.0
+    assert rounding(1e-6, scale, again=1e-7).limit == plain.limit
+    again = rounding(1e-6, scale, again=3e-6)
+    assert again.limit == pytest.approx(plain.limit + 4 * 2e-6)
+    assert "asked again" in again.reason
+    assert rounding(1e-6, scale, moved=1e-9).limit == plain.limit
+    moved = rounding(1e-6, scale, moved=1e-3)
+    assert moved.limit == pytest.approx(plain.limit + 1e-3)
+    assert rounding(1e-6, scale, moved=5.0).limit == tolerances.FRACTION * scale
+
+
+def test_a_value_that_is_rounding_only_is_bounded_by_tf1s_own() -> None:
+    """TF1's float32 is off by more than the value. So no digit of it is known."""
+    noise = rounding(1e-7, 1e-16)
+    assert noise.limit == pytest.approx(4e-7)
+    assert "rounding only" in noise.reason
+    assert rounding(0.9e-16, 1e-16).limit == pytest.approx(1e-17)
+
+
+@pytest.mark.parametrize("scale", [1e-16, 1e-3, 1.0, 50.0])
+def test_in_float64_rounding_is_as_much_smaller_as_an_ulp(scale: float) -> None:
+    usual = same_function(scale).limit
+    assert tolerances.rounding_in_float64(0.0, scale).limit == usual
+    large = tolerances.rounding_in_float64(1e3 * scale, scale)
+    assert large.limit == max(usual, 64 * 1e3 * scale * 2.0**-29)
+    # A constant that one side rounded to float32 is not excused by usual rounding.
+    assert tolerances.rounding_in_float64(1e-6 * scale, scale).limit < max(
+        1e-11 * scale, 1.001 * usual
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 1e6])
+def test_bessels_correction_of_400_values_is_more_than_plain_rounding(
+    scale: float,
+) -> None:
+    assert tolerances.plain(2e-6 * scale, scale)
+    assert not tolerances.plain(0.01 * scale / 391, scale)

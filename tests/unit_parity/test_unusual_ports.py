@@ -31,7 +31,7 @@ def test_a_random_variable_without_a_counterpart_starts_the_same_after_every_res
     tiny, small_case
 ) -> None:
     def with_random_variable(tf: Any, endpoints: Endpoints) -> Endpoints:
-        noise = tf.Variable(tf.random_normal([4], dtype="float64"), trainable=False)
+        noise = tf.Variable(tf.random_normal([4]), trainable=False)
         return replace(endpoints, variables={**endpoints.variables, "noise": noise})
 
     rows = [
@@ -57,10 +57,13 @@ def test_variables_that_share_an_initial_tensor_have_their_own_values(
 ) -> None:
     """Two biases start from the same tensor. Each is given its own array."""
 
-    def build(tf: Any, dtype: str) -> Endpoints:
-        x, y_ = tf.placeholder(dtype, [None, 7, 7, 2]), tf.placeholder(dtype, [None, 3])
-        start = tf.zeros([3], dtype)
-        W = tf.Variable(tf.random_normal([98, 3], dtype=dtype))
+    def build(tf: Any) -> Endpoints:
+        x, y_ = (
+            tf.placeholder(tf.float32, [None, 7, 7, 2]),
+            tf.placeholder(tf.float32, [None, 3]),
+        )
+        start = tf.zeros([3])
+        W = tf.Variable(tf.random_normal([98, 3]))
         b, c = tf.Variable(start), tf.Variable(start)
         logits = tf.matmul(tf.reshape(x, [-1, 98]), W) + b + c * c
         loss = tf.reduce_mean(
@@ -114,7 +117,10 @@ class LateAdam(torch.optim.Optimizer):
     """Adam that creates its slots in its first step, with its powers in the group."""
 
     def __init__(self, params: Any) -> None:
-        powers = {"beta1_power": torch.tensor(0.9), "beta2_power": torch.tensor(0.999)}
+        powers = {
+            "beta1_power": torch.tensor(0.9, dtype=torch.float64),
+            "beta2_power": torch.tensor(0.999, dtype=torch.float64),
+        }
         super().__init__(params, {"lr": 0.01, **powers})
 
     @torch.no_grad()
@@ -176,9 +182,12 @@ class Tied(nn.Module):
 def test_tied_weights_are_mapped_once_and_keep_their_values(
     first: str, tiny, small_case, breaks
 ) -> None:
-    def build(tf: Any, dtype: str) -> Endpoints:
-        x, y_ = tf.placeholder(dtype, [None, 7, 7, 2]), tf.placeholder(dtype, [None, 3])
-        W = tf.Variable(tf.random_normal([98, 3], dtype=dtype))
+    def build(tf: Any) -> Endpoints:
+        x, y_ = (
+            tf.placeholder(tf.float32, [None, 7, 7, 2]),
+            tf.placeholder(tf.float32, [None, 3]),
+        )
+        W = tf.Variable(tf.random_normal([98, 3]))
         logits = tf.matmul(tf.reshape(x, [-1, 98]), W) + tf.matmul(
             tf.reshape(x, [-1, 98]), W
         )
@@ -295,11 +304,14 @@ def test_a_lookup_table_has_gradients(tiny, small_case, breaks) -> None:
         def forward(self, number: Tensor) -> Tensor:
             return self.out(self.table(number))
 
-    def build(tf: Any, dtype: str) -> Endpoints:
-        number, y_ = tf.placeholder("int64", [None]), tf.placeholder(dtype, [None, 3])
-        table = tf.Variable(tf.random_normal([5, 4], dtype=dtype))
-        W = tf.Variable(tf.random_normal([4, 3], dtype=dtype))
-        b = tf.Variable(tf.zeros([3], dtype))
+    def build(tf: Any) -> Endpoints:
+        number, y_ = (
+            tf.placeholder("int64", [None]),
+            tf.placeholder(tf.float32, [None, 3]),
+        )
+        table = tf.Variable(tf.random_normal([5, 4]))
+        W = tf.Variable(tf.random_normal([4, 3]))
+        b = tf.Variable(tf.zeros([3]))
         row = tf.gather(table, number)
         logits = tf.matmul(row, W) + b
         loss = tf.reduce_mean(
@@ -366,10 +378,13 @@ def test_an_output_channel_first_is_compared_in_their_axes(
         def forward(self, image: Tensor) -> Tensor:
             return self.conv(image.permute(0, 3, 1, 2))
 
-    def build(tf: Any, dtype: str) -> Endpoints:
-        x, y_ = tf.placeholder(dtype, [None, 7, 7, 2]), tf.placeholder(dtype, [None, 3])
-        W = tf.Variable(tf.random_normal([3, 3, 2, 3], dtype=dtype))
-        b = tf.Variable(tf.zeros([3], dtype))
+    def build(tf: Any) -> Endpoints:
+        x, y_ = (
+            tf.placeholder(tf.float32, [None, 7, 7, 2]),
+            tf.placeholder(tf.float32, [None, 3]),
+        )
+        W = tf.Variable(tf.random_normal([3, 3, 2, 3]))
+        b = tf.Variable(tf.zeros([3]))
         out = tf.nn.conv2d(x, W, strides=[1, 1, 1, 1], padding="SAME") + b
         loss = tf.reduce_mean(tf.square(out)) + 0 * tf.reduce_sum(y_)
         optimizer = tf.train.GradientDescentOptimizer(0.5)

@@ -48,12 +48,11 @@ class Tiny(nn.Module):
 
 def build(
     tf: Any,
-    dtype: str,
     optimizer: Callable[[Any], Any] = lambda tf: tf.train.AdamOptimizer(0.01),
 ) -> Endpoints:
-    x = tf.placeholder(dtype, [None, 7, 7, 2])
-    y_ = tf.placeholder(dtype, [None, 3])
-    keep_prob = tf.placeholder(dtype)
+    x = tf.placeholder(tf.float32, [None, 7, 7, 2])
+    y_ = tf.placeholder(tf.float32, [None, 3])
+    keep_prob = tf.placeholder(tf.float32)
     shapes = {
         "W_conv": [3, 3, 2, 4],
         "b_conv": [4],
@@ -64,7 +63,7 @@ def build(
         "b_out": [3],
     }
     v = {
-        name: tf.Variable(tf.random_normal(shape, stddev=0.3, dtype=dtype))
+        name: tf.Variable(tf.random_normal(shape, stddev=0.3))
         for name, shape in shapes.items()
     }
     conv = tf.nn.conv2d(x, v["W_conv"], strides=[1, 1, 1, 1], padding="SAME")
@@ -180,6 +179,4 @@ def with_graph(change: Callable[[Any, Endpoints], Endpoints], **fields: Any) -> 
         change: A function: (tensorflow, endpoints) -> endpoints.
         fields: Other fields of the reference to replace.
     """
-    return replace(
-        REFERENCE, build=lambda tf, dtype: change(tf, build(tf, dtype)), **fields
-    )
+    return replace(REFERENCE, build=lambda tf: change(tf, build(tf)), **fields)

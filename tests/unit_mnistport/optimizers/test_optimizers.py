@@ -35,22 +35,14 @@ class NumPyAdam:
         self.rate, self.beta1, self.beta2, self.epsilon = (
             np.float64(f32(x)) for x in (rate, beta1, beta2, epsilon)
         )
-        self.power1, self.power2 = f32(beta1), f32(beta2)
+        self.power1, self.power2 = self.beta1, self.beta2
         self.m = self.v = 0.0
 
     def step(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         self.m = self.m + (gradient - self.m) * (1 - self.beta1)
         self.v = self.v + (gradient * gradient - self.v) * (1 - self.beta2)
-        rate = (
-            self.rate
-            * np.sqrt(1 - np.float64(self.power2))
-            / (1 - np.float64(self.power1))
-        )
-        self.power1, self.power2 = (
-            self.power1 * f32(self.beta1),
-            self.power2 * f32(self.beta2),
-        )
-        assert self.power1.dtype == np.float32
+        rate = self.rate * np.sqrt(1 - self.power2) / (1 - self.power1)
+        self.power1, self.power2 = self.power1 * self.beta1, self.power2 * self.beta2
         return weight - rate * self.m / (np.sqrt(self.v) + self.epsilon)
 
 
@@ -149,20 +141,22 @@ def test_each_single_update_follows_the_formula_within_a_rounding_or_two(
         assert (np.abs(weight.detach().numpy() - update) <= 1e-15 * largest).all()
 
 
-def test_adams_beta_powers_are_multiplied_up_in_float32():
-    weight = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_adams_beta_powers_are_multiplied_up_in_the_weights_precision(real: type):
+    weight = torch.nn.Parameter(torch.from_numpy(np.zeros(3, real)))
     optimizer = Adam([weight])
-    power1, power2 = f32(0.9), f32(0.999)
+    beta1, beta2 = real(f32(0.9)), real(f32(0.999))
+    power1, power2 = beta1, beta2
     for _ in range(40):
         group = optimizer.param_groups[0]
-        assert group["beta1_power"].dtype == group["beta2_power"].dtype == torch.float32
+        assert group["beta1_power"].dtype == group["beta2_power"].dtype == weight.dtype
         assert (group["beta1_power"].item(), group["beta2_power"].item()) == (
             float(power1),
             float(power2),
         )
-        weight.grad = torch.ones(3, dtype=torch.float64)
+        weight.grad = torch.ones_like(weight)
         optimizer.step()
-        power1, power2 = power1 * f32(0.9), power2 * f32(0.999)
+        power1, power2 = power1 * beta1, power2 * beta2
     assert float(power1) != 0.9**41
 
 
