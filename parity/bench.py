@@ -21,6 +21,7 @@ from parity.sides import (
     Theirs,
     refuse_unsteady,
 )
+from parity.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,8 @@ class Bench:
         sessions: TF1's side by precision, or by another arrangement of the program. Each
             is built at its first use.
         ports: Our side by precision and device. It is built at its first use.
-        truths: TF1's answers in float64, by the question's name.
+        truths: TF1's answers that are asked for again, by the question's name. They are
+            in float64 unless the name says another precision.
     """
 
     reference: Reference
@@ -96,9 +98,16 @@ class Bench:
         if not self.truths:
             theirs = self.theirs("float64")
             refuse_unsteady(theirs, self.weights, *self.step_feeds(0))
-        if name not in self.truths:
-            self.truths[name] = question(self.theirs("float64"))
-        return self.truths[name]
+        return self.answer(name, question, "float64")
+
+    def answer(
+        self, name: str, question: Callable[[Theirs], Answer], dtype: Dtype
+    ) -> Answer:
+        """TF1's answer in a precision. It is computed once and kept in memory."""
+        key = name if dtype == "float64" else f"{name}, {dtype}"
+        if key not in self.truths:
+            self.truths[key] = question(self.theirs(dtype))
+        return self.truths[key]
 
     @property
     def composed(self) -> Theirs:
@@ -191,9 +200,14 @@ class Bench:
         """Weights from TF1's own initial distributions, as float32 values."""
         return dict(self.theirs("float32").initial.weights)
 
-    @cached_property
+    @property
     def trained(self) -> Answer:
-        """Weights that TF1 has trained in float32 on the tutorial's batches.
+        """Weights that TF1 has trained (see `trained_state`)."""
+        return dict(self.trained_state.weights)
+
+    @cached_property
+    def trained_state(self) -> State:
+        """The state to which TF1 has trained in float32 on the tutorial's batches.
 
         Training starts from `initial` and takes `Reference.trained_steps` steps.
         """
@@ -201,7 +215,7 @@ class Bench:
         theirs.reset(self.initial)
         for step in range(self.reference.trained_steps):
             theirs.step(*self.step_feeds(step))
-        return dict(theirs.state().weights)
+        return theirs.state()
 
 
 def root_fan_in(shape: tuple[int, ...]) -> float:

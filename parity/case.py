@@ -102,14 +102,23 @@ class Case:
             question=question,
         )
 
-    def both(self, name: str, question: Callable[[Side], Answer]) -> Answers:
-        """Ask both sides a question, one after the other. Each uses all cores."""
+    def both(
+        self, name: str, question: Callable[[Side], Answer], *, keep: bool = False
+    ) -> Answers:
+        """Ask both sides a question, one after the other. Each uses all cores.
+
+        With `keep`, TF1's float32 answer is kept as its float64 answer always is.
+        """
         side, theirs = self.ours(), self.theirs()
         ours, raised = _ask_ours(side, question)
         truth = self.bench.truth(name, question)
         if self.dtype == "float64":
             return Answers(ours, raised, truth, truth)
-        return Answers(ours, raised, question(theirs), truth)
+        if keep:
+            answer = self.bench.answer(name, question, self.dtype)
+        else:
+            answer = question(theirs)
+        return Answers(ours, raised, answer, truth)
 
     def judge(
         self,

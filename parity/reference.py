@@ -23,6 +23,7 @@ __all__ = [
     "GRADIENT_DESCENT",
     "RMSPROP",
     "Array",
+    "Commands",
     "Data",
     "Difference",
     "Draw",
@@ -31,10 +32,15 @@ __all__ = [
     "Facts",
     "Feeds",
     "Port",
+    "Recipe",
     "Reference",
+    "Run",
+    "Shared",
+    "Short",
     "Slots",
     "Stage",
     "Start",
+    "TakenStep",
     "Trained",
     "Trainer",
 ]
@@ -247,6 +253,113 @@ class Trainer:
     backward: Callable[[Port, nn.Module, Optimizer], Backward] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakenStep:
+    """An optimizer step that a command of the port has taken.
+
+    Attributes:
+        number: Steps taken before it.
+        before: The state before it, in TF1's names.
+        after: The state after it.
+        gradients: The gradients that its update was given, in TF1's names. Empty if they
+            could not be seen.
+        loss: The loss that the command had for it. None if it had none.
+    """
+
+    number: int
+    before: State
+    after: State
+    gradients: Mapping[str, Array]
+    loss: Array | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A training run of the port's own command.
+
+    Attributes:
+        initial: The weights that the command itself made, in TF1's names.
+        steps: Each step that it took.
+        chunks: The steps in each call of its engine.
+        epochs: How many epochs it began.
+        engines: Steps by the name of the engine that took them.
+        remark: What it said about its engine.
+        printed: The accuracy that the command printed at its end, a number with as many
+            digits.
+        draws: A function: training step -> the random numbers of our dropouts, by TF1's
+            names and in TF1's axes.
+    """
+
+    initial: Mapping[str, Array]
+    steps: Sequence[TakenStep]
+    chunks: Sequence[int]
+    epochs: int
+    engines: Mapping[str, int]
+    remark: str
+    printed: Array
+    draws: Callable[[int], Mapping[str, Array]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Short:
+    """A data set in which an epoch is so short that a run soon crosses its end.
+
+    Attributes:
+        data: What TF1's side is fed, by the original's reader and input program.
+        data_set: What the commands are given to find it and to score it.
+        steps: The steps that a run takes on it.
+        chunk: The steps in one call of the engine.
+        whole_epoch: The steps that are taken before the first epoch ends.
+    """
+
+    data: Data
+    data_set: Mapping[str, str]
+    steps: int
+    chunk: int
+    whole_epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Commands:
+    """The port's own commands, as its users run them.
+
+    Attributes:
+        engine: The name of the engine that they use by default.
+        short: A function: (start, empty folder) -> a short data set in the folder.
+        fit: A function: (start, steps, steps in one call, checkpoint) -> the run. It
+            begins with the start's weights, or with the checkpoint. The steps in one call
+            may be None: the command decides.
+        test: A function: (start, checkpoint) -> the accuracy, as printed.
+        predict: A function: (start, checkpoint) -> the class of each example, as printed.
+    """
+
+    engine: str
+    short: Callable[[Start, Path], Short]
+    fit: Callable[[Start, int, int | None, Path | None], Run]
+    test: Callable[[Start, Path], Array]
+    predict: Callable[[Start, Path], Array]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """The numbers of a training, from two independent sources.
+
+    Attributes:
+        ours: A function: start -> what the port's command really uses, by name.
+        theirs: A function: start -> the same as the original's author wrote it.
+        numbers: What TF's kernel for the update is given, by the kernel's name and the
+            names of its inputs. Both are typed from the original.
+        keep_prob: The fraction that each dropout keeps, by TF1's names.
+        scalars: A function: steps -> the optimizer's scalars after them, by TF1's names.
+    """
+
+    ours: Callable[[Start], Mapping[str, Array]]
+    theirs: Callable[[Start], Mapping[str, Array]]
+    numbers: Mapping[str, Mapping[str, float]]
+    keep_prob: Mapping[str, float]
+    scalars: Callable[[int], Mapping[str, Array]]
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A known difference between the graph and the published program.
@@ -258,6 +371,19 @@ class Difference:
 
     what: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Something that both sides use, so that an error in it is on both sides.
+
+    Attributes:
+        what: What they share.
+        revealed_by: What would reveal an error in it.
+    """
+
+    what: str
+    revealed_by: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,9 +408,12 @@ class Reference:
         draws: Every dropout.
         trained_steps: Steps that TF1 trains before trained weights are compared.
         trainer: The port's own trainer. None if there is none.
+        commands: The port's own commands. None if there are none.
+        recipe: The numbers of the training on both sides. None if they are not known.
         nonfinite_loss: Whether the tutorial's loss is infinite or NaN for some inputs.
             Then it must be so on both sides, for the same inputs.
         differences: Known differences between the graph and the published program.
+        shared: What both sides use, beside the files of `parity`.
         options: The options of the port and the graph, if they differ from the defaults.
         with_options: A function: options -> the reference of port and graph with these
             options. It raises a UserError for options that the port does not have. None
@@ -302,8 +431,11 @@ class Reference:
     draws: Sequence[Draw] = ()
     trained_steps: int = 200
     trainer: Trainer | None = None
+    commands: Commands | None = None
+    recipe: Recipe | None = None
     nonfinite_loss: bool = False
     differences: Sequence[Difference] = ()
+    shared: Sequence[Shared] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     with_options: Callable[[Mapping[str, Any]], Reference] | None = None
 

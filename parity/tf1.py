@@ -178,3 +178,58 @@ def function_def(name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> An
     function = graph_to_function_def(graph, body, inputs, outputs, out_names=results)
     function.signature.name = name
     return function
+
+
+NUMBERS = ("lr", "alpha", "beta1", "beta2", "rho", "momentum", "epsilon")
+"""The inputs of TF's update kernels that are numbers of the recipe."""
+
+
+def update_numbers(graph: Any) -> dict[tuple[str, str], list[Any]]:
+    """The numbers that each update of a weight is given, as tensors.
+
+    The keys are the kernel, such as "ApplyAdam", and the name of its input. There is a
+    tensor for each weight.
+    """
+    found: dict[tuple[str, str], list[Any]] = {}
+    for kernel, inputs in _updates(graph):
+        for name in NUMBERS:
+            if name in inputs:
+                found.setdefault((kernel, name), []).append(inputs[name])
+    return found
+
+
+def gradients_of_updates(graph: Any) -> dict[str, Any]:
+    """The gradient that each update is given, as a tensor, by the variable's operation.
+
+    It can be fed.
+    """
+    found = {}
+    for _, inputs in _updates(graph):
+        gradient = inputs.get("grad", inputs.get("delta"))
+        if gradient is not None:
+            found[inputs["var"].op.name] = gradient
+    return found
+
+
+def _updates(graph: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each update of a weight: its kernel's name, and its inputs by name."""
+    for op in graph.get_operations():
+        kernel = op.type.removeprefix("Resource")
+        if kernel.startswith("Apply"):
+            names = [argument.name for argument in op.op_def.input_arg]
+            yield kernel, dict(zip(names, op.inputs, strict=True))
+
+
+def drop_rates(draws: Mapping[str, Any]) -> dict[str, Any]:
+    """The number with which each uniform draw of a dropout is compared, by draw.
+
+    Raises:
+        UserError: A draw is not compared with one number.
+    """
+    rates = {}
+    for name, uniform in draws.items():
+        compared = [op for op in uniform.consumers() if op.type == "GreaterEqual"]
+        if len(compared) != 1:
+            raise UserError(f"the draw {name!r} is not compared with one drop rate")
+        rates[name] = compared[0].inputs[1]
+    return rates

@@ -1,6 +1,7 @@
 """Fixtures for the tests of both packages."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,15 @@ import pytest
 
 if os.environ.get("MNISTPORT_DATA"):  # a test may change the folder it runs in
     os.environ["MNISTPORT_DATA"] = str(Path(os.environ["MNISTPORT_DATA"]).resolve())
+
+
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # A shell lets its background jobs ignore signals, and commands respect that.
+    if signal.getsignal(number) == signal.SIG_IGN:
+        on_interrupt = number == signal.SIGINT
+        signal.signal(
+            number, signal.default_int_handler if on_interrupt else signal.SIG_DFL
+        )
 
 
 @pytest.fixture(autouse=True)

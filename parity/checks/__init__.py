@@ -39,6 +39,7 @@ class Check:
         name: The name on the command line. The check's function has the same name.
         claim: The claim, in one line.
         precisions: The precisions in which it can be asked.
+        because: Why it is not asked in the other precision. "" if it is.
         quick: Whether it is asked by default.
         needs: The parts that it needs and that only some references have.
         module: The file in `parity/checks/`, if it has another name than the check.
@@ -47,6 +48,7 @@ class Check:
     name: str
     claim: str
     precisions: Sequence[str] = ("float64", "float32")
+    because: str = ""
     quick: bool = False
     needs: Sequence[Need] = ()
     module: str = ""
@@ -67,12 +69,20 @@ TRAINER = Need(
     "Reference(trainer=...)", lambda reference, data: reference.trainer is not None
 )
 
+COMMANDS = Need(
+    "Reference(commands=...)", lambda reference, data: reference.commands is not None
+)
+RECIPE = Need(
+    "Reference(recipe=...)", lambda reference, data: reference.recipe is not None
+)
+
+WHOLE = Need("Data(recipe_steps=...)", lambda reference, data: data.recipe_steps > 0)
 EPOCHS = Need(
     "Data(steps_per_epoch=...)", lambda reference, data: data.steps_per_epoch > 0
 )
 
-FREE_RUNNING = ("float64",)
-"""The precision in which free runs can be compared.
+FREE_RUNS = "rounding parts free float32 runs, TF1's own included"
+"""Why free runs are compared in float64 only.
 
 In float32, rounding decides whether a ReLU passes a unit near zero. So two correct runs
 drift apart, even two runs of TF1. After 50 steps their difference says nothing."""
@@ -83,6 +93,15 @@ CHECKS = (
         claim="every batch of three epochs, and the step into the fourth, is the "
         "original's, pixel for pixel",
         needs=(ORIGINAL, EPOCHS),
+    ),
+    Check(
+        name="recipe",
+        claim="rate, batch, steps, stream, split, scaling, dropouts, every image and "
+        "label are the tutorial's, whose numbers and reader are the other side's own",
+        precisions=("float32",),
+        because="the numbers are the same in every precision",
+        quick=True,
+        needs=(RECIPE,),
     ),
     Check(
         name="initialisation",
@@ -119,19 +138,20 @@ CHECKS = (
     Check(
         name="lockstep",
         claim="fifty steps of the tutorial's training stay together in a bare loop",
-        precisions=FREE_RUNNING,
+        precisions=("float64",),
+        because=FREE_RUNS,
     ),
     Check(
         name="trainer",
         claim="ten steps of the port's real Trainer are TF1's (in float32: the first, "
         "and the eleventh from TF1's state)",
-        quick=True,
         needs=(TRAINER, ORIGINAL),
     ),
     Check(
         name="long_trainer",
         claim="fifty steps of the port's real Trainer are TF1's",
-        precisions=FREE_RUNNING,
+        precisions=("float64",),
+        because=FREE_RUNS,
         needs=(TRAINER, ORIGINAL),
         module="trainer",
     ),
@@ -140,6 +160,27 @@ CHECKS = (
         claim="on weights trained by TF1, every test example gets the same output and "
         "the same class (in float32: where rounding cannot decide the class)",
         quick=True,
+    ),
+    Check(
+        name="product",
+        claim="each step that `fit` takes, over the end of a chunk and of an epoch, is "
+        "TF1's from the same state; `test` and `predict` print TF1's count and classes "
+        "(in float32: of all test images)",
+        quick=True,
+        needs=(COMMANDS, TRAINER, ORIGINAL),
+    ),
+    Check(
+        name="every_image",
+        claim="`test` and `predict` print TF1's count and classes of all test images",
+        precisions=("float64",),
+        because="`product` asks it in float32",
+        needs=(COMMANDS, TRAINER),
+        module="printed",
+    ),
+    Check(
+        name="late_steps",
+        claim="single steps of `fit` late in the recipe, up to its last, are TF1's",
+        needs=(COMMANDS, TRAINER, ORIGINAL, RECIPE, WHOLE),
     ),
     Check(
         name="checkpoint",

@@ -10,8 +10,11 @@ from mnistport.errors import UserError
 from parity import tolerances
 from parity.case import Case
 from parity.compare import Comparison, compare_all
-from parity.reference import Array
+from parity.reference import Array, Feeds
 from parity.sides import Answer, Side
+
+NAME = "accuracy"
+"""The question's name, under which TF1's answers are kept."""
 
 BATCH = 100
 """Examples scored at once. So memory does not grow with their number. More at once would
@@ -33,19 +36,13 @@ def accuracy(case: Case) -> list[Comparison]:
     Raises:
         UserError: There are labels, but the outputs are not one row of scores for each.
     """
-    trained = case.bench.trained
-
-    def question(side: Side) -> Answer:
-        side.reset(trained)
-        return {"output": outputs(case, side)}
-
-    answers = case.both("accuracy", question)
+    answers = case.both(NAME, lambda side: question(case, side), keep=True)
     comparisons = case.judge(
         answers.ours,
         answers.theirs,
         answers.truth,
         raised=answers.raised,
-        question=question,
+        question=lambda side: question(case, side),
     )
     if case.data.labels is None or answers.raised is not None:
         return comparisons
@@ -54,9 +51,14 @@ def accuracy(case: Case) -> list[Comparison]:
     return [*comparisons, *_classes(case, case.data.labels, ours, theirs, truth)]
 
 
-def outputs(case: Case, side: Side) -> Array:
-    """The output for every evaluation example, with the side's present weights."""
-    feeds = case.data.evaluation
+def question(case: Case, side: Side) -> Answer:
+    """The output for every evaluation example, on weights that TF1 has trained."""
+    side.reset(case.bench.trained)
+    return {"output": outputs(side, case.data.evaluation)}
+
+
+def outputs(side: Side, feeds: Feeds) -> Array:
+    """The output for every example, with the side's present weights."""
     total = len(next(iter(feeds.values())))
     parts = []
     for start in range(0, total, BATCH):

@@ -30,7 +30,7 @@ def checkpoint(case: Case) -> list[Comparison]:
     The change of sides needs the port's trainer and the original's input program. A
     training begins in TF1 and continues here, another begins here and continues in TF1.
     Both are compared with TF1 alone. This is asked in float64 only, because free runs
-    cannot be compared in float32 (`parity.checks.FREE_RUNNING`). The conversion itself
+    cannot be compared in float32 (`parity.checks.FREE_RUNS`). The conversion itself
     rounds nothing.
     """
     with tempfile.TemporaryDirectory() as name:

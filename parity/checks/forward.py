@@ -22,20 +22,23 @@ def forward(case: Case) -> list[Comparison]:
     last result of each mode is the value that the port returns. It need not be its last
     named stage.
 
-    Every stage is compared once more with larger weights, a single example, and with
-    random numbers at the thresholds of the dropouts (`probes.py`).
+    Every stage is compared once more with larger weights, with random numbers at the
+    thresholds of the dropouts (`probes.py`), and, if the graph has no fixed batch size,
+    on a single example.
     """
     feeds, _ = case.step_feeds(0)
     single = {name: array[:1] for name, array in feeds.items()}
+    takes_one = case.theirs().takes_any_batch
     at_thresholds = draws_at_thresholds(case.bench, 0, len(next(iter(feeds.values()))))
 
     def question(side: Side) -> Answer:
         answer, weights = _stages(case, side), case.bench.weights
         others = {
-            "(single example)": _from(side, weights, single, None),
             AT_THRESHOLDS: _from(side, weights, feeds, at_thresholds),
             "(large)": _from(side, _larger(weights, LARGE), feeds, None),
         }
+        if takes_one:
+            others["(single example)"] = _from(side, weights, single, None)
         for what, stages in others.items():
             answer |= {f"{name} {what}": array for name, array in stages.items()}
         return {name: answer[name] for name in answer if not name.startswith(LOSS)}

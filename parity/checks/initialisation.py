@@ -39,13 +39,20 @@ def initialisation(case: Case) -> list[Comparison]:
 
 def judge(name: str, ours: Array, theirs: Array) -> list[Comparison]:
     """Compare two samples of one variable's initial values."""
+    comparisons = same_law(name, ours, theirs)
+    if not (theirs == theirs[0]).all():
+        comparisons += _support(name, ours, theirs)
+    return comparisons
+
+
+def same_law(name: str, ours: Array, theirs: Array) -> list[Comparison]:
+    """Compare two samples of any size: constants, or distance, mean and deviation."""
     if (theirs == theirs[0]).all():
         constant = np.full_like(ours, theirs[0])
         return [compare(f"{name}: constant", ours, constant, tolerances.exact())]
     return [
         _distance(name, ours, theirs),
         *_moments(name, ours.astype(np.float64), theirs.astype(np.float64)),
-        *_support(name, ours, theirs),
     ]
 
 

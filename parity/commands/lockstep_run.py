@@ -82,7 +82,8 @@ def _report(
     Returns the exit status.
     """
     case = run.case
-    final_outputs = {"ours": outputs(case, run.ours), "theirs": outputs(case, run.theirs)}
+    test = case.data.evaluation
+    final_outputs = {"ours": outputs(run.ours, test), "theirs": outputs(run.theirs, test)}
     comparisons = _comparisons(run, case, final_outputs)
     accuracies = _accuracies(case, final_outputs)
     document = {

@@ -174,8 +174,7 @@ def _questions(
         if args.dtype is not None and args.dtype not in check.precisions and by_name:
             raise UserError(
                 f"{check.name}: asked in {', '.join(check.precisions)} only, "
-                "as rounding parts free float32 runs; "
-                f"`parity lockstep {reference.name} --dtype float32` records how far"
+                f"as {check.because}{_instead(check, reference)}"
             )
         if lacking:
             notes.append(
@@ -183,12 +182,8 @@ def _questions(
             )
             continue
         possible.append(check)
-    free = [check.name for check in possible if "float32" not in check.precisions]
-    if free and args.dtype != "float64":
-        notes.append(
-            f"{', '.join(free)}: in float64 only; "
-            "rounding parts free float32 runs, TF1's own included"
-        )
+    for reason, names in _left_out(possible, args.dtype).items():
+        notes.append(f"{', '.join(names)}: in {reason}")
     return Questions(
         target=target,
         reference=reference,
@@ -197,6 +192,28 @@ def _questions(
         checks=possible,
         notes=notes,
     )
+
+
+def _left_out(possible: Sequence[Check], dtype: str | None) -> dict[str, list[str]]:
+    """The checks that leave a precision out: the precision and the reason -> their names.
+
+    One that is asked in float32, which is what a port's users run, is not told, unless
+    only the other precision is asked.
+    """
+    names: dict[str, list[str]] = {}
+    for check in possible:
+        is_asked = (dtype or "float32") in check.precisions
+        if check.because and not is_asked:
+            reason = f"{', '.join(check.precisions)} only; {check.because}"
+            names.setdefault(reason, []).append(check.name)
+    return names
+
+
+def _instead(check: Check, reference: Reference) -> str:
+    """What to ask about the precision in which a check is not asked."""
+    if "float32" in check.precisions:
+        return ""
+    return f"; `parity lockstep {reference.name} --dtype float32` records how far"
 
 
 def _bench(questions: Questions, args: argparse.Namespace) -> Bench:
@@ -266,6 +283,13 @@ class _Document:
             "data": {of_one.reference.name: of_one.data.name for of_one in questions},
             "differences": {
                 of_one.reference.name: _differences(of_one.reference)
+                for of_one in questions
+            },
+            "shared": {
+                of_one.reference.name: [
+                    {"what": shared.what, "revealed_by": shared.revealed_by}
+                    for shared in of_one.reference.shared
+                ]
                 for of_one in questions
             },
             "command": shlex.join(words),

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnistport import networks
-from mnistport.data.batches import NextBatch, RandomBatch, Sequential
-from mnistport.data.sources import DataSet, load, scale, split
 from mnistport.network import Network
 from parity.reference import (
     Array,
     Backward,
-    Data,
+    Commands,
     Difference,
     Draw,
     Endpoints,
-    Feeds,
     Port,
     Reference,
+    Run,
+    Shared,
     Slots,
     Stage,
     Start,
     Trained,
     Trainer,
 )
-from parity.references import mnist_checkpoints
-from parity.references.originals import (
-    batches_in_file_order,
-    next_batches,
-    random_batches,
-)
+from parity.references import mnist_checkpoints, mnist_recipe, mnist_short
+from parity.references.mnist_data import data
 from parity.weights import Layout, WeightMap
 
 IMAGE = Layout("n h w c -> n c h w")
@@ -55,6 +48,39 @@ LABELS_STOP_GRADIENTS = Difference(
     "gradients of all weights are the same",
 )
 """The originals of the other references call the first of the two functions."""
+
+
+SHARED = (
+    Shared(
+        "the folder in which the data lie, which our side finds, or fills by a download",
+        "the name of the data and the number of images in the first line that is "
+        "printed; gzip's checksum; `mnistport reproduce` against published accuracies",
+    ),
+    Shared(
+        "NumPy's legacy generator, which shuffles and draws on both sides",
+        "NumPy's own tests, which hold the legacy generator to recorded numbers",
+    ),
+    Shared(
+        "the random numbers of dropouts, which our engine draws and TF1 is fed",
+        "tests/unit_mnistport/test_draws.py: uniform, all different, a function of the "
+        "seed",
+    ),
+    Shared(
+        "the batches that the checks `forward`, `loss`, `gradients`, `step` and "
+        "`lockstep` feed to both sides, which are ours",
+        "the checks `recipe` and `data`; `product`, where TF1 is fed its own",
+    ),
+    Shared(
+        "the enlarged digits, where there is no MNIST: no tutorial had them",
+        "nothing; give MNIST with --data.dir",
+    ),
+    Shared(
+        "this machine: its processor, its memory, the mathematical functions of its C "
+        "library",
+        "the same command on another machine; results/ names those that were used",
+    ),
+)
+"""What both sides of the eight references use."""
 
 
 def tutorial(
@@ -105,8 +131,17 @@ def tutorial(
             facts=mnist_checkpoints.facts,
             backward=partial(backward, network),
         ),
+        commands=Commands(
+            engine="graph",
+            short=partial(mnist_short.short, network),
+            fit=partial(fit, network),
+            test=partial(test, network),
+            predict=partial(predict, network),
+        ),
+        recipe=None if options else mnist_recipe.recipe(network),
         nonfinite_loss=nonfinite_loss,
         differences=differences,
+        shared=SHARED,
         options=options,
         with_options=with_options,
     )
@@ -124,7 +159,7 @@ def port(network: Network, options: Mapping[str, Any]) -> Port:
 
     return Port(
         name=network.name,
-        module=partial(networks.make_module, network, options),
+        module=partial(network.module, **options) if options else network.module,
         forward=lambda module, feeds: module(feeds["x"].flatten(1)),
         loss=loss,
         optimizer=network.recipe.optimizer,
@@ -147,6 +182,33 @@ def train(
     return mnist_trainer.train(network, options, start, steps, checkpoint)
 
 
+def fit(
+    network: Network,
+    start: Start,
+    steps: int,
+    chunk: int | None,
+    checkpoint: Path | None,
+) -> Run:
+    """Run `mnistport fit`. This imports Lightning, as `test` and `predict` do."""
+    from parity.references import mnist_commands
+
+    return mnist_commands.fit(network, start, steps, chunk, checkpoint)
+
+
+def test(network: Network, start: Start, checkpoint: Path) -> Array:
+    """The accuracy that `mnistport test` prints."""
+    from parity.references import mnist_commands
+
+    return mnist_commands.test(network, start, checkpoint)
+
+
+def predict(network: Network, start: Start, checkpoint: Path) -> Array:
+    """The classes that `mnistport predict` prints."""
+    from parity.references import mnist_commands
+
+    return mnist_commands.predict(network, start, checkpoint)
+
+
 def backward(
     network: Network, port: Port, module: nn.Module, optimizer: Optimizer
 ) -> Backward:
@@ -154,67 +216,3 @@ def backward(
     from parity.references.mnist_engine import EngineBackward
 
     return EngineBackward(network, port, module, optimizer)
-
-
-@cache
-def _load(source: str, directory: str | None) -> DataSet:
-    """The data set. It is read once per process."""
-    return load(source, directory)
-
-
-def one_hot(labels: Array) -> Array:
-    """One-hot rows of classes: `[N]` to `[N, 10]`, float32."""
-    return np.eye(10, dtype=np.float32)[labels]
-
-
-def data(
-    network: Network,
-    seed: int,
-    source: str = "auto",
-    directory: str | None = None,
-    *,
-    image: tuple[int, ...] = (784,),
-) -> Data:
-    """The tutorial's batches from a data set, and the test set for evaluation.
-
-    Args:
-        network: The network. Its recipe gives batch stream, scaling and split.
-        seed: The seed of the batches.
-        source: The data set (see `mnistport.data.sources.load`).
-        directory: Its folder, if it is not the default.
-        image: The shape of one image in the tutorial's placeholder.
-    """
-    recipe = network.recipe
-    loaded = _load(source, directory)
-    train, _ = split(loaded.train, recipe.split)
-    stream = recipe.stream(len(train), recipe.batch_size, seed)
-
-    def pixels(images: Array) -> Array:
-        return scale(images, recipe.scaling).reshape(-1, *image)
-
-    def batch(step: int) -> Feeds:
-        index = stream.indices(step, step + 1)[0]
-        return {"x": pixels(train.images[index]), "y_": one_hot(train.labels[index])}
-
-    def original() -> Iterator[Feeds]:
-        programs: dict[Any, Any] = {
-            NextBatch: next_batches,
-            RandomBatch: random_batches,
-            Sequential: batches_in_file_order,
-        }
-        program = programs[recipe.stream]
-        images, labels = loaded.train.images, loaded.train.labels
-        for feeds in program(images, labels, recipe.batch_size, seed):
-            x = feeds["x"].reshape(-1, *image)
-            yield {"x": x, "y_": feeds["y_"].astype(np.float32)}
-
-    test = {"x": pixels(loaded.test.images), "y_": one_hot(loaded.test.labels)}
-    return Data(
-        name=f"{loaded.name}, {len(loaded.train):,} + {len(loaded.test):,} images",
-        batch=batch,
-        evaluation=test,
-        labels=loaded.test.labels.astype(np.int64),
-        original=original,
-        steps_per_epoch=stream.steps_per_epoch,
-        recipe_steps=recipe.steps or (recipe.epochs or 0) * stream.steps_per_epoch,
-    )

@@ -14,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import nn
 
 from mnistport import networks
 from mnistport.draws import KeyedDraws
@@ -95,7 +96,7 @@ def train(
         optimizer=trainer.optimizers[0],
         losses=np.asarray(losses.losses),
         engine=" and ".join(sorted(losses.engines)),
-        draws=lambda step: draws(start, module, data.batch_size, step),
+        draws=lambda step: draws(start, module.net, data.batch_size, step),
         save=trainer.save_checkpoint,
     )
 
@@ -124,17 +125,17 @@ def _trainer(**options: Any) -> pl.Trainer:
     )
 
 
-def draws(start: Start, module: Classifier, batch_size: int, step: int) -> Answer:
+def draws(start: Start, net: nn.Module, batch_size: int, step: int) -> Answer:
     """The random numbers of the engine in a step, by TF1's names and in TF1's axes.
 
     They are a function of seed and step, so they can be computed again after training.
     """
-    keyed = KeyedDraws(module.net, module.seed, batch_size, slice(None))
+    keyed = KeyedDraws(net, start.seed, batch_size, slice(None))
     keyed.stand_at(step)
-    device = next(module.parameters()).device
+    device = next(net.parameters()).device
     answer: Answer = {}
     for draw in start.reference.draws:
-        dropout = module.net.get_submodule(draw.ours)
+        dropout = net.get_submodule(draw.ours)
         shape = draw.layout.shape_forward((batch_size, *draw.shape))
         unit = torch.empty(shape, device=device)
         numbers: Array = dropout.draw(unit).cpu().numpy()  # type: ignore[operator]

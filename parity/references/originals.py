@@ -2,7 +2,7 @@
 
 They shuffle, cut and scale whole arrays, with NumPy's global generator. They follow the
 originals and share no code with `mnistport.data`, which computes the same as indices.
-The check `data` compares the two.
+The checks `data` and `recipe` compare the two.
 """
 
 from __future__ import annotations
@@ -26,10 +26,8 @@ class DataSet:
     """
 
     def __init__(self, images: Array, labels: Array, num_validation: int) -> None:
-        self.images = np.multiply(
-            images[num_validation:].astype(np.float32), np.float32(1.0 / 255.0)
-        )
-        self.labels = _dense_to_one_hot(labels[num_validation:])
+        self.images = multiplied(images[num_validation:])
+        self.labels = dense_to_one_hot(labels[num_validation:])
         self.num_examples = len(self.images)
         self.epochs_completed = 0
         self.index_in_epoch = 0
@@ -61,7 +59,25 @@ class DataSet:
         self.images, self.labels = self.images[perm], self.labels[perm]
 
 
-def _dense_to_one_hot(labels: Array) -> Array:
+def multiplied(images: Array) -> Array:
+    """TensorFlow's scaling: bytes to float32, times the float32 number next to 1/255."""
+    return np.multiply(images.astype(np.float32), np.float32(1.0 / 255.0))
+
+
+def divided(images: Array) -> Array:
+    """Hvass' scaling: bytes by 255 in float64, rounded to float32 when they are fed."""
+    return (images / 255.0).astype(np.float32)
+
+
+def validation_size(num_images: int) -> int:
+    """Images of the training file that are held back: 5,000 of MNIST's 60,000.
+
+    The tutorials know no other set. Of another one it is as large a part, a twelfth.
+    """
+    return 5_000 if num_images == 60_000 else num_images // 12
+
+
+def dense_to_one_hot(labels: Array) -> Array:
     """Rows of zeros with a one at the label, set by flat index as in the original."""
     one_hot = np.zeros((len(labels), 10))
     one_hot.flat[np.arange(len(labels)) * 10 + labels] = 1
@@ -72,7 +88,8 @@ def next_batches(
     images: Array, labels: Array, batch_size: int, seed: int
 ) -> Iterator[Feeds]:
     """`mnist.train.next_batch(batch_size)` for ever, after `numpy.random.seed(seed)`."""
-    dataset, random = DataSet(images, labels, len(images) // 12), _GlobalSeed(seed)
+    dataset = DataSet(images, labels, validation_size(len(images)))
+    random = _GlobalSeed(seed)
     while True:
         with random:
             x, y = dataset.next_batch(batch_size)
@@ -84,16 +101,15 @@ def random_batches(
 ) -> Iterator[Feeds]:
     """Hvass' `random_batch`, which draws with replacement.
 
-    The last twelfth of the images is not used. Pixels are divided by 255 in float64.
+    The validation images, at the end of the file, are not used.
     """
-    num_train = len(images) - len(images) // 12
-    x_train = images[:num_train] / 255.0
-    y_train = np.eye(10, dtype=float)[labels[:num_train]]
+    num_train = len(images) - validation_size(len(images))
+    x_train, y_train = images[:num_train], np.eye(10, dtype=float)[labels[:num_train]]
     random = _GlobalSeed(seed)
     while True:
         with random:
             idx = np.random.randint(low=0, high=num_train, size=batch_size)
-        yield {"x": x_train[idx].astype(np.float32), "y_": y_train[idx]}
+        yield {"x": divided(x_train[idx]), "y_": y_train[idx]}
 
 
 def batches_in_file_order(
@@ -103,7 +119,7 @@ def batches_in_file_order(
 
     The images are never shuffled.
     """
-    dataset = DataSet(images, labels, len(images) // 12)
+    dataset = DataSet(images, labels, validation_size(len(images)))
     n = dataset.num_examples
     starts, ends = range(0, n, batch_size), range(batch_size, n + 1, batch_size)
     while True:

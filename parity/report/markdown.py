@@ -8,7 +8,7 @@ from typing import Any
 from parity.compare import Comparison
 from parity.report.result import nearest
 
-NOT_FACTS = ("data", "command", "differences")
+NOT_FACTS = ("data", "command", "differences", "shared")
 """Entries of the document's environment that do not describe the machine."""
 
 
@@ -32,6 +32,7 @@ def markdown(document: Mapping[str, Any]) -> str:
             *table(document["results"]),
             "",
             *_departures(environment.get("differences", {})),
+            *_shared(environment.get("shared", {})),
             "Made on:",
             "",
             *facts,
@@ -48,6 +49,19 @@ def _departures(differences: Mapping[str, Sequence[str]]) -> list[str]:
     if not lines:
         return []
     title = "Known departures of the graphs from the published programs:"
+    return [title, "", *lines, ""]
+
+
+def _shared(shared: Mapping[str, Sequence[Mapping[str, str]]]) -> list[str]:
+    """What both sides share, as lines. What several networks share is told once."""
+    lines: dict[str, None] = {}
+    for parts in shared.values():
+        for part in parts:
+            text = f"- {part['what']}. An error there is revealed by: "
+            lines[f"{text}{part['revealed_by']}."] = None
+    if not lines:
+        return []
+    title = "Both sides share, so that an error in it would be on both:"
     return [title, "", *lines, ""]
 
 

@@ -195,12 +195,7 @@ class Ours(OwnState):
         """The gradient of the loss for each parameter that has one. See `Side`."""
         self.module.zero_grad()
         self._backward(feeds, draws)
-        parameters, answer = self.parameters, {}
-        for name, row in self.rows.items():
-            gradient = parameters[row.ours].grad if row.ours in parameters else None
-            if gradient is not None:
-                answer[name] = to_array(gradient, row.layout)
-        return answer
+        return self.own_gradients()
 
     def use_the_trainers_engine(self) -> bool:
         """Compute gradients and steps as the port's trainer does, if it has an engine.

@@ -79,6 +79,15 @@ class OwnState:
             unmapped=unmapped,
         )
 
+    def own_gradients(self) -> dict[str, Array]:
+        """The gradient of each parameter that has one, in TF1's names and layouts."""
+        parameters, answer = self.parameters, {}
+        for name, row in self.rows.items():
+            gradient = parameters[row.ours].grad if row.ours in parameters else None
+            if gradient is not None:
+                answer[name] = to_array(gradient, row.layout)
+        return answer
+
     def template(self) -> State:
         """A state with each name that a file may hold.
 

@@ -54,6 +54,15 @@ class Theirs:
         self.variables, self.shapes = self.asked.variables, self.asked.shapes
         self.session = tf1.session(self.graph)
 
+    @property
+    def takes_any_batch(self) -> bool:
+        """Whether no placeholder fixes the number of examples."""
+        shapes = [tensor.shape for tensor in self.endpoints.feeds.values()]
+        return all(
+            shape.rank is None or (shape.rank > 0 and shape[0] is None)
+            for shape in shapes
+        )
+
     def _feed(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> dict[Any, Any]:
         """The feed dictionary of a session run. `draws=None` means evaluation mode."""
         endpoints = self.endpoints
@@ -159,7 +168,43 @@ class Theirs:
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
         """The gradient of the loss for every trainable variable. See `Side`."""
-        return dict(self.session.run(self.asked.gradient_of, self._feed(feeds, draws)))
+        return self.backward(feeds, draws)[1]
+
+    def backward(
+        self,
+        feeds: Feeds,
+        draws: Mapping[str, Array] | None,
+        values: Mapping[Any, Array] | None = None,
+    ) -> tuple[Array, Answer]:
+        """The loss, and its gradient for every trainable variable.
+
+        `values` are fed in place of what the graph would compute for these tensors.
+        """
+        goals = [self.endpoints.loss, self.asked.gradient_of]
+        fed = {**self._feed(feeds, draws), **(values or {})}
+        loss, gradients = self.session.run(goals, fed)
+        return np.asarray(loss), dict(gradients)
+
+    def values(self, tensor: Any, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
+        """The value of any tensor of the graph, in training mode."""
+        return np.array(self.session.run(tensor, self._feed(feeds, draws)))
+
+    def update(self, gradients: Mapping[str, Array]) -> None:
+        """Run the train op on these gradients, whatever the batch's would be.
+
+        Raises:
+            UserError: The train op does not update one of the variables.
+        """
+        tensors = tf1.gradients_of_updates(self.graph)
+        feeds = {}
+        for name, gradient in gradients.items():
+            variable = self.endpoints.variables[name].op.name
+            if variable not in tensors:
+                raise UserError(
+                    f"{self.reference.name}: no update of {name} can be given a gradient"
+                )
+            feeds[tensors[variable]] = gradient
+        self.session.run(self.endpoints.train_op, feeds)
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """Run the train op. Returns the loss before the update."""

@@ -119,7 +119,7 @@ class Poisoned(Dense):
     def forward(self, unit: Tensor) -> Tensor:
         logits = super().forward(unit)
         mask = torch.zeros_like(logits)
-        mask[1, 2] = torch.nan
+        mask[0, 2] = torch.nan
         return logits + mask
 
 
@@ -349,6 +349,7 @@ MUTANTS = {
             "weights": "seen at dropout",
             "forward": "dropout",
             "loss": "loss",
+            "gradients": "d loss",
             "accuracy": "output",
         },
     ),
@@ -520,7 +521,7 @@ def poisoned(reference: Reference) -> Reference:
     def build(tf: Any) -> Endpoints:
         endpoints = reference.build(tf)
         logits = endpoints.stages["logits"]
-        nan = tf.scatter_nd([[1, 2]], tf.constant([np.nan], tf.float32), tf.shape(logits))
+        nan = tf.scatter_nd([[0, 2]], tf.constant([np.nan], tf.float32), tf.shape(logits))
         return replace(endpoints, stages={**endpoints.stages, "logits": logits + nan})
 
     return replace(reference, build=build)
@@ -540,7 +541,7 @@ def test_a_nan_of_theirs_fails_even_if_we_have_it_too(
     assert failure[1].name == "logits"
     our_value = "ours nan" if ours else "ours "
     assert failure[1].problem.startswith(f"1 value not finite: {our_value}")
-    assert "theirs nan at (1, 2)" in failure[1].problem
+    assert "theirs nan at (0, 2)" in failure[1].problem
 
 
 def without(name: str) -> Change:

@@ -348,10 +348,10 @@ def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -
     assert status == 0
     lines = out.splitlines()
     assert lines[0] == "regression on 1,000 made-up measurements"
-    assert (
-        lines[1]
-        == "  trainer: not asked, as the reference gives no Reference(trainer=...)"
-    )
+    assert lines[1:3] == [
+        "  recipe: not asked, as the reference gives no Reference(recipe=...)",
+        "  product: not asked, as the reference gives no Reference(commands=...)",
+    ]
     claims = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
     for check in ("weights", "forward", "loss", "gradients", "step", "accuracy"):
         for dtype in ("float64", "float32"):
@@ -637,7 +637,7 @@ def test_a_stop_while_writing_leaves_what_was_there(
 def test_ctrl_c_says_so_without_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(target: str) -> None:
+    def stopped(target: str, options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(references, "get", stopped)

@@ -257,7 +257,7 @@ def test_a_lightning_checkpoint_that_does_not_match_the_network_is_refused(
     else:
         weights["net.fc1.bias"] = torch.zeros(64)
     torch.save(checkpoint, tmp_path / "in.ckpt")
-    with pytest.raises(UserError, match=r"missing: |shape: fc1|network: .*parameter 8"):
+    with pytest.raises(UserError, match=r"missing: |which no weight has|.*parameter 8"):
         convert(tmp_path / "in.ckpt", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 

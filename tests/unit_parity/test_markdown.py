@@ -124,3 +124,20 @@ def test_the_nearest_comparison_fails_or_has_the_least_room() -> None:
     assert nearest([near, unjudged]) is unjudged
     assert nearest([exact, made()]).bound == 1e-12
     assert nearest([]) is None
+
+
+def test_what_both_sides_share_is_told_once() -> None:
+    part = {"what": "the folder", "revealed_by": "its name"}
+    page = markdown(
+        {
+            "environment": {
+                "command": "parity verify",
+                "data": {},
+                "shared": {"deep": [part], "hvass": [part]},
+            },
+            "results": [result()],
+        }
+    )
+    line = "- the folder. An error there is revealed by: its name."
+    assert page.count(line) == 1
+    assert "- shared:" not in page
