@@ -36,6 +36,7 @@ def accuracy(case: Case) -> list[Comparison]:
     Raises:
         UserError: There are labels, but the outputs are not one row of scores for each.
     """
+
     def asked(side: Side) -> Answer:
         return question(case, side)
 
