@@ -16,12 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from parity import tolerances
 from parity.reference import Array, Feeds
 from parity.sides import Answer, Theirs
-
-NEAR = 2.0**-20
-"""How near a unit is to its kink, as a share of the largest unit beside it: 8 ulp of
-float32. A unit is a sum of some hundred terms."""
 
 MOST = 24
 """The most units that are moved, the nearest first. Each takes a run of the graph."""
@@ -93,7 +90,7 @@ def _windows_of_two(op: Any) -> bool:
 def _of_relu(tensor: Any, units: Array) -> Iterator[Kink]:
     size = np.abs(units)
     share = size / max(float(size.max()), np.finfo(np.float64).tiny)
-    for place in np.argwhere((share > 0) & (share <= NEAR)):
+    for place in np.argwhere((share > 0) & (share <= tolerances.NEAR_A_KINK)):
         at = tuple(int(number) for number in place)
         yield Kink(tensor, at, -float(units[at]), float(share[at]))
 
@@ -113,7 +110,7 @@ def _of_pool(tensor: Any, units: Array) -> Iterator[Kink]:
     second = np.take_along_axis(windows, order[:, 1:2], axis=1)[:, 0]
     share = (first - second) / max(float(np.abs(units).max()), np.finfo(np.float64).tiny)
     shape = (images, even.shape[1] // 2, even.shape[2] // 2, channels)
-    for number in np.flatnonzero((share > 0) & (share <= NEAR)):
+    for number in np.flatnonzero((share > 0) & (share <= tolerances.NEAR_A_KINK)):
         image, row, column, channel = np.unravel_index(number, shape)
         down, right = divmod(int(order[number, 1]), 2)
         at = (int(image), 2 * int(row) + down, 2 * int(column) + right, int(channel))

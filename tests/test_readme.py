@@ -242,7 +242,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 MODEL_OPTION = "--model.options."
 VERBS = {
     "mnistport": ("fit", "test", "reproduce"),
-    "parity": ("list", "verify", "lockstep", "convert"),
+    "parity": ("list", "verify", "mutants", "lockstep", "convert"),
 }
 
 

@@ -13,6 +13,12 @@ from torch.optim import Optimizer
 
 from mnistport.float32 import float32
 
+_LARGEST_DENORMAL = {
+    # Computed at the import: a process that flushes denormal numbers would get 0.
+    torch.float32: float(np.nextafter(np.finfo(np.float32).tiny, np.float32(0))),
+    torch.float64: float(np.nextafter(np.finfo(np.float64).tiny, np.float64(0))),
+}
+
 
 class Adam(Optimizer):
     """TF1's Adam.
@@ -89,7 +95,7 @@ class Adam(Optimizer):
             for beta in ("beta1", "beta2"):
                 # A CUDA graph holds the power's address, so it is changed in place.
                 power = group[f"{beta}_power"].mul_(group[beta])
-                torch.threshold_(power, _largest_denormal(power.dtype), 0.0)
+                torch.threshold_(power, _LARGEST_DENORMAL[power.dtype], 0.0)
         return loss
 
     def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
@@ -126,13 +132,6 @@ class Adam(Optimizer):
 def _infinite_step(device: torch.device) -> Tensor:
     """The step count for torch's fused kernel, made once for each device."""
     return torch.full((), torch.inf, dtype=torch.float32, device=device)
-
-
-@cache
-def _largest_denormal(dtype: torch.dtype) -> float:
-    """The largest denormal number of a precision."""
-    real = np.float64 if dtype == torch.float64 else np.float32
-    return float(np.nextafter(np.finfo(real).tiny, real(0)))
 
 
 def corrected_rate(group: dict[str, Any], dtype: torch.dtype) -> float:

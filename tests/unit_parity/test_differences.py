@@ -18,7 +18,7 @@ def operations(name: str) -> set[str]:
     """The types of the operations in the graph of a reference."""
     tf = tf1.load()
     with tf.Graph().as_default() as graph:
-        references.get(name).build(tf, "float32")
+        references.get(name).build(tf)
     return {operation.type for operation in graph.get_operations()}
 
 
