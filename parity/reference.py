@@ -242,6 +242,9 @@ class Trainer:
         write: A function: (file, reference, state in our names, step, facts) -> None. It
             writes a checkpoint from which the trainer can continue.
         facts: A function: checkpoint -> what it says beside the state.
+        draws: A function: (start, training step) -> the uniform numbers of every dropout
+            for the step's whole batch, by TF1's names and in TF1's axes. None if the
+            trainer cannot tell them without training.
         backward: A function: (port, module, optimizer) -> the forward and backward pass
             of the trainer's engine on a CPU. None if the trainer runs the module itself.
     """
@@ -250,6 +253,7 @@ class Trainer:
     read: Callable[[Path, Reference, bool], tuple[State, int]]
     write: Callable[[Path, Reference, State, int, Facts], None]
     facts: Callable[[Path], Facts] = lambda _: Facts()
+    draws: Callable[[Start, int], Mapping[str, Array]] | None = None
     backward: Callable[[Port, nn.Module, Optimizer], Backward] | None = None
 
 

@@ -305,6 +305,16 @@ def moment(what: str, standard_error: float) -> Bound:
     return Bound(times * standard_error, reason)
 
 
+def coincidences(count: int) -> Bound:
+    """The share of equal numbers in two unrelated draws of uniform float32 numbers.
+
+    Two numbers are equal once in 2^23 at most, as they have 23 or 24 random bits.
+    """
+    expected = count * 2.0**-23
+    most = expected + 6 * math.sqrt(expected) + 6
+    return Bound(most / count, f"{most:.0f} of {count:,} numbers may be equal by chance")
+
+
 def support(slack: float) -> Bound:
     """The distance of a value beyond the other sample's ends.
 

@@ -69,6 +69,14 @@ TRAINER = Need(
     "Reference(trainer=...)", lambda reference, data: reference.trainer is not None
 )
 
+DRAWS = Need(
+    "Trainer(draws=...) and Reference(draws=...)",
+    lambda reference, data: (
+        bool(reference.draws)
+        and reference.trainer is not None
+        and reference.trainer.draws is not None
+    ),
+)
 COMMANDS = Need(
     "Reference(commands=...)", lambda reference, data: reference.commands is not None
 )
@@ -102,6 +110,15 @@ CHECKS = (
         because="the numbers are the same in every precision",
         quick=True,
         needs=(RECIPE,),
+    ),
+    Check(
+        name="draws",
+        claim="the dropouts' random numbers are uniform, and others for every image, "
+        "unit, layer, step and seed",
+        precisions=("float32",),
+        because="the numbers are the same in every precision",
+        quick=True,
+        needs=(DRAWS,),
     ),
     Check(
         name="initialisation",

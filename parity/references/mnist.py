@@ -129,6 +129,7 @@ def tutorial(
             read=mnist_checkpoints.read,
             write=mnist_checkpoints.write,
             facts=mnist_checkpoints.facts,
+            draws=partial(numbers, network, options),
             backward=partial(backward, network),
         ),
         commands=Commands(
@@ -207,6 +208,16 @@ def predict(network: Network, start: Start, checkpoint: Path) -> Array:
     from parity.references import mnist_commands
 
     return mnist_commands.predict(network, start, checkpoint)
+
+
+def numbers(
+    network: Network, options: Mapping[str, Any], start: Start, step: int
+) -> Mapping[str, Array]:
+    """The random numbers of `mnistport`'s dropouts in a step of the recipe."""
+    from parity.references import mnist_trainer
+
+    net = network.module(**options)
+    return mnist_trainer.draws(start, net, network.recipe.batch_size, step)
 
 
 def backward(
