@@ -70,7 +70,7 @@ TRAINER = Need(
 )
 
 DRAWS = Need(
-    "Trainer(draws=...) and Reference(draws=...)",
+    "dropouts whose numbers its Trainer(draws=...) tells",
     lambda reference, data: (
         bool(reference.draws)
         and reference.trainer is not None

@@ -348,8 +348,10 @@ def test_the_example_holds_in_both_precisions(verified: tuple[int, str, Path]) -
     assert status == 0
     lines = out.splitlines()
     assert lines[0] == "regression on 1,000 made-up measurements"
-    assert lines[1:3] == [
+    assert lines[1:4] == [
         "  recipe: not asked, as the reference gives no Reference(recipe=...)",
+        "  draws: not asked, as the reference gives no dropouts whose numbers its "
+        "Trainer(draws=...) tells",
         "  product: not asked, as the reference gives no Reference(commands=...)",
     ]
     claims = [tuple(line.split()[:3]) for line in lines if line.startswith("  float")]
