@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parity.bench import Bench, root_fan_in
-from parity.reference import Array, Feeds
+from parity.reference import Array, Dtype, Feeds
 from parity.sides import Answer
 
 TIES, AT_THRESHOLDS = "(ties)", "(draws at thresholds)"
@@ -23,6 +23,9 @@ They are exactly at a kink, and a correct port is on the same side of it. So the
 moved to see how far a rounding could carry them (`doubts.py`)."""
 INPUTS_OF_A_UNIT = 16
 """About how many inputs of a unit have a weight that is not 0. Fewer give more ties."""
+DTYPES: tuple[Dtype, ...] = ("float32", "float64")
+LARGE = 100
+"""The factor by which larger weights make the scores larger."""
 COMPARES = {"GreaterEqual", "Greater", "Less", "LessEqual"}
 """The operations by which a graph decides from a random number whether a unit is kept."""
 
@@ -96,3 +99,33 @@ def _value(theirs: Any, tensor: Any) -> float | None:
     except Exception:  # it needs more than the switches of the training mode
         return None
     return float(value) if np.ndim(value) == 0 else None
+
+
+def larger(weights: Answer, factor: float) -> Answer:
+    """Weights with which the scores are about `factor` times as large."""
+    each = factor ** (1 / _depth(weights))
+    return {name: each * array for name, array in weights.items()}
+
+
+def _depth(weights: Answer) -> int:
+    """The number of matrices and kernels, at least 1."""
+    return max(1, sum(array.ndim > 1 for array in weights.values()))
+
+
+def ties_are_exact(bench: Bench) -> bool:
+    """Whether every stage is exact on whole numbers, so that equal values stay equal.
+
+    After a sigmoid or a batch normalization, values are rounded. Two that are equal in
+    theory then differ by rounding, and each side has another one as the larger.
+    """
+    feeds, weights = whole_feeds(bench.data.batch(0)), whole_weights(bench)
+    answers = []
+    for dtype in DTYPES:
+        theirs = bench.theirs(dtype)
+        theirs.reset(weights)
+        answers.append(theirs.stages(feeds))
+    single, double = answers
+    return all(
+        np.array_equal(single[name].astype(np.float64), double[name])
+        for name in bench.theirs("float64").endpoints.stages
+    )

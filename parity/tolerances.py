@@ -123,6 +123,20 @@ def same_function(scale: float) -> Bound:
     return _by_scale(SAME_FUNCTION, scale, "float64, one pass")
 
 
+SAME_SIZE = 0.01
+
+
+def same_size(scale: float) -> Bound:
+    """The size of a change, where single values may be rounding alone.
+
+    `scale` is the size on TF1's side.
+    """
+    return Bound(
+        max(SAME_SIZE * scale, ABOVE_ZERO),
+        "1 %: a limit on gradients, on one side only, changes more",
+    )
+
+
 def lockstep(scale: float) -> Bound:
     """Weights, slots and losses after a whole recipe in float64, free running.
 

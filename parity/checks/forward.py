@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.probes import AT_THRESHOLDS, draws_at_thresholds
+from parity.probes import AT_THRESHOLDS, LARGE, draws_at_thresholds, larger
 from parity.reference import Feeds
 from parity.sides import LOSS, Answer, Side
 
 LOSSES = (LOSS, f"{LOSS} (training)", f"{LOSS} (saturated)")
-LARGE = 100
-"""The factor by which larger weights make the scores larger, in the check `forward`."""
 SATURATION = 10_000
 """The factor by which larger weights make the scores larger, in the check `loss`."""
 
@@ -35,7 +33,7 @@ def forward(case: Case) -> list[Comparison]:
         answer, weights = _stages(case, side), case.bench.weights
         others = {
             AT_THRESHOLDS: _from(side, weights, feeds, at_thresholds),
-            "(large)": _from(side, _larger(weights, LARGE), feeds, None),
+            "(large)": _from(side, larger(weights, LARGE), feeds, None),
         }
         if takes_one:
             others["(single example)"] = _from(side, weights, single, None)
@@ -62,7 +60,7 @@ def loss(case: Case) -> list[Comparison]:
 
     def question(side: Side) -> Answer:
         answer = _stages(case, side)
-        side.reset(_larger(case.bench.weights, SATURATION))
+        side.reset(larger(case.bench.weights, SATURATION))
         for name, array in side.stages(case.data.batch(0)).items():
             answer[f"{name} (saturated)"] = array
         return {name: answer[name] for name in LOSSES if name in answer}
@@ -79,14 +77,3 @@ def _stages(case: Case, side: Side) -> Answer:
     for name, array in side.stages(feeds, draws).items():
         answer[f"{name} (training)"] = array
     return answer
-
-
-def _larger(weights: Answer, factor: float) -> Answer:
-    """Weights with which the scores are about `factor` times as large."""
-    each = factor ** (1 / _depth(weights))
-    return {name: each * array for name, array in weights.items()}
-
-
-def _depth(weights: Answer) -> int:
-    """The number of matrices and kernels, at least 1."""
-    return max(1, sum(array.ndim > 1 for array in weights.values()))

@@ -15,6 +15,8 @@ from parity.case import Case
 from parity.compare import Comparison, compare
 from parity.reference import Array
 
+SMALLEST = 100
+"""The fewest values of a weight whose parts are compared with one another."""
 SAMPLES = 20_000
 """The least number of values of each variable. Small ones are initialised many times."""
 
@@ -27,11 +29,14 @@ def initialisation(case: Case) -> list[Comparison]:
     that two samples of one distribution exceed once in a million times. If TF1's sample
     shows that its distribution is bounded, our values must stay within these bounds.
 
+    Our values must also have nothing to do with one another: those of two layers, of the
+    two halves of a layer, and of its filters (or units) with odd and even numbers.
+
     `tests/unit_parity/test_initialisation.py` measures how reliably wrong distributions
     are rejected.
     """
     theirs, ours = _samples_of_theirs(case), _samples_of_ours(case)
-    comparisons = []
+    comparisons = independent(next(_fresh_weights(case)))
     for name, sample in theirs.items():
         comparisons += judge(name, ours[name], sample)
     return comparisons
@@ -54,6 +59,38 @@ def same_law(name: str, ours: Array, theirs: Array) -> list[Comparison]:
         _distance(name, ours, theirs),
         *_moments(name, ours.astype(np.float64), theirs.astype(np.float64)),
     ]
+
+
+def independent(weights: Mapping[str, Array]) -> list[Comparison]:
+    """Compare parts of our fresh weights with one another, in TF1's layouts."""
+    drawn = {
+        name: array.astype(np.float64)
+        for name, array in weights.items()
+        if array.size >= SMALLEST and not (array == array.flat[0]).all()
+    }
+    comparisons = []
+    for name, array in drawn.items():
+        flat, columns = array.ravel(), array.reshape(-1, array.shape[-1])
+        halves = flat[: len(flat) // 2], flat[len(flat) // 2 :]
+        comparisons += _unrelated(f"{name}, its halves", *halves)
+        if columns.shape[1] > 1:
+            last = columns.shape[1] // 2 * 2
+            odd, even = columns[:, 1:last:2], columns[:, 0:last:2]
+            comparisons += _unrelated(f"{name}, odd and even filters", odd, even)
+    for one, two in itertools.combinations(drawn, 2):
+        comparisons += _unrelated(f"{one} and {two}", drawn[one], drawn[two])
+    return comparisons
+
+
+def _unrelated(what: str, one: Array, two: Array) -> list[Comparison]:
+    """Compare the correlation of two sets of values, in their order, with 0."""
+    count = min(one.size, two.size)
+    ours, others = one.ravel()[:count], two.ravel()[:count]
+    scale = ours.std() * others.std()
+    related = ((ours - ours.mean()) * (others - others.mean())).mean() / scale
+    bound = tolerances.moment("values' products", 1 / math.sqrt(count))
+    name = f"{what}: correlation"
+    return [compare(name, np.asarray(related), np.zeros(()), bound)]
 
 
 def _distance(name: str, ours: Array, theirs: Array) -> Comparison:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from parity import tolerances
 from parity.case import Case
-from parity.compare import Comparison
+from parity.compare import Comparison, compare_all
+from parity.probes import LARGE, larger
 from parity.sides import Answer, Side
 from parity.state import Places, State
 
@@ -22,7 +24,10 @@ def step(case: Case) -> list[Comparison]:
 
     In float64 the sides run free for ten steps. One more step starts from slots as small
     as they are late in training. Only such slots show where an optimizer adds its
-    epsilon: beside slots of order one, epsilon is lost in rounding.
+    epsilon: beside slots of order one, epsilon is lost in rounding. And one starts from
+    large weights, whose gradients are large. Only there a limit on gradients may act, on
+    one side or on both. Of this step only the sizes of the changes are compared: Adam
+    makes a whole step of the rounding of a gradient that is nearly 0.
 
     In float32 there are two single steps: the first, and the eleventh from TF1's float64
     state after ten. Free runs cannot be compared in float32, not even two of TF1: near
@@ -30,6 +35,7 @@ def step(case: Case) -> list[Comparison]:
     """
     if case.dtype == "float64":
         comparisons = case.ask("step", lambda side: _free_run(case, side))
+        comparisons += _large_step(case)
         if case.bench.small_slots:
             comparisons += case.ask("late step", lambda side: _late_step(case, side))
         return comparisons
@@ -61,6 +67,24 @@ def _single_steps(case: Case, side: Side, after_ten: State) -> Answer:
     side.step(*case.step_feeds(LAST))
     when = f" after step {LAST + 1}, taken from TF1's state"
     return first | _with_time(side.state(), when)
+
+
+def _large_step(case: Case) -> list[Comparison]:
+    """Compare how far weights and slots move in a step from large weights."""
+
+    def question(side: Side) -> Answer:
+        side.reset(larger(case.bench.weights, LARGE))
+        before = side.state().named()
+        side.step(*case.step_feeds(0))
+        moved = {
+            name: np.sqrt(np.square(array - before[name]).sum())
+            for name, array in side.state().named().items()
+        }
+        return {f"size of the change of {name}": size for name, size in moved.items()}
+
+    answers = case.both("large step", question)
+    rule = tolerances.by_scale(tolerances.same_size)
+    return compare_all(answers.ours, answers.theirs, rule)
 
 
 def _late_step(case: Case, side: Side) -> Answer:

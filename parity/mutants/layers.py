@@ -13,6 +13,7 @@ from torch.nn import functional
 from mnistport.layers import Dropout, MaxPool, ReluMaxPool
 from parity.case import Case
 from parity.mutants.mutant import Change, Mutant, by_change, port
+from parity.probes import ties_are_exact
 from parity.reference import Reference, Stage
 
 Forward = Callable[[nn.Module, Callable[[Tensor], Tensor], Tensor], Tensor]
@@ -21,16 +22,25 @@ Forward = Callable[[nn.Module, Callable[[Tensor], Tensor], Tensor], Tensor]
 
 def of_layers(case: Case) -> Iterator[Mutant]:
     """Every fault of every layer of a port, as far as it changes the function."""
-    inputs = _inputs(case)
+    inputs, exact = _inputs(case), ties_are_exact(case.bench)
     for path, module in case.ours().module.named_modules():
         if path not in inputs:
             continue
         for what, forward in _faults(module, inputs[path]):
+            if what in ONLY_TIES_SHOW and not exact:
+                continue  # no unit is ever exactly there
             yield Mutant(
                 name=f"{path}: {what}",
                 plant=by_change(_with_forward(path, forward)),
                 places=_places(case, path),
             )
+
+
+ONLY_TIES_SHOW = {
+    "the gradient goes to the last maximum",
+    "the gradient is shared by equal maxima",
+    "the gradient passes at exactly 0",
+}
 
 
 def _inputs(case: Case) -> dict[str, Tensor]:

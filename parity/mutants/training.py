@@ -7,19 +7,21 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from parity.case import Case
 from parity.mutants.mutant import Change, Mutant, by_change, port
+from parity.probes import LARGE, larger
 from parity.reference import Reference
 from parity.weights import Weight, WeightMap
 
 Feeds = Mapping[str, Tensor]
 
 LOSS = [("loss", "loss")]
-STEP = [("step", " after ")]
+STEP = [("step", "")]
 MOVED = 1e-3
 """By which share a hyper-parameter is moved."""
 
@@ -90,11 +92,14 @@ def of_the_optimizer(case: Case) -> Iterator[Mutant]:
         "weight decay of 1e-5": _with_decay,
         "the last weight is not trained": _all_but_the_last,
         "every step is taken twice": lambda m, o: (o.step(), o.step()),
-        "gradients are clipped to a norm of 0.1": _clipped,
+        "gradients are clipped to a norm of 0.1": _clipped_to(0.1),
         "the sign of the gradient": _by_sign,
         "weights are rounded to bfloat16": _as_bfloat16,
         "every second step is left out": _every_second(),
     }
+    for limit in (10.0, 1000.0):
+        if _largest_norm(case) > limit:
+            updates[f"gradients are clipped to a norm of {limit:g}"] = _clipped_to(limit)
     for what, update in updates.items():
         plant = by_change(port(update=update))
         yield Mutant(name=f"step: {what}", plant=plant, places=STEP)
@@ -147,9 +152,23 @@ def _all_but_the_last(module: nn.Module, optimizer: Optimizer) -> None:
         weight.copy_(before)
 
 
-def _clipped(module: nn.Module, optimizer: Optimizer) -> None:
-    nn.utils.clip_grad_norm_(module.parameters(), 0.1)
-    optimizer.step()
+def _clipped_to(limit: float) -> Callable[[nn.Module, Optimizer], object]:
+    def update(module: nn.Module, optimizer: Optimizer) -> None:
+        nn.utils.clip_grad_norm_(module.parameters(), limit)
+        optimizer.step()
+
+    return update
+
+
+def _largest_norm(case: Case) -> float:
+    """The norm of the gradients from the largest weights that the checks use.
+
+    A limit above it never acts, here or in any step like these.
+    """
+    side = case.ours()
+    side.reset(larger(case.bench.weights, LARGE))
+    gradients = side.gradients(*case.step_feeds(0))
+    return float(np.sqrt(sum(np.square(array).sum() for array in gradients.values())))
 
 
 def _by_sign(_: nn.Module, optimizer: Optimizer) -> None:

@@ -14,7 +14,8 @@ import torch
 
 from mnistport.cli import main as mnistport
 from mnistport.errors import UserError
-from parity import references, tf1
+from parity import checks, references, tf1
+from parity.case import Case
 from parity.cli import main as parity
 from parity.convert import convert, save
 from parity.reference import Facts
@@ -90,6 +91,23 @@ def test_there_and_back_the_test_prints_the_same(
     assert count_in(capsys.readouterr().out) == line
     stored = torch.load(back, weights_only=True)
     assert stored["hyper_parameters"]["options"] == options
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        *[getattr(row, "values", row) for row in OPTIONS],
+        ("hvass", {"extra_convolution": True, "pooling": "average"}),
+    ],
+)
+def test_every_option_is_proven(
+    network: str, options: dict[str, Any], small_case: Callable[..., Case]
+) -> None:
+    case = small_case(references.get(network, options))
+    for name in ("weights", "forward", "loss", "gradients", "step"):
+        failed = [each.name for each in checks.get(name)(case) if not each.passed]
+        assert failed == [], name
 
 
 @pytest.mark.parametrize("middle", ["model.ckpt", "state.safetensors"])

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from mnistport.layers import glorot_uniform_, truncated_normal_
 from parity import references
-from parity.checks.initialisation import SAMPLES, Ends, distribution_distance, judge
+from parity.checks.initialisation import (
+    SAMPLES,
+    Ends,
+    distribution_distance,
+    independent,
+    judge,
+)
 from parity.sides import Theirs
 
 Fill = Callable[[Tensor], object]
@@ -122,3 +128,54 @@ def test_tf_s_own_draws_differ_from_call_to_call_and_follow_the_seed(name: str) 
     assert (first[0] != first[1]).any()
     assert (first[0] != other[0]).any()
     np.testing.assert_array_equal(first, again)
+
+
+def drawn(seed: int) -> dict[str, np.ndarray]:
+    """The values of three layers, all independent."""
+    random = np.random.default_rng(seed)
+    return {
+        "W1": random.normal(0, 0.1, (5, 5, 4, 32)),
+        "W2": random.normal(0, 0.1, (64, 50)),
+        "b": np.full(32, 0.1),
+    }
+
+
+def test_independent_values_are_never_rejected() -> None:
+    for seed in range(50):
+        found = independent(drawn(seed))
+        assert len(found) == 5
+        assert all(comparison.passed for comparison in found)
+
+
+def copied_filters(weights: dict[str, np.ndarray]) -> None:
+    weights["W1"][..., 1::2] = weights["W1"][..., ::2]
+
+
+def copied_units(weights: dict[str, np.ndarray]) -> None:
+    weights["W2"][:, 1::2] = -weights["W2"][:, ::2]
+
+
+def copied_half(weights: dict[str, np.ndarray]) -> None:
+    weights["W2"][32:] = weights["W2"][:32]
+
+
+def layers_begun_alike(weights: dict[str, np.ndarray]) -> None:
+    weights["W2"].flat[:3000] = weights["W1"].flat[:3000]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (copied_filters, "W1, odd and even filters: correlation"),
+        (copied_units, "W2, odd and even filters: correlation"),
+        (copied_half, "W2, its halves: correlation"),
+        (layers_begun_alike, "W1 and W2: correlation"),
+    ],
+)
+def test_values_that_repeat_others_are_found(
+    change: Callable[[dict[str, np.ndarray]], None], name: str
+) -> None:
+    weights = drawn(0)
+    change(weights)
+    failed = [each.name for each in independent(weights) if not each.passed]
+    assert failed == [name]
