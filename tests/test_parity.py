@@ -132,4 +132,6 @@ def test_the_port_is_the_original_in_full(
 def test_every_tutorial_can_be_asked_every_claim(name: str) -> None:
     reference = references.get(name)
     for check in CHECKS:
+        if check.name == "draws" and not reference.draws:
+            continue  # there is nothing to draw
         assert not check.lacking(reference, data(reference, {"source": SOURCE}))
