@@ -32,9 +32,10 @@ def forward(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         answer, weights = _stages(case, side), case.bench.weights
         others = {
-            AT_THRESHOLDS: _from(side, weights, feeds, at_thresholds),
             "(large)": _from(side, larger(weights, LARGE), feeds, None),
         }
+        if at_thresholds:
+            others[AT_THRESHOLDS] = _from(side, weights, feeds, at_thresholds)
         if takes_one:
             others["(single example)"] = _from(side, weights, single, None)
         for what, stages in others.items():

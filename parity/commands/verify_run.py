@@ -21,6 +21,7 @@ from parity.case import Case
 from parity.checks import CHECKS, Check
 from parity.commands import setting
 from parity.reference import Data, Dtype, Reference
+from parity.report.exercised import exercised
 from parity.report.lines import explanation, judgement, result_line, verdict
 from parity.report.markdown import markdown
 from parity.report.result import Result
@@ -86,6 +87,7 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
             print(f"  {text}")
     print(judgement(document.results))
     print(verdict(document.results))
+    print(exercised(document.results))
     return 0 if all(result.passed for result in document.results) else 1
 
 
