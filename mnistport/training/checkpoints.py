@@ -22,6 +22,8 @@ def refuse_other_run(
     network: str,
     weights: Mapping[str, Tensor],
     run: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
 ) -> None:
     """Refuse a checkpoint of another network, or of a run with other settings.
 
@@ -31,6 +33,8 @@ def refuse_other_run(
         weights: The state of the model.
         run: The settings that decide the batches and the random numbers, by flag. None if
             no run is continued.
+        options: The options of the model's network.
+        defaults: What an option is if nobody says it.
 
     Raises:
         UserError: The checkpoint cannot be loaded into this model, or its run cannot be
@@ -42,6 +46,8 @@ def refuse_other_run(
     settings = dict(checkpoint["mnistport"])
     _refuse_other_network(settings.pop("network", None), network)
     _refuse_other_shapes(checkpoint["state_dict"], weights)
+    stored = checkpoint.get("hyper_parameters", {}).get("options") or {}
+    _refuse_other_options({**defaults, **stored}, {**defaults, **options})
     if run is not None:
         _refuse_other_settings(settings, run)
 
@@ -112,6 +118,16 @@ def _refuse_other_shapes(
             f"the checkpoint was made with other --model.options: it has {unknown[0]}, "
             "the model has not; without --model.options, the checkpoint's are used"
         )
+
+
+def _refuse_other_options(stored: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that change no shape, such as another pooling."""
+    for name, value in options.items():
+        if name in stored and stored[name] != value:
+            raise UserError(
+                f"the checkpoint was made with the option {name} {stored[name]!r}, the "
+                f"model has {value!r}; without --model.options, the checkpoint's are used"
+            )
 
 
 def _refuse_other_settings(stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:

@@ -211,6 +211,12 @@ class Cli(LightningCLI):
         if self.trainer.is_global_zero:
             self.datamodule.prepare_data()
             self.model.refuse_checkpoint(None)
+            if self.stored_source not in (None, self.datamodule.name):
+                print(
+                    f"the network was trained on {self.stored_source}, and is scored on "
+                    f"{self.datamodule.name}; --data.source says another",
+                    file=sys.stderr,
+                )
 
     before_validate = before_test
 

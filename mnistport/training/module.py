@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -445,7 +446,11 @@ class Classifier(pl.LightningModule):
     def _refuse(self, checkpoint: dict[str, Any], data: MnistData | None) -> None:
         """See `checkpoints.refuse_other_run`."""
         run = None if data is None else self._run_settings(data)
-        refuse_other_run(checkpoint, self.network.name, self.state_dict(), run)
+        parameters = inspect.signature(self.network.module).parameters
+        defaults = {name: each.default for name, each in parameters.items()}
+        options = self.hparams.get("options") or {}
+        weights = self.state_dict()
+        refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
 
 
 def _fast_engine(step: Step, longest: int) -> Engine | str:

@@ -140,6 +140,9 @@ def _module_at(path: Path) -> ModuleType:
     try:
         _refuse_other_than_python(path)
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        del sys.modules[name]
+        raise UserError(f"{path}: ends the program when it is imported") from error
     except BaseException:
         del sys.modules[name]
         raise

@@ -299,6 +299,8 @@ def test_a_folder_that_takes_no_file_is_refused_before_any_work(
         ("\x00", "port.py: no Python that can be read (source code string"),
         ("REFERENCE = 1\n", "REFERENCE is a int; define REFERENCE = parity."),
         ("", "REFERENCE is nothing; define REFERENCE = parity."),
+        ("raise SystemExit(0)\n", "port.py: ends the program when it is imported"),
+        ("import sys\nsys.exit(3)\n", "port.py: ends the program when it is imported"),
         ("raise ValueError('a\\nb')\n", "port.py, line 1: ValueError: a b ("),
     ],
 )
