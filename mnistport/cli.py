@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 
 from mnistport import __version__, networks
@@ -141,14 +140,13 @@ def with_recipe_paths(words: Sequence[str]) -> list[str]:
     command, others, recipes = list(words[:1]), [], []
     rest = iter(words[1:])
     for word in rest:
-        if word in ("--config", "-c"):
-            recipes += [word, *(_recipe_path(value) for value in islice(rest, 1))]
+        value = next(rest, None) if word in ("--config", "-c") else None
+        if value is not None:
+            recipes += [word, _recipe_path(value)]
         elif word.startswith("--config="):
             recipes.append(f"--config={_recipe_path(word.partition('=')[2])}")
         else:
             others.append(word)
-    if recipes and recipes[-1] in ("--config", "-c"):
-        return [*command, *recipes[:-1], *others, recipes[-1]]  # its value is missing
     return [*command, *recipes, *others]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from parity import tf1
 from parity.bench import Bench, root_fan_in
 from parity.reference import Array, Dtype, Feeds
 from parity.sides import Answer
@@ -26,8 +27,6 @@ INPUTS_OF_A_UNIT = 16
 DTYPES: tuple[Dtype, ...] = ("float32", "float64")
 LARGE = 100
 """The factor by which larger weights make the scores larger."""
-COMPARES = {"GreaterEqual", "Greater", "Less", "LessEqual"}
-"""The operations by which a graph decides from a random number whether a unit is kept."""
 
 
 def whole_weights(bench: Bench) -> Answer:
@@ -60,19 +59,19 @@ def whole_feeds(feeds: Feeds) -> Feeds:
 def draws_at_thresholds(bench: Bench, step: int, num_examples: int) -> Answer:
     """Random numbers of which every second is at a dropout's threshold or just below.
 
-    They are float32 values, as those of `Bench.draws`.
+    They are float32 values, as those of `Bench.draws`. If no threshold is known, there
+    are none.
     """
     rng = np.random.default_rng((bench.seed, step, 2))
     numbers = bench.draws(step, num_examples)
-    for name, levels in thresholds(bench).items():
+    known = {name: levels for name, levels in thresholds(bench).items() if levels}
+    for name, levels in known.items():
         near = np.asarray(levels, np.float32)
         near = np.concatenate([near, np.nextafter(near, np.float32(0))])
-        if len(near):
-            chosen = rng.random(numbers[name].shape) < 0.5
-            numbers[name] = np.where(
-                chosen, rng.choice(near, numbers[name].shape), numbers[name]
-            )
-    return numbers
+        drawn = numbers[name]
+        chosen = rng.random(drawn.shape) < 0.5
+        numbers[name] = np.where(chosen, rng.choice(near, drawn.shape), drawn)
+    return numbers if known else {}
 
 
 def thresholds(bench: Bench) -> dict[str, list[float]]:
@@ -80,14 +79,7 @@ def thresholds(bench: Bench) -> dict[str, list[float]]:
     theirs = bench.theirs("float64")
     found: dict[str, list[float]] = {}
     for name, tensor in theirs.endpoints.draws.items():
-        others = [
-            other
-            for operation in tensor.consumers()
-            if operation.type in COMPARES
-            for other in operation.inputs
-            if other is not tensor
-        ]
-        levels = [_value(theirs, other) for other in others]
+        levels = [_value(theirs, other) for other in tf1.compared_with(tensor)]
         found[name] = [level for level in levels if level is not None]
     return found
 
@@ -96,7 +88,7 @@ def _value(theirs: Any, tensor: Any) -> float | None:
     """The number that a tensor has in training mode. None if it depends on the feeds."""
     try:
         value = theirs.session.run(tensor, dict(theirs.endpoints.training))
-    except Exception:  # it needs more than the switches of the training mode
+    except tf1.load().errors.OpError:  # it needs more than the training mode's switches
         return None
     return float(value) if np.ndim(value) == 0 else None
 

@@ -173,6 +173,16 @@ def _updates(graph: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield kernel, dict(zip(names, op.inputs, strict=True))
 
 
+COMPARES = {"GreaterEqual", "Greater", "Less", "LessEqual"}
+"""The operations by which a graph decides from a random number whether a unit is kept."""
+
+
+def compared_with(uniform: Any) -> list[Any]:
+    """The tensors with which a graph compares a uniform draw."""
+    comparisons = [op for op in uniform.consumers() if op.type in COMPARES]
+    return [tensor for op in comparisons for tensor in op.inputs if tensor is not uniform]
+
+
 def drop_rates(draws: Mapping[str, Any]) -> dict[str, Any]:
     """The number with which each uniform draw of a dropout is compared, by draw.
 
@@ -181,10 +191,10 @@ def drop_rates(draws: Mapping[str, Any]) -> dict[str, Any]:
     """
     rates = {}
     for name, uniform in draws.items():
-        compared = [op for op in uniform.consumers() if op.type == "GreaterEqual"]
+        compared = compared_with(uniform)
         if len(compared) != 1:
             raise UserError(f"the draw {name!r} is not compared with one drop rate")
-        rates[name] = compared[0].inputs[1]
+        (rates[name],) = compared
     return rates
 
 

@@ -4,7 +4,6 @@ seed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -13,6 +12,7 @@ import numpy as np
 
 from parity import tolerances
 from parity.case import Case
+from parity.checks.initialisation import correlation
 from parity.checks.trainer import start_of
 from parity.compare import Comparison, compare
 from parity.reference import Array
@@ -90,19 +90,10 @@ def _pairs(
 def _unrelated(what: str, one: Array, two: Array) -> list[Comparison]:
     """Compare the share of equal numbers and the correlation of two draws with 0."""
     count = min(one.size, two.size, SAMPLE)
-    ours = one.ravel()[:count].astype(np.float64)
-    others = two.ravel()[:count].astype(np.float64)
+    ours, others = one.ravel()[:count], two.ravel()[:count]
     equal = np.asarray((ours == others).mean())
-    related = np.asarray(12 * ((ours - 0.5) * (others - 0.5)).mean())
-    zero = np.zeros(())
+    name, bound = f"{what}: share of equal numbers", tolerances.coincidences(count)
     return [
-        compare(
-            f"{what}: share of equal numbers", equal, zero, tolerances.coincidences(count)
-        ),
-        compare(
-            f"{what}: correlation",
-            related,
-            zero,
-            tolerances.moment("draws' products", 1 / math.sqrt(count)),
-        ),
+        compare(name, equal, np.zeros(()), bound),
+        correlation(what, ours, others),
     ]

@@ -19,7 +19,7 @@ def gradients(case: Case) -> list[Comparison]:
     """
     feeds, draws = case.step_feeds(0)
     whole, weights = whole_feeds(feeds), whole_weights(case.bench)
-    none: Answer | None = None if draws else {}
+    mode: Answer | None = None if draws else {}  # evaluation, or training without draws
     exact = ties_are_exact(case.bench)
 
     def question(side: Side) -> Answer:
@@ -28,7 +28,7 @@ def gradients(case: Case) -> list[Comparison]:
         named = {f"d loss / d {name}": array for name, array in answer.items()}
         if exact:
             side.reset(weights)
-            for name, array in side.gradients(whole, none).items():
+            for name, array in side.gradients(whole, mode).items():
                 named[f"d loss / d {name} {TIES}"] = array
         return named
 

@@ -64,7 +64,7 @@ def same_law(name: str, ours: Array, theirs: Array) -> list[Comparison]:
 def independent(weights: Mapping[str, Array]) -> list[Comparison]:
     """Compare parts of our fresh weights with one another, in TF1's layouts."""
     drawn = {
-        name: array.astype(np.float64)
+        name: array
         for name, array in weights.items()
         if array.size >= SMALLEST and not (array == array.flat[0]).all()
     }
@@ -72,25 +72,26 @@ def independent(weights: Mapping[str, Array]) -> list[Comparison]:
     for name, array in drawn.items():
         flat, columns = array.ravel(), array.reshape(-1, array.shape[-1])
         halves = flat[: len(flat) // 2], flat[len(flat) // 2 :]
-        comparisons += _unrelated(f"{name}, its halves", *halves)
+        comparisons.append(correlation(f"{name}, its halves", *halves))
         if columns.shape[1] > 1:
             last = columns.shape[1] // 2 * 2
             odd, even = columns[:, 1:last:2], columns[:, 0:last:2]
-            comparisons += _unrelated(f"{name}, odd and even filters", odd, even)
+            comparisons.append(correlation(f"{name}, odd and even filters", odd, even))
     for one, two in itertools.combinations(drawn, 2):
-        comparisons += _unrelated(f"{one} and {two}", drawn[one], drawn[two])
+        comparisons.append(correlation(f"{one} and {two}", drawn[one], drawn[two]))
     return comparisons
 
 
-def _unrelated(what: str, one: Array, two: Array) -> list[Comparison]:
-    """Compare the correlation of two sets of values, in their order, with 0."""
+def correlation(what: str, one: Array, two: Array) -> Comparison:
+    """Compare the correlation of as many values of two arrays, in their order, with 0."""
     count = min(one.size, two.size)
-    ours, others = one.ravel()[:count], two.ravel()[:count]
+    ours = one.ravel()[:count].astype(np.float64)
+    others = two.ravel()[:count].astype(np.float64)
     scale = ours.std() * others.std()
     related = ((ours - ours.mean()) * (others - others.mean())).mean() / scale
     bound = tolerances.moment("values' products", 1 / math.sqrt(count))
     name = f"{what}: correlation"
-    return [compare(name, np.asarray(related), np.zeros(()), bound)]
+    return compare(name, np.asarray(related), np.zeros(()), bound)
 
 
 def _distance(name: str, ours: Array, theirs: Array) -> Comparison:

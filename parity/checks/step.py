@@ -80,18 +80,14 @@ def _large_step(case: Case) -> list[Comparison]:
         before = side.state()
         side.step(*case.step_feeds(0))
         after = side.state()
-        squares: dict[str, float] = {}
-        for name, array in after.weights.items():
-            moved = np.square(array - before.weights[name]).sum()
-            squares["weights"] = squares.get("weights", 0.0) + float(moved)
-        for (weight, kind), array in after.slots.items():
-            moved = np.square(array - before.slots[weight, kind]).sum()
-            squares[kind] = squares.get(kind, 0.0) + float(moved)
+        moved = {"weights": [after.weights[n] - before.weights[n] for n in after.weights]}
+        for place, array in after.slots.items():
+            moved.setdefault(place[1], []).append(array - before.slots[place])
         return {
             f"size of the change of all {kind} after a step from large weights": (
-                np.asarray(np.sqrt(square))
+                np.sqrt(sum(np.square(change).sum() for change in changes))
             )
-            for kind, square in squares.items()
+            for kind, changes in moved.items()
         }
 
     answers = case.both("large step", question)

@@ -58,8 +58,9 @@ def write_tf1(
     names = {part: variable.op.name for part, variable in variables.items()}
     others: dict[str, Array] = {}
     if like is not None:
-        names, others = _names_of(like, theirs, step, selection or Selection())
-        _refuse_other_precision(like, whole, names)
+        example = Tf1Checkpoint.opened(like)
+        names, others = _names_of(example, theirs, step, selection or Selection())
+        _refuse_other_precision(example, whole, names)
         notes += _notes_on(like, others)
     if facts:
         others[FACTS] = np.array(facts.encode(), dtype=object)
@@ -122,7 +123,7 @@ def _with_their_initial_values(theirs: Theirs, state: State) -> tuple[State, lis
 
 
 def _names_of(
-    like: Path, theirs: Theirs, step: int, selection: Selection
+    example: Tf1Checkpoint, theirs: Theirs, step: int, selection: Selection
 ) -> tuple[dict[str, str], dict[str, Array]]:
     """The names that another program's checkpoint has, and the arrays that only it has.
 
@@ -130,9 +131,8 @@ def _names_of(
         Flat name in the state -> name in the checkpoint. And the further arrays, of
         which `global_step` is set to the step.
     """
-    example = Tf1Checkpoint.opened(like)
     selection = replace(selection, weights_only=False)
-    found = find(theirs.variables, example.shapes, str(like), selection)
+    found = find(theirs.variables, example.shapes, str(example.path), selection)
     others = {name: example.array(name) for name in found.left_out}
     if "global_step" in example.shapes:
         others["global_step"] = np.array(step, example.array("global_step").dtype)
@@ -141,13 +141,14 @@ def _names_of(
     return {**found.names, **{name: name for name in missing}}, others
 
 
-def _refuse_other_precision(like: Path, state: State, names: Mapping[str, str]) -> None:
-    example = Tf1Checkpoint.opened(like)
+def _refuse_other_precision(
+    example: Tf1Checkpoint, state: State, names: Mapping[str, str]
+) -> None:
     for part, array in state.everything().items():
         name = names[part]
         if name in example.shapes and example.array(name).dtype != array.dtype:
             raise UserError(
-                f"{like}: {name!r} is {example.array(name).dtype} there, and "
+                f"{example.path}: {name!r} is {example.array(name).dtype} there, and "
                 f"{array.dtype} in the source; its program could not restore that"
             )
 

@@ -124,10 +124,13 @@ def _faults(module: nn.Module, value: Tensor) -> Iterator[tuple[str, Forward]]:
     if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
         yield "the bias is left out", _without_bias
     if isinstance(module, nn.Conv2d):
-        yield "the kernel is flipped", _flipped
-        yield "rows and columns of the kernel are exchanged", _transposed
+        yield "the kernel is flipped", _with_kernel(lambda kernel: kernel.flip(2, 3))
+        yield (
+            "rows and columns of the kernel are exchanged",
+            _with_kernel(lambda kernel: kernel.transpose(2, 3)),
+        )
         yield "the padding is on the other side", _moved
-        yield "every second filter is a copy", _copied
+        yield "every second filter is a copy", _with_kernel(_copies)
     if isinstance(module, nn.Linear):
         if min(module.weight.shape) > 1:
             yield "the matrix is reshaped and not transposed", _reshaped
@@ -150,35 +153,24 @@ def _without_bias(
     return wrong
 
 
-def _with_kernel(module: Any, value: Tensor, kernel: Tensor) -> Tensor:
-    """The layer with another kernel, and the same bias and padding."""
-    other = {"weight": kernel, "bias": module.bias}
-    if module.bias is None:
-        del other["bias"]
-    forward = type(module).forward
+def _with_kernel(change: Callable[[Tensor], Tensor]) -> Forward:
+    """The layer with a kernel made from its own, and the same bias and padding."""
 
-    class Once(nn.Module):
-        pass
+    def forward(module: Any, right: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+        parameters = dict(module._parameters)
+        weight = module._parameters.pop("weight")
+        module.weight = change(weight)  # an ordinary tensor, with a gradient to follow
+        try:
+            return right(value)
+        finally:
+            del module.weight
+            module._parameters.update(parameters)
 
-    once = Once()
-    once.__dict__.update(module.__dict__)
-    once.__class__ = type(module)  # type: ignore[assignment]
-    once.__dict__["_parameters"] = other
-    result: Tensor = forward(once, value)
-    return result
+    return forward
 
 
-def _flipped(module: Any, _: Any, value: Tensor) -> Tensor:
-    return _with_kernel(module, value, module.weight.flip(2, 3))
-
-
-def _transposed(module: Any, _: Any, value: Tensor) -> Tensor:
-    return _with_kernel(module, value, module.weight.transpose(2, 3))
-
-
-def _copied(module: Any, _: Any, value: Tensor) -> Tensor:
-    kernel = module.weight
-    return _with_kernel(module, value, kernel[::2].repeat_interleave(2, 0)[: len(kernel)])
+def _copies(kernel: Tensor) -> Tensor:
+    return kernel[::2].repeat_interleave(2, 0)[: len(kernel)]
 
 
 def _moved(_: Any, right: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
@@ -292,6 +284,7 @@ def _in_training(change: Callable[[Any, Any, Tensor], Tensor]) -> Forward:
 
 
 _DROPOUT: dict[str, Forward] = {
+    # A half read as drop keeps the other half, so that fault is planted there.
     "keep is read as drop": _in_training(
         lambda m, _, x: (
             _dropped(m, x, m.draw(x), keep=1.0 - _keep_of(m))

@@ -7,6 +7,7 @@ know nothing about the port.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from parity.case import Case
 from parity.mutants.mutant import Change, Mutant, by_change, port
 from parity.reference import Reference
+from parity.sides import Ours
 
 MOVED = 1e-3
 """By which share a constant is moved."""
@@ -45,40 +47,45 @@ RELATIVES: Mapping[str, tuple[str, Relative]] = {
 """A function's name -> its relative's name, and the relative."""
 
 
+Place = tuple[str, int]
+"""A function's name, and which of its calls: ("relu", 1) is the second call of relu."""
+
+
 class _Calls(TorchFunctionMode):
     """Watches the calls of torch that a module makes.
 
     Args:
-        change: A function: (number of the call, function, arguments) -> the result, or
-            NotImplemented for the right one.
+        change: A function: (place, function, arguments) -> the result, or NotImplemented
+            for the right one.
     """
 
-    def __init__(self, change: Callable[[int, Any, Any, Any], Any]) -> None:
+    def __init__(self, change: Callable[[Place, Any, Any, Any], Any]) -> None:
         super().__init__()
-        self.change, self.number = change, -1
+        self.change = change
+        self.calls: Counter[str] = Counter()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self.number += 1
-        result = self.change(self.number, func, args, kwargs or {})
+        name = _short(func)
+        result = self.change((name, self.calls[name]), func, args, kwargs or {})
+        self.calls[name] += 1
         return func(*args, **(kwargs or {})) if result is NotImplemented else result
 
 
 def of_operations(case: Case) -> Iterator[Mutant]:
     """Each known operation exchanged, and each constant of an operation moved."""
-    for number, name, constants in _calls_of(case):
-        label = f"call {number + 1}, {name}"
+    for place, constants in _calls_of(case):
+        name, number = place
+        label = f"{name}, call {number + 1}"
         if name in RELATIVES:
             relative, function = RELATIVES[name]
             what = f"{label}: {relative} in its place"
-            yield _mutant(what, number, _exchange(function))
-        for place, value in constants:
-            yield _mutant(
-                f"{label}: its {value:g} moved by {MOVED:g} of itself",
-                number,
-                _with_constant(place, value * (1 + MOVED)),
-            )
+            yield _mutant(what, place, _exchange(function))
+        for argument, value in constants:
+            what = f"{label}: its {value:g} moved by {MOVED:g} of itself"
+            moved = _with_constant(argument, value * (1 + MOVED))
+            yield _mutant(what, place, moved)
 
 
 ANYWHERE = [
@@ -90,8 +97,8 @@ ANYWHERE = [
 ]
 
 
-def _mutant(name: str, number: int, change: Callable[..., Any]) -> Mutant:
-    return Mutant(name=name, plant=by_change(_at(number, change)), places=ANYWHERE)
+def _mutant(name: str, place: Place, change: Callable[..., Any]) -> Mutant:
+    return Mutant(name=name, plant=by_change(_at(place, change)), places=ANYWHERE)
 
 
 def _short(func: Any) -> str:
@@ -102,27 +109,26 @@ def _short(func: Any) -> str:
     return same.get(bare, bare)
 
 
-def _calls_of(case: Case) -> list[tuple[int, str, list[tuple[int, float]]]]:
-    """The calls of a training step: number, name, constants by their place."""
+def _calls_of(case: Case) -> list[tuple[Place, list[tuple[int, float]]]]:
+    """The calls of a training step, and the constants in each by the argument's number.
+
+    The hooks that note stages make calls, too, but none of the functions looked at here.
+    """
     calls = []
 
-    def note(number: int, func: Any, args: Any, kwargs: Any) -> Any:
+    def note(place: Place, func: Any, args: Any, kwargs: Any) -> Any:
         constants = [
-            (place, value)
-            for place, value in enumerate(args)
-            if isinstance(value, float) and value not in (0.0,)
+            (number, value)
+            for number, value in enumerate(args)
+            if isinstance(value, float) and value != 0.0
         ]
-        calls.append((number, _short(func), constants))
+        calls.append((place, constants))
         return NotImplemented
 
-    side, reference = case.ours(), case.reference
-    feeds, draws = case.step_feeds(0)
+    watched = _watched(lambda _: note)(case.reference)
+    side = Ours.made(watched, case.dtype, case.device)
     side.reset(case.bench.weights)
-    side.module.train()
-    side.dropouts.numbers = draws
-    tensors = side._tensors(feeds)
-    with torch.no_grad(), _Calls(note):
-        reference.port.forward(side.module, tensors)
+    side.stages(*case.step_feeds(0))
     return calls
 
 
@@ -130,26 +136,35 @@ def _exchange(function: Relative) -> Callable[..., Any]:
     return lambda func, args, kwargs: function(*args, **kwargs)
 
 
-def _with_constant(place: int, value: float) -> Callable[..., Any]:
+def _with_constant(number: int, value: float) -> Callable[..., Any]:
     def change(func: Any, args: Any, kwargs: Any) -> Any:
-        return func(*args[:place], value, *args[place + 1 :], **kwargs)
+        return func(*args[:number], value, *args[number + 1 :], **kwargs)
 
     return change
 
 
-def _at(number: int, change: Callable[..., Any]) -> Change:
+def _at(place: Place, change: Callable[..., Any]) -> Change:
     """Change one call of the forward pass in training mode."""
+
+    def of(module: nn.Module) -> Callable[..., Any]:
+        def at(called: Place, func: Any, args: Any, kwargs: Any) -> Any:
+            if called != place or not module.training:
+                return NotImplemented
+            return change(func, args, kwargs)
+
+        return at
+
+    return _watched(of)
+
+
+def _watched(of: Callable[[nn.Module], Callable[..., Any]]) -> Change:
+    """Let a function of the module see each call of torch in the forward pass."""
 
     def changed(reference: Reference) -> Reference:
         right = reference.port.forward
 
         def forward(module: nn.Module, feeds: Mapping[str, Tensor]) -> Tensor:
-            def at(call: int, func: Any, args: Any, kwargs: Any) -> Any:
-                if call != number or not module.training:
-                    return NotImplemented
-                return change(func, args, kwargs)
-
-            with _Calls(at):
+            with _Calls(of(module)):
                 return right(module, feeds)
 
         return port(forward=forward)(reference)

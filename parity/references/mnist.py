@@ -62,8 +62,7 @@ SHARED = (
     ),
     Shared(
         "the random numbers of dropouts, which our engine draws and TF1 is fed",
-        "tests/unit_mnistport/test_draws.py: uniform, all different, a function of the "
-        "seed",
+        "the check `draws`: uniform, others for every image, unit, layer, step and seed",
     ),
     Shared(
         "the batches that the checks `forward`, `loss`, `gradients`, `step` and "

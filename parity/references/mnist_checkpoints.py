@@ -33,7 +33,7 @@ def read(
         UserError: It is another network's, or not the whole of this one's state.
     """
     checkpoint = _checkpoint(path)
-    network = facts(path).network
+    network = _said(path, checkpoint).network
     if network != reference.name:
         raise UserError(
             f"{path}: holds the network {network!r}, not {reference.name!r}; "
@@ -122,7 +122,11 @@ def facts(path: Path) -> Facts:
     Raises:
         UserError: It cannot be read, or its parts are not of the usual form.
     """
-    checkpoint = _checkpoint(path)
+    return _said(path, _checkpoint(path))
+
+
+def _said(path: Path, checkpoint: Mapping[str, Any]) -> Facts:
+    """See `facts`."""
     refuse_two_sets_of_weights(path, checkpoint)
     sections = {name: checkpoint.get(name, {}) for name in CARRIED}
     network = sections["mnistport"].get("network")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -55,7 +56,6 @@ class Watch:
 
     def steps(self) -> list[TakenStep]:
         """The steps that were seen. A step may lack a loss, if one of the two is lost."""
-        pairs = zip(self.states, self.states[1:], strict=False)
         return [
             TakenStep(
                 number=self.first + number,
@@ -64,7 +64,7 @@ class Watch:
                 gradients=self.gradients[number] if self.gradients else {},
                 loss=self.losses[number] if number < len(self.losses) else None,
             )
-            for number, (before, after) in enumerate(pairs)
+            for number, (before, after) in enumerate(pairwise(self.states))
         ]
 
 
