@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 from mnistport import __version__, networks
 from mnistport.errors import UserError
+from mnistport.output import with_output
 
 HELP = """\
 usage: mnistport COMMAND [options]
@@ -45,10 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[0] if words else "--help"
+    return with_output("mnistport", lambda: _answered(command, words))
+
+
+def _answered(command: str, words: list[str]) -> int:
+    """Run one command. A mistake is answered in one line. Returns the exit status."""
     try:
-        status = _run(command, words)
-        sys.stdout.flush()
-        return status
+        return _run(command, words)
     except UserError as error:
         if _is_first_process():
             print(f"mnistport: {error}", file=sys.stderr)
@@ -56,9 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mnistport: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        _drop_standard_output()
-        return 141
 
 
 def _run(command: str, words: list[str]) -> int:
@@ -87,17 +87,6 @@ def _is_first_process() -> bool:
     All of them meet the same error, and one of them says it.
     """
     return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def _drop_standard_output() -> None:
-    """Whoever read the output has closed it, as `head` does. Nothing more is written.
-
-    Otherwise Python would complain when it flushes the rest at its end.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError, ValueError):
-        os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _reproduce(words: Sequence[str]) -> int:

@@ -110,3 +110,18 @@ def write_whole(file: Path, text: str) -> None:
     """
     with written_whole(file) as partial:
         partial.write_text(text, "utf-8")
+
+
+def append_line(file: Path, line: str) -> None:
+    """Add a line to a text file in UTF-8, which is made if it does not exist.
+
+    Raises:
+        UserError: The system refuses to write.
+    """
+    try:
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(f"{line}\n")
+    except OSError as error:
+        raise UserError(
+            f"{file}: could not be written ({error.strerror or error})"
+        ) from error

@@ -21,6 +21,7 @@ import mnistport
 import parity
 from mnistport import __version__
 from mnistport.errors import UserError
+from mnistport.output import is_of_output, with_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,11 @@ def parser(word: str = "") -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    return with_output("parity", lambda: _answered(words))
+
+
+def _answered(words: list[str]) -> int:
+    """Run one command. A mistake is answered in one line. Returns the exit status."""
     args = parser(words[0] if words else "").parse_args(words)
     try:
         if COMMANDS[args.command].computes:
@@ -100,14 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"parity: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # The reader of the output, `head` for one, has read enough.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        return 141
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if is_of_output(error):
+            raise
         # Status 1 would say that a claim fails.
         place = _place_in_the_users_code(error)
         if place is None or os.environ.get(TRACEBACK):
@@ -129,8 +133,6 @@ def _place_in_the_users_code(error: Exception) -> str | None:
 
     None if there is none. The error is then ours.
     """
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}"
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     ours = [str(Path(mnistport.__file__).parent), str(Path(parity.__file__).parent)]

@@ -20,7 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from mnistport.environment import environment
 from mnistport.errors import UserError
-from mnistport.files import write_whole, written_whole
+from mnistport.files import append_line, write_whole, written_whole
 from mnistport.network import Recipe
 from mnistport.process import whose_kernels
 from mnistport.reproduce.result import RunResult, RunSettings
@@ -107,8 +107,7 @@ class History(Logger):
             if name != "epoch":
                 line[name] = float(value)
         self.lines.append(line)
-        with self.file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.file, json.dumps(line))
 
     def values_by_step(self, name: str) -> dict[int, float]:
         """The values of one metric. If a step was logged twice, the last one counts."""

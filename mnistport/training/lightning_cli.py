@@ -15,6 +15,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from pytorch_lightning.utilities import rank_zero_only
 
 from mnistport.errors import UserError
+from mnistport.output import is_of_output
 from mnistport.training.checkpoint_files import (
     NAMES_OF_EARLIER_RUNS,
     find_checkpoint,
@@ -287,9 +288,9 @@ def run(words: Sequence[str], typed: Sequence[str]) -> int:
                 auto_configure_optimizers=False,
                 args=list(words),
             )
-    except BrokenPipeError:
-        raise
     except Exception as error:
+        if is_of_output(error):
+            raise
         mistake = as_users_mistake(error)
         if mistake is None:
             raise

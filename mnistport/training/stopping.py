@@ -17,6 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mnistport.output import READER_IS_GONE
 from mnistport.training.lightning_steps import end_other_processes
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -37,7 +38,10 @@ def exit_status(stop: SystemExit) -> int:
     """The exit status of a command that ended with SystemExit.
 
     Lightning turns Ctrl-C into status 1, and SIGTERM into an exit without a status.
+    Rich ends the program with status 1 if the reader of its output is gone.
     """
+    if isinstance(stop.__context__, BrokenPipeError):
+        return READER_IS_GONE
     if isinstance(stop, SIGTERMException):
         return STATUS[signal.SIGTERM]
     if isinstance(stop.__context__, KeyboardInterrupt) and stop.code == 1:

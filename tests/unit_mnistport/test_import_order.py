@@ -20,6 +20,7 @@ ROOMS = [
     "values",
     "environment",
     "files",
+    "output",
     "plugins",
     "data",
     "network",

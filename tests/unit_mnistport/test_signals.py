@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a run so that it can go on; a pipe may close.
+"""Ctrl-C, SIGTERM and a closed terminal end a run so that it can go on.
 
 Most tests send the signal to this process, from within one of the run's hooks.
 """
@@ -223,35 +223,3 @@ def test_two_processes_end_after_the_same_step_and_leave_a_checkpoint(
     assert err.count("mnistport: ") == 1
     assert command_in(err)[-2] == "--ckpt_path"
     assert list(here.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt"))
-
-
-# Pipes ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    words = f"{FIT} --trainer.max_steps 1 --trainer.default_root_dir {folder}"
-    assert main(shlex.split(words)) == 0
-    (path,) = folder.rglob("*.ckpt")
-    return path
-
-
-@pytest.mark.parametrize("command", ["list", "--help", "predict", "test", "fit"])
-def test_a_reader_that_has_enough_is_no_error(
-    here, capfd, monkeypatch, checkpoint, command
-):
-    """Standard output is a pipe that nobody reads any more, as behind `| head -1`."""
-    words = {
-        "predict": f"predict --ckpt_path {checkpoint} {QUIET}",
-        "test": f"test --ckpt_path {checkpoint} {QUIET}",
-        "fit": FIT,
-    }
-    read, write = os.pipe()
-    os.close(read)
-    with os.fdopen(write, "w") as output:
-        monkeypatch.setattr(sys, "stdout", output)
-        assert main(shlex.split(words.get(command, command))) == 141
-        monkeypatch.undo()
-    # Closing the pipe wrote what was left, as Python does when it ends.
-    assert capfd.readouterr().err == ""
