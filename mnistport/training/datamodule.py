@@ -82,6 +82,16 @@ class MnistData(pl.LightningDataModule):
         )
         lightning_steps.val_check_interval(trainer, steps)
 
+    def last_step(self, trainer: pl.Trainer) -> int | None:
+        """The step after which a run of the trainer ends. None if no number says it."""
+        steps = lightning_steps.steps_of_epoch(
+            trainer.limit_train_batches, self._steps_per_epoch()
+        )
+        ends = [] if trainer.max_steps == -1 else [trainer.max_steps]
+        if trainer.max_epochs not in (None, -1):
+            ends.append(steps * trainer.max_epochs)
+        return min(ends, default=None)
+
     def _steps_per_epoch(self) -> int:
         """Steps in an epoch without a limit. A batch that is too large is refused."""
         train, _ = split(self._load().train, self.recipe.split)

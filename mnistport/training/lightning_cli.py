@@ -35,7 +35,9 @@ from mnistport.training.defaults import (
 from mnistport.training.lightning_steps import leave_signals_to_us
 from mnistport.training.module import Classifier
 from mnistport.training.quiet import quiet_lightning
+from mnistport.training.run_folder import SavedConfig, give_back_folders
 from mnistport.training.stopping import (
+    StopBetweenChunks,
     StoppedError,
     ended_by_signals,
     exit_status,
@@ -176,9 +178,10 @@ class Cli(LightningCLI):
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
-        arguments = trainer_arguments(self.subcommand, config, self.typed)
         if self.subcommand == "fit":
             refuse_callbacks(config)
+        arguments = trainer_arguments(self.subcommand, config, self.typed)
+        if self.subcommand == "fit":
             arguments.update(length(config, self.model.network.recipe))
         else:
             self.save_config_callback = None  # only `fit` writes files
@@ -205,6 +208,7 @@ class Cli(LightningCLI):
         if self.trainer.is_global_zero:
             self.datamodule.prepare_data()
             self.datamodule.refuse_interval(self.trainer)
+            self.model.trainer = self.trainer
             self.model.refuse_checkpoint(self.datamodule)
 
     def before_test(self) -> None:
@@ -221,26 +225,41 @@ class Cli(LightningCLI):
 
     before_validate = before_test
 
-    def after_fit(self) -> None:
-        """Score the test set, as the tutorials do at the end.
+    def fit(self, **kwargs: Any) -> None:
+        """Train, and score the test set, as the tutorials do at the end.
 
-        Raises:
-            UserError: The run ended before its first step, so the network is untrained.
+        A run that took no step leaves no folder.
         """
+        try:
+            self.trainer.fit(**kwargs)
+            self._refuse_without_a_step()
+        except BaseException:
+            if not self.model.steps_taken:
+                give_back_folders(self.trainer.loggers)
+            raise
+        try:
+            self._score_the_test_set()
+        except (KeyboardInterrupt, SystemExit) as stop:
+            said = isinstance(stop, StoppedError) and stop.said
+            if said or self.trainer.world_size > 1:
+                raise
+            save_and_say(self.trainer, self.typed)
+            raise StoppedError(exit_status(stop), said=True) from stop
+
+    def _refuse_without_a_step(self) -> None:
+        """Refuse to score an untrained network."""
         if not self.trainer.global_step:
             raise UserError(
                 "the run ended before its first step, so there is nothing to score; "
                 "give it more time with --trainer.max_time"
             )
+
+    def _score_the_test_set(self) -> None:
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, StopBetweenChunks):
+                callback.end(self.trainer)
         if not self.trainer.interrupted and self.trainer.limit_test_batches:
-            try:
-                self.trainer.test(self.model, datamodule=self.datamodule)
-            except SystemExit as stop:
-                if self.trainer.world_size == 1:
-                    save_and_say(self.trainer, self.typed)
-                    if isinstance(stop, StoppedError):
-                        stop.said = True
-                raise
+            self.trainer.test(self.model, datamodule=self.datamodule)
 
     def predict(self, **kwargs: Any) -> None:
         """Print the class of each test image, one per line, in file order.
@@ -282,7 +301,8 @@ def run(words: Sequence[str], typed: Sequence[str]) -> int:
                 words[0],
                 shlex.join(["mnistport", *typed]),
                 seed_everything_default=0,
-                save_config_kwargs={"overwrite": True},
+                save_config_callback=SavedConfig,
+                save_config_kwargs={"save_to_log_dir": False},
                 parser_class=Parser,
                 parser_kwargs={"prog": "mnistport"},
                 auto_configure_optimizers=False,

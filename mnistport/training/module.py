@@ -31,6 +31,7 @@ from mnistport.training.progress import count_steps
 from mnistport.training.refusals import (
     refuse_other_data,
     refuse_rank_without_images,
+    refuse_run_that_is_over,
     refuse_unsuitable_run,
 )
 from mnistport.training.tutorial_lines import TutorialLines
@@ -70,6 +71,7 @@ class Classifier(pl.LightningModule):
         ckpt_path: The checkpoint that will be loaded. If it is set, the checkpoint is
             checked before any file is written.
         last_score: The result of the last validation or test.
+        steps_taken: The steps of the last `fit`.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Classifier(pl.LightningModule):
         self.automatic_optimization = False
         self.ckpt_path: str | None = None
         self.last_score: Score | None = None
+        self.steps_taken = 0
         self.engine: Engine | None = None
         self.engine_conditions: list[Any] = []
         self.engine_remark = ""
@@ -185,6 +188,7 @@ class Classifier(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Copy the training images to the device of the weights."""
+        self.steps_taken = 0
         self._choose_pace()
         self.limit_train_batches = lightning_steps.take_limit_train_batches(self.trainer)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -252,6 +256,7 @@ class Classifier(pl.LightningModule):
             self.engine_conditions = conditions(self.net)
         start = time.perf_counter()
         losses = self.engine.run(batch.start, batch.index[:, self.share])
+        self.steps_taken += len(losses)
         lightning_steps.advance_global_step(self.trainer, len(losses))
         losses = self._sum_over_ranks(losses)
         self._log_losses(batch, losses)
@@ -428,6 +433,8 @@ class Classifier(pl.LightningModule):
         data = self._data_to_continue()
         self._refuse(checkpoint, data)
         if data is not None:
+            if checkpoint["global_step"] == data.last_step(self.trainer):
+                rank_zero_info("the run is complete; nothing is left to train")
             limit = self.trainer.limit_train_batches
             steps = lightning_steps.steps_of_epoch(limit, data.stream.steps_per_epoch)
             lightning_steps.continue_at_step(checkpoint, steps)
@@ -451,6 +458,9 @@ class Classifier(pl.LightningModule):
         options = self.hparams.get("options") or {}
         weights = self.state_dict()
         refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
+        if data is not None and self._trainer is not None:
+            step = checkpoint["global_step"]
+            refuse_run_that_is_over(step, data.last_step(self.trainer))
 
 
 def _fast_engine(step: Step, longest: int) -> Engine | str:

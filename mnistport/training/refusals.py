@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import (
     BatchSizeFinder,
+    Callback,
     GradientAccumulationScheduler,
     LearningRateFinder,
+    ModelPruning,
 )
 
 from mnistport.errors import UserError
@@ -47,6 +49,7 @@ def refuse_unsuitable_run(trainer: pl.Trainer, known_module: type) -> None:
         for kind, instead in _REFUSED_CALLBACKS.items():
             if isinstance(callback, kind):
                 raise UserError(f"{type(callback).__name__} is not supported: {instead}")
+        _refuse_lasting_masks(callback)
     module = trainer.lightning_module
     known = (known_module, *pl.LightningModule.__mro__)
     for method in _NOT_CALLED:
@@ -55,6 +58,15 @@ def refuse_unsuitable_run(trainer: pl.Trainer, known_module: type) -> None:
                 f"{type(module).__name__}.{method} would not be called; "
                 "use on_after_backward or on_before_optimizer_step instead"
             )
+
+
+def _refuse_lasting_masks(callback: Callback) -> None:
+    """Refuse a pruning after which the weights have other names."""
+    if isinstance(callback, ModelPruning) and not callback._make_pruning_permanent:
+        raise UserError(
+            "ModelPruning with make_pruning_permanent false would save each weight as "
+            "two tensors with other names, which no command can load; leave it out"
+        )
 
 
 def _refuse_flags(trainer: pl.Trainer) -> None:
@@ -109,4 +121,21 @@ def refuse_other_data(trainer: pl.Trainer, network: str) -> None:
             "Classifier trains on the batches of its recipe, which are in MnistData, "
             f"but the trainer got {given}; "
             f"use trainer.fit(module, datamodule=MnistData({network!r}))"
+        )
+
+
+def refuse_run_that_is_over(step: int, last_step: int | None) -> None:
+    """Refuse to continue a run that would have ended before its checkpoint.
+
+    Args:
+        step: The step of the checkpoint.
+        last_step: The step after which the run ends. None if no number says it.
+
+    Raises:
+        UserError: The run ends before the checkpoint.
+    """
+    if last_step is not None and step > last_step:
+        raise UserError(
+            f"the checkpoint is at step {step:,}, and this run ends at step "
+            f"{last_step:,}, so nothing would be trained; give it more steps or epochs"
         )

@@ -27,21 +27,26 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 class StoppedError(SystemExit):
     """A signal ended the run. `code` is the exit status.
 
-    Attributes:
+    Args:
+        status: The exit status.
         said: Whether the user was told where the run ended.
     """
 
-    said = False
+    def __init__(self, status: int, *, said: bool = False) -> None:
+        super().__init__(status)
+        self.said = said
 
 
-def exit_status(stop: SystemExit) -> int:
-    """The exit status of a command that ended with SystemExit.
+def exit_status(stop: SystemExit | KeyboardInterrupt) -> int:
+    """The exit status of a command that ended with one of these.
 
     Lightning turns Ctrl-C into status 1, and SIGTERM into an exit without a status.
     Rich ends the program with status 1 if the reader of its output is gone.
     """
     if isinstance(stop.__context__, BrokenPipeError):
         return READER_IS_GONE
+    if isinstance(stop, KeyboardInterrupt):
+        return STATUS[signal.SIGINT]
     if isinstance(stop, SIGTERMException):
         return STATUS[signal.SIGTERM]
     if isinstance(stop.__context__, KeyboardInterrupt) and stop.code == 1:
@@ -149,10 +154,10 @@ class StopBetweenChunks(Callback):
         """End the command if a signal came in the last chunk or in a validation."""
         self._stop_if_asked(trainer)
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """The same for one that came while the last checkpoint was saved."""
-        self._stop_if_asked(trainer)
+    def end(self, trainer: pl.Trainer) -> None:
+        """Give the signals back after `trainer.fit`, and end at one that came in it."""
         self._give_back()
+        self._stop_if_asked(trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: Any, exception: BaseException
@@ -166,9 +171,7 @@ class StopBetweenChunks(Callback):
         received = _largest_of_all_processes(trainer, self.received or 0)
         if received:
             save_and_say(trainer, self.command)
-            stop = StoppedError(STATUS[signal.Signals(received)])
-            stop.said = True
-            raise stop
+            raise StoppedError(STATUS[signal.Signals(received)], said=True)
 
     def _give_back(self) -> None:
         _restore(self.before)

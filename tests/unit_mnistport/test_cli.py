@@ -181,9 +181,28 @@ def test_fit_ends_with_the_accuracy_on_the_test_set(run, here):
     assert "test/accuracy" in out
     saved = torch.load(here / "checkpoints/epoch=1-step=20.ckpt", weights_only=True)
     assert saved["global_step"] == 20
-    assert (
-        yaml.safe_load((here / "config.yaml").read_text())["trainer"]["max_steps"] == 20
-    )
+    assert not (here / "config.yaml").exists()  # there is no logger
+
+
+def test_the_configuration_is_saved_beside_the_logs_and_overwrites_nothing(run, here):
+    words = ["fit", "--config", "softmax", *QUIET, "--trainer.logger", "CSVLogger"]
+    words += ["--trainer.logger.save_dir", here, "--trainer.logger.name", ""]
+    words += ["--trainer.logger.version", "", "--trainer.max_steps"]
+    (here / "config.yaml").write_text("mine\n")
+    assert run(*words, 2)[0] == run(*words, 3)[0] == 0
+    assert (here / "config.yaml").read_text() == "mine\n"
+    saved = [yaml.safe_load((here / f"config-{n}.yaml").read_text()) for n in (2, 3)]
+    assert [config["trainer"]["max_steps"] for config in saved] == [2, 3]
+
+
+def test_a_run_that_is_over_is_not_continued(run, here):
+    words = ["fit", "--config", "softmax", *PLAIN, "--trainer.max_steps"]
+    assert run(*words, 3)[0] == 0
+    again = ["--ckpt_path", "last"]
+    status, out, err = run(*words, 2, *again)
+    assert (status, out) == (2, "")
+    assert "is at step 3, and this run ends at step 2, so nothing would be" in err
+    assert run(*words, 3, *again)[0] == 0  # it is complete, and is scored
 
 
 def test_the_same_command_twice_is_the_same_run(run, here):

@@ -85,6 +85,8 @@ predict --ckpt_path HTTP://127.0.0.1:9/a.ckpt | is not read from another machine
 fit --ckpt_path memory://a.ckpt    | is not read from another machine
 test --ckpt_path registry:name     | no such file
 test --trainer.limit_test_batches 0 --ckpt_path sound.ckpt | test would do nothing
+test --trainer.limit_test_batches 0.00001 --ckpt_path sound.ckpt | limit_test_batches
+predict --trainer.limit_predict_batches 0.00001 --ckpt_path sound.ckpt | predict_batches
 predict --trainer.limit_predict_batches 0 --ckpt_path sound.ckpt | would do nothing
 test --ckpt_path                   | expected one argument; `mnistport test --help`
 predict --trainer.max_stps 1       | `mnistport predict --help` lists the options
@@ -187,6 +189,12 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor=acc | never logged
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=file/x | is a file
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=/proc/x | be written
+--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=val/los | never logged
+--trainer.callbacks+=BackboneFinetuning | backbone
+--trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
+ --trainer.callbacks.make_pruning_permanent=false | leave it out
+--trainer.limit_val_batches 0.00001 | limit_val_batches
+--trainer.max_time 00:00:00:00     | ended before its first step
 --model.learning_rate 0            | expected a finite number greater than 0
 --model.learning_rate -1           | expected a finite number greater than 0
 --model.learning_rate 1e400        | expected a finite number greater than 0

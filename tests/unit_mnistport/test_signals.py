@@ -88,6 +88,7 @@ NOT_BEFORE = "--trainer.num_sanity_val_steps 0"
         ("validation_step", 0, VALIDATING),  # the sanity check, before the first step
         ("on_train_epoch_end", 13, ""),
         ("on_train_end", 30, ""),
+        ("teardown", 30, ""),
         ("on_test_start", 30, ""),
         ("test_step", 30, ""),
         ("on_test_epoch_end", 30, ""),
