@@ -69,6 +69,7 @@ class Classifier(pl.LightningModule):
     Attributes:
         ckpt_path: The checkpoint that will be loaded. If it is set, the checkpoint is
             checked before any file is written.
+        loaded_learning_rate: The `learning_rate` of the checkpoint that was loaded last.
         last_score: The result of the last validation or test.
     """
 
@@ -99,6 +100,7 @@ class Classifier(pl.LightningModule):
         self.network = networks.get(network)
         self.net = networks.make_module(self.network, {} if options is None else options)
         self.learning_rate = learning_rate
+        self.loaded_learning_rate: float | None = None
         self.seed = seed
         self.asked_engine = engine
         self.tf32 = tf32
@@ -218,8 +220,12 @@ class Classifier(pl.LightningModule):
         del self.pixels, self.labels, self.draws
 
     def on_train_start(self) -> None:
-        """Set the user's learning rate, because a checkpoint may have set another one."""
-        if self.learning_rate is not None:
+        """Set the user's learning rate, because a checkpoint may have set another one.
+
+        If it is the one that the checkpoint's run began with, the run goes on with what
+        has become of it.
+        """
+        if self.learning_rate not in (None, self.loaded_learning_rate):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
         lightning_steps.log_at_global_step(self.trainer)
@@ -427,6 +433,8 @@ class Classifier(pl.LightningModule):
         """Refuse an unsuitable checkpoint. To continue a run, find the right epoch."""
         data = self._data_to_continue()
         self._refuse(checkpoint, data)
+        stored = checkpoint.get("hyper_parameters", {})
+        self.loaded_learning_rate = stored.get("learning_rate")
         if data is not None:
             limit = self.trainer.limit_train_batches
             steps = lightning_steps.steps_of_epoch(limit, data.stream.steps_per_epoch)
