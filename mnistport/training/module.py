@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -22,6 +23,8 @@ from mnistport.errors import UserError
 from mnistport.float32 import float32, use_tf32
 from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
+from mnistport.training.checkpoint_files import load_for_trainer, opened_safely
+from mnistport.training.checkpoint_form import refuse_other_form
 from mnistport.training.checkpoints import refuse_other_run
 from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.datamodule import MnistData
@@ -128,9 +131,11 @@ class Classifier(pl.LightningModule):
         """Add the callback that prints the tutorial's lines.
 
         A trainer that first fits and then tests has it already. This is the first hook of
-        a run, so what cannot be run is refused here.
+        a run, so what cannot be run is refused here, and from now on the trainer runs no
+        code of checkpoints.
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        lightning_steps.load_checkpoints_by(self.trainer, Classifier, load_for_trainer)
         try:
             self._refuse_run()
         except UserError:
@@ -414,6 +419,28 @@ class Classifier(pl.LightningModule):
         return classes
 
     # Checkpoints ------------------------------------------------------------------------
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a module from a local checkpoint, as Lightning does.
+
+        `weights_only` has no effect: no code of the file is run in any case.
+
+        Raises:
+            UserError: It cannot be read without running code, or is not one of ours.
+        """
+        with opened_safely(checkpoint_path, refuse_other_form) as file:
+            return super().load_from_checkpoint(
+                file, map_location, hparams_file, strict, weights_only=True, **kwargs
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network and the settings of the run."""
