@@ -30,6 +30,7 @@ from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.datamodule import MnistData
 from mnistport.training.evaluation import Counts, Score, score
 from mnistport.training.hooked import Hooked
+from mnistport.training.own_batches import pixels_alone, pixels_and_labels
 from mnistport.training.progress import count_steps
 from mnistport.training.refusals import (
     refuse_other_data,
@@ -377,9 +378,13 @@ class Classifier(pl.LightningModule):
 
     def _count(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count the correct answers in a batch."""
-        pixels, labels = batch
-        output = self(pixels)
+        pixels, labels = pixels_and_labels(batch)
+        output = self(self._as_weights(pixels))
         self._counts.add(output, labels, self.network.loss(output, labels))
+
+    def _as_weights(self, pixels: Tensor) -> Tensor:
+        """Pixels in the precision of the weights. A loader may have another."""
+        return pixels.to(next(self.net.parameters()).dtype)
 
     validation_step = _count
     test_step = _count
@@ -413,9 +418,10 @@ class Classifier(pl.LightningModule):
         """Log `test/accuracy` and `test/loss`."""
         self._finish_counting("test")
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The class of each image, int64 `[N]`."""
-        classes: Tensor = self(batch[0]).argmax(1)
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The class of each image, int64 `[N]`. The batch needs no labels."""
+        pixels = self._as_weights(pixels_alone(batch))
+        classes: Tensor = self(pixels).argmax(1)
         return classes
 
     # Checkpoints ------------------------------------------------------------------------
