@@ -217,17 +217,22 @@ It stores the gradient of the loss in `grad` of each trained weight.
 class Facts:
     """What a checkpoint says of its run beside the training state.
 
-    A conversion carries all of it, into a TF1 checkpoint too.
+    A conversion carries all of it, into a TF1 checkpoint too, except what is left out.
 
     Attributes:
         network: The network's name. None if the checkpoint does not say it.
         options: The network's options.
         others: Whatever else the trainer puts back when it writes. JSON can write it.
+        optimizer: The options of the optimizer that the run has changed, by their names
+            in its group of weights, such as {"lr": 0.01}. JSON can write them.
+        left_out: The parts of the checkpoint that no other checkpoint has a place for.
     """
 
     network: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     others: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -33,7 +34,7 @@ def read_checkpoint(path: str, *, to_continue: bool) -> dict[str, Any]:
             mnistport wrote.
     """
     try:
-        checkpoint: dict[str, Any] = _read(path)
+        checkpoint: dict[str, Any] = _read(path, mmap=True)
         refuse_other_form(checkpoint)
         if to_continue:
             refuse_unfinished(checkpoint)
@@ -42,28 +43,87 @@ def read_checkpoint(path: str, *, to_continue: bool) -> dict[str, Any]:
     return checkpoint
 
 
-def _read(path: str) -> Any:
+def load_for_trainer(path: str | Path, weights_only: bool | None = None) -> Any:
+    """Read a checkpoint as Lightning's `Strategy.load_checkpoint` does, and safely.
+
+    Args:
+        path: A local file.
+        weights_only: Has no effect. No code that the file may contain is run, whatever
+            the caller says, and whatever TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD says.
+
+    Raises:
+        UserError: It is not a local file, or it cannot be read without running code.
+    """
+    try:
+        return _read(str(path), mmap=False)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+@contextmanager
+def opened_safely(
+    source: str | Path | IO[bytes], check: Callable[[Any], None] = lambda _: None
+) -> Iterator[IO[bytes]]:
+    """A checkpoint that is open for reading, and that can be read without running code.
+
+    Args:
+        source: A local file, or one that is open already.
+        check: Refuses content of another form.
+
+    Raises:
+        UserError: It is not a local file, or it cannot be read without running code, or
+            `check` refuses it.
+    """
+    name = getattr(source, "name", "the checkpoint")
+    with ExitStack() as stack:
+        try:
+            if isinstance(source, (str, Path)):
+                name = str(source)
+                _refuse_other_places(name)
+                source = stack.enter_context(open(name, "rb"))
+            check(_content(source))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+        source.seek(0)
+        yield source
+
+
+def _read(path: str, *, mmap: bool) -> Any:
     """The content of a checkpoint file: tensors, containers and plain values."""
+    _refuse_other_places(path)
+    return _content(path, mmap=mmap)
+
+
+def _refuse_other_places(path: str) -> None:
+    """Refuse what is not a local file."""
     if REMOTE.match(path):
         raise UserError("is not read from another machine; copy the file here first")
     if not os.path.exists(path):
         raise UserError("no such file")
-    remedy = "name a file that `mnistport fit` wrote"
     if not os.path.isfile(path):
-        raise UserError(f"not a checkpoint that can be read (not a file); {remedy}")
+        raise UserError(f"not a checkpoint that can be read (not a file); {REMEDY}")
+
+
+REMEDY = "name a file that `mnistport fit` wrote"
+
+
+def _content(file: str | IO[bytes], *, mmap: bool = False) -> Any:
+    """See `_read`. torch's older formats are refused: they are pickles throughout."""
     try:
-        is_zip = zipfile.is_zipfile(path)
+        is_zip = zipfile.is_zipfile(file)
         if not is_zip:
             raise UserError(
-                f"not a checkpoint that can be read (not in torch's zip format); {remedy}"
+                f"not a checkpoint that can be read (not in torch's zip format); {REMEDY}"
             )
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(file, str):
+            file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except UserError:
         raise
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"not a checkpoint that can be read ({reason}); {remedy}"
+            f"not a checkpoint that can be read ({reason}); {REMEDY}"
         ) from error
 
 

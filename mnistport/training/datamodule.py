@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 
 from mnistport import networks
@@ -13,6 +14,7 @@ from mnistport.data.batches import BatchStream
 from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
+from mnistport.training.checkpoint_files import opened_safely
 from mnistport.training.loader import Batches, ChunkLoader, Slices
 from mnistport.values import is_whole_number
 
@@ -57,6 +59,27 @@ class MnistData(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.name = source
         self._loaded: DataSet | None = None
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a data module from a local checkpoint, as Lightning does.
+
+        `weights_only` has no effect: no code of the file is run in any case.
+
+        Raises:
+            UserError: It cannot be read without running code.
+        """
+        with opened_safely(checkpoint_path) as file:
+            return super().load_from_checkpoint(
+                file, map_location, hparams_file, weights_only=True, **kwargs
+            )
 
     def prepare_data(self) -> None:
         """Download the data set if it is missing, once on each machine.

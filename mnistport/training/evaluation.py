@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnistport.training.own_batches import checked
+
 
 class Score(NamedTuple):
     """How many of a set of images are classified correctly.
@@ -37,7 +39,11 @@ def score(net: nn.Module, pixels: Tensor, labels: Tensor, batch_size: int = 500)
         labels: Their classes `[N]`.
         batch_size: Images scored at once. It changes the memory in use, and not the
             score.
+
+    Raises:
+        UserError: The images or the classes are something else.
     """
+    pixels, labels = checked(pixels, labels)
     weight = next(net.parameters())
     correct = 0
     with evaluating(net):

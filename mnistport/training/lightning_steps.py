@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -26,6 +27,7 @@ from mnistport.errors import UserError
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
+    from pytorch_lightning.strategies import Strategy
 
 
 def leave_signals_to_us(trainer: Trainer) -> None:
@@ -37,6 +39,36 @@ def leave_signals_to_us(trainer: Trainer) -> None:
     environment = trainer._accelerator_connector.cluster_environment
     if not isinstance(environment, SLURMEnvironment):
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def load_checkpoints_by(trainer: Trainer, kind: type, load: Callable[..., Any]) -> None:
+    """Let a trainer read the checkpoints of one kind of modules with a function.
+
+    Lightning's own reading would run code in them if torch's environment variable
+    TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set.
+
+    Args:
+        trainer: A trainer that has not read a checkpoint in this run.
+        kind: The class of the modules. Other modules' checkpoints are read as before.
+        load: A function: (path, weights_only) -> the checkpoint.
+    """
+    strategy = trainer.strategy
+    if not isinstance(strategy.load_checkpoint, OwnLoading):
+        strategy.load_checkpoint = OwnLoading(strategy, kind, load)  # type: ignore[method-assign]
+
+
+class OwnLoading:
+    """Stands in for a strategy's `load_checkpoint`. See `load_checkpoints_by`."""
+
+    def __init__(self, strategy: Strategy, kind: type, load: Callable[..., Any]) -> None:
+        self.strategy, self.kind, self.load = strategy, kind, load
+        self.otherwise = strategy.load_checkpoint
+
+    def __call__(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
+        """Read a checkpoint."""
+        ours = isinstance(self.strategy.lightning_module, self.kind)
+        load = self.load if ours else self.otherwise
+        return load(checkpoint_path, weights_only=weights_only)
 
 
 def end_other_processes(trainer: Trainer) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -22,11 +23,14 @@ from mnistport.errors import UserError
 from mnistport.float32 import float32, use_tf32
 from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
+from mnistport.training.checkpoint_files import load_for_trainer, opened_safely
+from mnistport.training.checkpoint_form import refuse_other_form
 from mnistport.training.checkpoints import refuse_other_run
 from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.datamodule import MnistData
 from mnistport.training.evaluation import Counts, Score, score
 from mnistport.training.hooked import Hooked
+from mnistport.training.own_batches import pixels_alone, pixels_and_labels
 from mnistport.training.progress import count_steps
 from mnistport.training.refusals import (
     refuse_other_data,
@@ -70,6 +74,7 @@ class Classifier(pl.LightningModule):
     Attributes:
         ckpt_path: The checkpoint that will be loaded. If it is set, the checkpoint is
             checked before any file is written.
+        loaded_learning_rate: The `learning_rate` of the checkpoint that was loaded last.
         last_score: The result of the last validation or test.
         steps_taken: The steps of the last `fit`.
     """
@@ -101,6 +106,7 @@ class Classifier(pl.LightningModule):
         self.network = networks.get(network)
         self.net = networks.make_module(self.network, {} if options is None else options)
         self.learning_rate = learning_rate
+        self.loaded_learning_rate: float | None = None
         self.seed = seed
         self.asked_engine = engine
         self.tf32 = tf32
@@ -129,9 +135,11 @@ class Classifier(pl.LightningModule):
         """Add the callback that prints the tutorial's lines.
 
         A trainer that first fits and then tests has it already. This is the first hook of
-        a run, so what cannot be run is refused here.
+        a run, so what cannot be run is refused here, and from now on the trainer runs no
+        code of checkpoints.
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        lightning_steps.load_checkpoints_by(self.trainer, Classifier, load_for_trainer)
         try:
             self._refuse_run()
         except UserError:
@@ -222,8 +230,12 @@ class Classifier(pl.LightningModule):
         del self.pixels, self.labels, self.draws
 
     def on_train_start(self) -> None:
-        """Set the user's learning rate, because a checkpoint may have set another one."""
-        if self.learning_rate is not None:
+        """Set the user's learning rate, because a checkpoint may have set another one.
+
+        If it is the one that the checkpoint's run began with, the run goes on with what
+        has become of it.
+        """
+        if self.learning_rate not in (None, self.loaded_learning_rate):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
         lightning_steps.log_at_global_step(self.trainer)
@@ -371,9 +383,13 @@ class Classifier(pl.LightningModule):
 
     def _count(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count the correct answers in a batch."""
-        pixels, labels = batch
-        output = self(pixels)
+        pixels, labels = pixels_and_labels(batch)
+        output = self(self._as_weights(pixels))
         self._counts.add(output, labels, self.network.loss(output, labels))
+
+    def _as_weights(self, pixels: Tensor) -> Tensor:
+        """Pixels in the precision of the weights. A loader may have another."""
+        return pixels.to(next(self.net.parameters()).dtype)
 
     validation_step = _count
     test_step = _count
@@ -407,12 +423,35 @@ class Classifier(pl.LightningModule):
         """Log `test/accuracy` and `test/loss`."""
         self._finish_counting("test")
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The class of each image, int64 `[N]`."""
-        classes: Tensor = self(batch[0]).argmax(1)
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The class of each image, int64 `[N]`. The batch needs no labels."""
+        pixels = self._as_weights(pixels_alone(batch))
+        classes: Tensor = self(pixels).argmax(1)
         return classes
 
     # Checkpoints ------------------------------------------------------------------------
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a module from a local checkpoint, as Lightning does.
+
+        `weights_only` has no effect: no code of the file is run in any case.
+
+        Raises:
+            UserError: It cannot be read without running code, or is not one of ours.
+        """
+        with opened_safely(checkpoint_path, refuse_other_form) as file:
+            return super().load_from_checkpoint(
+                file, map_location, hparams_file, strict, weights_only=True, **kwargs
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network and the settings of the run."""
@@ -432,6 +471,8 @@ class Classifier(pl.LightningModule):
         """Refuse an unsuitable checkpoint. To continue a run, find the right epoch."""
         data = self._data_to_continue()
         self._refuse(checkpoint, data)
+        stored = checkpoint.get("hyper_parameters", {})
+        self.loaded_learning_rate = stored.get("learning_rate")
         if data is not None:
             if checkpoint["global_step"] == data.last_step(self.trainer):
                 rank_zero_info("the run is complete; nothing is left to train")

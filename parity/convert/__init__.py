@@ -102,6 +102,9 @@ def convert(
     state, step, notes = _read(source, source_format, reference, step, of_source)
     if source_format == "tf1" and reference.with_options and not facts.network:
         notes.append(_assumed(source, reference))
+    if alone.weights_only:
+        facts = replace(facts, optimizer={}, left_out=())
+    notes += _notes_on_run(facts, target_format)
     facts = replace(facts, network=reference.name, options=reference.options)
     notes += _write(target, target_format, reference, state, step, facts, like, of_like)
     return Converted(state=state, step=step, notes=notes)
@@ -220,6 +223,21 @@ def _notes_on(left_out: Sequence[str]) -> list[str]:
     return [f"{len(left_out)} stored arrays were left out: {few}."]
 
 
+def _notes_on_run(facts: Facts, target_format: Format) -> list[str]:
+    """What the target cannot say of the source's run, or says to this command alone."""
+    notes = []
+    if facts.left_out:
+        parts = ", ".join(facts.left_out)
+        notes.append(f"{parts} has no place in another checkpoint, and was left out.")
+    if facts.optimizer and target_format == "tf1":
+        changed = ", ".join(f"{key} {value}" for key, value in facts.optimizer.items())
+        notes.append(
+            f"The run has changed its optimizer's {changed}. `parity convert` restores "
+            "that; a TF1 program has such numbers in its graph, so set them there."
+        )
+    return notes
+
+
 def _begins_anew(selection: Selection) -> list[str]:
     if not selection.weights_only:
         return []
@@ -237,7 +255,7 @@ def _write(
     selection: Selection,
 ) -> list[str]:
     """Write a state that is in TF1's names. Returns notes for the user."""
-    something = facts.options or any(facts.others.values())
+    something = facts.options or facts.optimizer or any(facts.others.values())
     text = to_json(target, facts, step) if something else ""
     if kind == "tf1":
         return write_tf1(target, reference, state, step, text, like, selection)

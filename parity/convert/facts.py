@@ -18,8 +18,10 @@ def to_json(path: Path, facts: Facts, step: int) -> str:
     Raises:
         UserError: A fact cannot be written as JSON, and would be lost.
     """
+    said = asdict(facts)
+    del said["left_out"]
     try:
-        return json.dumps({**asdict(facts), "step": step}, allow_nan=False)
+        return json.dumps({**said, "step": step}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{path}: says something of its run that cannot be carried ({error})"
@@ -35,7 +37,10 @@ def from_json(path: Path, text: str) -> tuple[Facts, int]:
     try:
         said = json.loads(text)
         facts = Facts(
-            network=said["network"], options=said["options"], others=said["others"]
+            network=said["network"],
+            options=said["options"],
+            others=said["others"],
+            optimizer=said.get("optimizer", {}),
         )
         _refuse_other_types(facts)
         return facts, int(said["step"])
@@ -46,7 +51,7 @@ def from_json(path: Path, text: str) -> tuple[Facts, int]:
 
 
 def _refuse_other_types(facts: Facts) -> None:
-    sections = [facts.options, facts.others, *facts.others.values()]
+    sections = [facts.options, facts.optimizer, facts.others, *facts.others.values()]
     if not all(isinstance(section, Mapping) for section in sections):
         raise TypeError("expected mappings")
     if not isinstance(facts.network, str | None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from mnistport.training.checkpoint_form import (
     refuse_other_type,
 )
 from parity.reference import Facts, Reference
+from parity.references import mnist_said
 from parity.sides import Ours
 from parity.state import State, from_tensors, weights_from_tensors
 
@@ -30,19 +30,21 @@ def read(
     With `weights_only`, a new optimizer's state stands in for the checkpoint's.
 
     Raises:
-        UserError: It is another network's, or not the whole of this one's state.
+        UserError: It is another network's, or not the whole of this one's state. Or its
+            run has a part that cannot go on anywhere else.
     """
     checkpoint = _checkpoint(path)
-    network = _said(path, checkpoint).network
-    if network != reference.name:
+    said = mnist_said.said(path, checkpoint)
+    if said.network != reference.name:
         raise UserError(
-            f"{path}: holds the network {network!r}, not {reference.name!r}; "
-            f"use --network {network}"
+            f"{path}: holds the network {said.network!r}, not {reference.name!r}; "
+            f"use --network {said.network}"
         )
     template = Ours.made(reference, "float32").template()
     step = int(checkpoint["global_step"])
     if weights_only:
         return weights_from_tensors(path, template, _module_tensors(checkpoint)), step
+    mnist_said.refuse_what_would_be_lost(path, checkpoint, said)
     tensors = {**_module_tensors(checkpoint), **_optimizer_tensors(checkpoint, reference)}
     return from_tensors(path, template, tensors), step
 
@@ -101,56 +103,13 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-CARRIED = {
-    "hyper_parameters": (
-        "learning_rate",
-        "steps_per_execution",
-        "engine",
-        "tf32",
-        "seed",
-    ),
-    "datamodule_hyper_parameters": ("source", "batch_size", "eval_batch_size", "seed"),
-    "mnistport": ("seed_everything", "data.batch_size", "data.source"),
-    "callbacks": ("TutorialLines",),
-}
-"""The parts of a checkpoint that decide how its run goes on, beside its state."""
-
-
 def facts(path: Path) -> Facts:
     """What a checkpoint says of its network and its run.
 
     Raises:
         UserError: It cannot be read, or its parts are not of the usual form.
     """
-    return _said(path, _checkpoint(path))
-
-
-def _said(path: Path, checkpoint: Mapping[str, Any]) -> Facts:
-    """See `facts`."""
-    refuse_two_sets_of_weights(path, checkpoint)
-    sections = {name: checkpoint.get(name, {}) for name in CARRIED}
-    network = sections["mnistport"].get("network")
-    return Facts(
-        network=None if network is None else str(network),
-        options=sections["hyper_parameters"].get("options") or {},
-        others={
-            name: {key: section[key] for key in CARRIED[name] if key in section}
-            for name, section in sections.items()
-        },
-    )
-
-
-def refuse_two_sets_of_weights(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Refuse a run with averaged weights.
-
-    Its `state_dict` is the average, and the optimizer's slots belong to other weights.
-    """
-    if "current_model_state" in checkpoint or "averaging_state" in checkpoint:
-        raise UserError(
-            f"{path}: holds averaged weights beside those that were trained, and one set "
-            "of them is converted at most; save a checkpoint without the averaging "
-            "callback"
-        )
+    return mnist_said.said(path, _checkpoint(path))
 
 
 def write(path: Path, reference: Reference, state: State, step: int, said: Facts) -> None:
@@ -167,9 +126,14 @@ def write(path: Path, reference: Reference, state: State, step: int, said: Facts
 
     side = Ours.made(_at_the_rate_of(reference, said), state.dtype)
     side.load_own(state)
+    group = side.optimizer.param_groups[0]
+    mnist_said.refuse_other_options(path, group, said.optimizer)
+    group.update(said.optimizer)
     weights, optimizer = side.module.state_dict(), side.optimizer.state_dict()
     checkpoint = checkpoint_at(step, reference.name, weights, optimizer)
     for name, section in said.others.items():
+        if name == "callbacks" and not step:
+            continue  # they have summed up nothing yet
         checkpoint[name] = {**checkpoint.get(name, {}), **section}
     if reference.options:
         checkpoint["hyper_parameters"]["options"] = dict(reference.options)

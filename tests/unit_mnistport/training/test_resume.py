@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from mnistport.training.checkpoints import checkpoint_at
 
@@ -224,6 +224,26 @@ def test_another_learning_rate_takes_the_place_of_the_checkpoints(train, tmp_pat
         rtol=1e-3,
         atol=1e-7,
     )
+
+
+class HalvesTheRateAt(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            trainer.optimizers[0].param_groups[0]["lr"] /= 2
+
+
+@pytest.mark.parametrize("rate", [None, 0.25], ids=["the recipe's rate", "one's own"])
+def test_a_rate_that_the_run_has_changed_goes_on(train, tmp_path, rate):
+    made = {"module": {"learning_rate": rate}}
+    whole = train(**made, max_steps=6, callbacks=(HalvesTheRateAt(2),))
+    first = train(**made, max_steps=4, callbacks=(HalvesTheRateAt(2),))
+    assert first.slots["lr"] == (rate or 0.5) / 2
+    first.trainer.save_checkpoint(tmp_path / "4.ckpt")
+    rest = train(**made, max_steps=6, ckpt_path=tmp_path / "4.ckpt")
+    assert_same_end(rest, whole)
 
 
 def test_a_checkpoint_contains_nothing_of_the_data(train, tmp_path):
