@@ -184,12 +184,15 @@ def test_fit_ends_with_the_accuracy_on_the_test_set(run, here):
     assert not (here / "config.yaml").exists()  # there is no logger
 
 
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
 def test_the_configuration_is_saved_beside_the_logs_and_overwrites_nothing(run, here):
     words = ["fit", "--config", "softmax", *QUIET, "--trainer.logger", "CSVLogger"]
     words += ["--trainer.logger.save_dir", here, "--trainer.logger.name", ""]
     words += ["--trainer.logger.version", "", "--trainer.max_steps"]
     (here / "config.yaml").write_text("mine\n")
-    assert run(*words, 2)[0] == run(*words, 3)[0] == 0
+    for steps in (2, 3):
+        status, _, err = run(*words, steps)
+        assert status == 0, err
     assert (here / "config.yaml").read_text() == "mine\n"
     saved = [yaml.safe_load((here / f"config-{n}.yaml").read_text()) for n in (2, 3)]
     assert [config["trainer"]["max_steps"] for config in saved] == [2, 3]
