@@ -14,6 +14,8 @@ from parity.sides import Answer, Theirs
 from parity.state import State
 
 GRADIENT = "d loss / d "
+AT_KINKS = "units within rounding of a kink moved"
+"""The words by which a comparison says that units were moved."""
 
 
 def feeds_of(data: Data, numbers: Sequence[int]) -> Iterator[Feeds]:
@@ -90,7 +92,7 @@ def _in_parts(
     before = {name: truth[f"{GRADIENT}{name} {when}"] for name in step.gradients}
     moved, number = on_our_side(side, feeds, draws, step.gradients, before)
     if number:
-        told = f"{when}, with {number} units within rounding of a kink moved"
+        told = f"{when}, with {number} {AT_KINKS}"
         _replace_truth(ours, theirs, truth, moved, when, told)
     return case.judge(ours, theirs, truth)
 
