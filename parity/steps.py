@@ -8,14 +8,12 @@ import numpy as np
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.kinks import on_our_side
+from parity.kinks import AT_KINKS, on_our_side
 from parity.reference import Array, Data, Feeds, Run, TakenStep
 from parity.sides import Answer, Theirs
 from parity.state import State
 
 GRADIENT = "d loss / d "
-AT_KINKS = "units within rounding of a kink moved"
-"""The words by which a comparison says that units were moved."""
 
 
 def feeds_of(data: Data, numbers: Sequence[int]) -> Iterator[Feeds]:

@@ -27,7 +27,7 @@ from mnistport.environment import environment
 from mnistport.files import write_whole
 from parity import references
 from parity.commands.setting import DTYPES
-from parity.steps import AT_KINKS
+from parity.kinks import AT_KINKS
 from parity.tolerances import ASKED_AGAIN, MOVES, WIDENED
 
 Line = dict[str, Any]
@@ -45,12 +45,12 @@ COLUMNS = (
 )
 NOTES = (
     "Claims and comparisons: of all seeds. Failed: claims that failed, and their seeds.",
-    "Asked again: comparisons that TF1's own rounding decided when it was asked again, with",
-    "other sums or other inputs. TF1 moves: those of them where TF1's float64 answer moves",
-    "by more than the bound if its inputs are rounded differently. In float64: comparisons",
-    "under a bound from TF1's rounding. At kinks: comparisons after units within rounding",
-    "of a kink were moved. Seconds and GB: of the longest and of the largest run. A run",
-    "asks in all precisions.",
+    "Asked again: comparisons that TF1's own rounding decided when it was asked again,",
+    "with other sums or inputs. TF1 moves: those of them where TF1's float64 answer",
+    "moves by more than the bound if its inputs are rounded differently. In float64:",
+    "comparisons under a bound from TF1's rounding. At kinks: comparisons after units",
+    "within rounding of a kink were moved. Seconds and GB: of the longest and of the",
+    "largest run. A run asks in all precisions.",
 )
 
 
