@@ -23,6 +23,11 @@ from parity.sides import (
 )
 from parity.state import State
 
+KEPT_BYTES = 200_000_000
+"""The largest answer that is kept. A larger one is computed again where it is needed."""
+STEADY = "TF1 was asked twice"
+"""The name under which `Bench.truths` says so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -84,7 +89,7 @@ class Bench:
         return self.ports[dtype, device]
 
     def truth(self, name: str, question: Callable[[Theirs], Answer]) -> Answer:
-        """TF1's answer in float64. It is computed once and serves both precisions.
+        """TF1's answer in float64, which serves both precisions. See `answer`.
 
         Before the first answer, TF1 is asked something twice.
 
@@ -100,14 +105,18 @@ class Bench:
     def answer(
         self, name: str, question: Callable[[Theirs], Answer], dtype: Dtype
     ) -> Answer:
-        """TF1's answer in a precision. It is computed once and kept in memory."""
+        """TF1's answer in a precision. It is kept in memory, unless it is large."""
         if not self.truths:
             theirs = self.theirs("float64")
             refuse_unsteady(theirs, self.weights, *self.step_feeds(0))
+            self.truths[STEADY] = {}
         key = name if dtype == "float64" else f"{name}, {dtype}"
-        if key not in self.truths:
-            self.truths[key] = question(self.theirs(dtype))
-        return self.truths[key]
+        if key in self.truths:
+            return self.truths[key]
+        answer = question(self.theirs(dtype))
+        if sum(array.nbytes for array in answer.values()) <= KEPT_BYTES:
+            self.truths[key] = answer
+        return answer
 
     @property
     def composed(self) -> Theirs:

@@ -164,7 +164,9 @@ class Case:
             settled = settled_in_float64(self.bench, question, ours, truth)
             comparisons = [settled(comparison) for comparison in comparisons]
         if arbiter is not None and question is not None:
-            doubts = Doubts(self.bench, question, ours, theirs, arbiter, allow_nonfinite)
+            doubts = Doubts(
+                self.bench, self.ours(), question, ours, theirs, arbiter, allow_nonfinite
+            )
             comparisons = [doubts.settled(comparison) for comparison in comparisons]
         if raised is not None:
             for number, comparison in enumerate(comparisons):

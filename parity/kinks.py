@@ -20,6 +20,8 @@ from parity import tolerances
 from parity.reference import Array, Feeds
 from parity.sides import Answer, Theirs
 
+AT_KINKS = "units within rounding of a kink moved"
+"""The words by which a comparison says that units were moved."""
 MOST = 24
 """The most units that are moved, the nearest first. Each takes a run of the graph."""
 
@@ -76,9 +78,9 @@ def near(theirs: Theirs, feeds: Feeds, draws: Mapping[str, Array]) -> list[Kink]
     found: list[Kink] = []
     for op in operations:
         if op.type == "Relu":
-            found += _of_relu(op.inputs[0], theirs.values(op.inputs[0], feeds, draws))
+            found += _of_relu(op.inputs[0], theirs.value(op.inputs[0], feeds, draws))
         elif op.type == "MaxPool" and _windows_of_two(op):
-            found += _of_pool(op.inputs[0], theirs.values(op.inputs[0], feeds, draws))
+            found += _of_pool(op.inputs[0], theirs.value(op.inputs[0], feeds, draws))
     return sorted(found, key=lambda kink: kink.distance)[:MOST]
 
 
@@ -122,7 +124,7 @@ def _gradients_with(
     theirs: Theirs, feeds: Feeds, draws: Mapping[str, Array], kink: Kink
 ) -> Answer:
     """The gradients with a unit on the other side of its kink."""
-    units = theirs.values(kink.tensor, feeds, draws)
+    units = theirs.value(kink.tensor, feeds, draws)
     units[kink.place] = kink.moved
     return theirs.backward(feeds, draws, {kink.tensor: units})[1]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.case import Case
 from parity.compare import Comparison
-from parity.kinks import on_our_side
+from parity.kinks import AT_KINKS, on_our_side
 from parity.reference import Array, Data, Feeds, Run, TakenStep
 from parity.sides import Answer, Theirs
 from parity.state import State
@@ -90,7 +90,7 @@ def _in_parts(
     before = {name: truth[f"{GRADIENT}{name} {when}"] for name in step.gradients}
     moved, number = on_our_side(side, feeds, draws, step.gradients, before)
     if number:
-        told = f"{when}, with {number} units within rounding of a kink moved"
+        told = f"{when}, with {number} {AT_KINKS}"
         _replace_truth(ours, theirs, truth, moved, when, told)
     return case.judge(ours, theirs, truth)
 

@@ -107,6 +107,12 @@ JUDGEMENTS = {
 SMALL_SLOT = 2.0**-33
 
 
+# The words by which the reason of a bound says how a doubt was settled.
+ASKED_AGAIN = "asked again"
+MOVES = "TF1's own answer moves by"
+WIDENED = "which float64 rounds less"
+
+
 def exact() -> Bound:
     """Bit for bit: data, index streams, weight maps, checkpoints.
 
@@ -181,7 +187,7 @@ def rounding(
     floor = FLOOR_ULP * _ulp(scale)
     error = max(theirs_error, again)
     limit = OWN_ERROR_TIMES * error + floor
-    when = "" if theirs_error >= again else ", asked again,"
+    when = "" if theirs_error >= again else f", {ASKED_AGAIN},"
     reason = (
         f"{OWN_ERROR_TIMES} x TF1's own float32 error{when} {error:.1e} + "
         f"{FLOOR_ULP} ulp at {scale:.2g}"
@@ -189,8 +195,7 @@ def rounding(
     if moved > limit:
         limit += moved
         reason = (
-            f"TF1's own answer moves by {moved:.1e} if its inputs move by {NUDGE_ULP} "
-            f"ulp, and {reason}"
+            f"{MOVES} {moved:.1e} if its inputs move by {NUDGE_ULP} ulp, and {reason}"
         )
     most = most_by_rounding(theirs_error, scale)
     if math.isinf(most):
@@ -220,7 +225,7 @@ def rounding_in_float64(error32: float, scale: float) -> Bound:
     limit = WIDE_TIMES * FLOAT64_SHARE * error32
     reason = (
         f"TF1's own rounding: {WIDE_TIMES} x its float32 error {error32:.1e} x "
-        f"{FLOAT64_SHARE:.1e}, which float64 rounds less"
+        f"{FLOAT64_SHARE:.1e}, {WIDENED}"
     )
     usual = same_function(scale)
     return usual if usual.limit >= limit else Bound(limit, reason)

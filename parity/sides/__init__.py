@@ -7,6 +7,7 @@ stored in a `State`, but not compared. A reset gives them their initial values.
 
 from parity.sides.graph import Graph
 from parity.sides.nudged import Nudged
+from parity.sides.on_our_side import OnOurSide
 from parity.sides.ours import Ours
 from parity.sides.own_state import OwnState
 from parity.sides.side import LOSS, Answer, Side, returned
@@ -18,6 +19,7 @@ __all__ = [
     "Answer",
     "Graph",
     "Nudged",
+    "OnOurSide",
     "Ours",
     "OwnState",
     "Side",

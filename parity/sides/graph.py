@@ -13,7 +13,7 @@ from mnistport.errors import UserError
 from parity import float64, tf1
 from parity.reference import Endpoints, Reference
 from parity.sides.side import LOSS, returned
-from parity.state import Places, slot_name
+from parity.state import Places, State, slot_name
 from parity.weights import Side
 
 
@@ -36,6 +36,7 @@ class Graph:
         variables: The variables, by their place in a state.
         assignments: The operations that set them, by the variable's flat name.
         seed_tensors: Seeds of stateless random operations. They can be fed.
+        first: The initial state, if it was asked for.
         islands: The operations of the float64 twin that still compute in float32, by
             name, with their type.
 
@@ -48,6 +49,7 @@ class Graph:
         tf = tf1.load()
         self.reference, self.seed = reference, seed
         self.islands: Mapping[str, str] = {}
+        self.first: State | None = None
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.set_random_seed(seed)

@@ -14,6 +14,7 @@ from mnistport.errors import UserError
 from mnistport.float32 import use_tf32
 from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage
 from parity.sides.dropouts import FedDropouts
+from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
 from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State, to_ours, to_theirs
@@ -207,6 +208,18 @@ class Ours(OwnState):
             return False
         self.backward = trainer.backward(self.reference.port, self.module, self.optimizer)
         return True
+
+    def seen_at_kinks(
+        self, feeds: Feeds, draws: Mapping[str, Array] | None
+    ) -> list[Array]:
+        """What the functions with a kink are given and return in a forward pass.
+
+        A forward pass may change moving averages. Load a state afterwards.
+        """
+        kinks = SeenAtKinks()
+        with kinks:
+            self._forward(feeds, draws)
+        return kinks.seen
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """Take an optimizer step. Returns the loss before the update."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,9 @@ from parity.reference import Array, Feeds, Reference
 from parity.sides.graph import Graph
 from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State
+
+PART_BYTES = 1 << 25
+"""About how many bytes are loaded at once."""
 
 
 class Theirs:
@@ -83,16 +85,22 @@ class Theirs:
         """What the float64 graph computes in float32: operations, with their type."""
         return self.asked.islands
 
-    @cached_property
+    @property
     def initial(self) -> State:
         """TF1's own initial state. No other question changes it (see `_fresh_values`).
 
         In float64 it has the float32 program's values.
         """
-        values = self._fresh_values(
-            self.program.initializer, vars(self.program.variables)
-        )
-        return State(**next(values)).rounded(self.dtype)
+        return self._first.rounded(self.dtype)
+
+    @property
+    def _first(self) -> State:
+        """The program's initial state. All of TF1's sides share it."""
+        program = self.program
+        if program.first is None:
+            values = self._fresh_values(program.initializer, vars(program.variables))
+            program.first = State(**next(values))
+        return program.first
 
     def initial_weights(self) -> Iterator[Answer]:
         """Fresh float32 weights from TF1's own initial distributions, without end.
@@ -125,7 +133,7 @@ class Theirs:
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""
-        self.load(replace(self.initial, weights={**self.initial.weights, **weights}))
+        self.load(replace(self._first, weights={**self._first.weights, **weights}))
 
     def load(self, state: State) -> None:
         """Load a state. Parts that it lacks do not change."""
@@ -134,12 +142,13 @@ class Theirs:
             for place, array in state.unmapped.items()
             if place in self.variables.unmapped
         }
-        operations, feeds = [], {}
-        for name, array in replace(state, unmapped=unmapped).everything().items():
-            assignment = self.asked.assignments[name]
-            operations.append(assignment.operation)
-            feeds[assignment.value] = array
-        self.session.run(operations, feeds)
+        arrays = replace(state, unmapped=unmapped).everything()
+        for names in _in_parts(arrays):
+            assignments = {name: self.asked.assignments[name] for name in names}
+            operations = [assignments[name].operation for name in names]
+            self.session.run(
+                operations, {assignments[name].value: arrays[name] for name in names}
+            )
 
     def state(self) -> State:
         """The whole present state."""
@@ -185,9 +194,15 @@ class Theirs:
         loss, gradients = self.session.run(goals, fed)
         return np.asarray(loss), dict(gradients)
 
-    def values(self, tensor: Any, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
+    def value(self, tensor: Any, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
         """The value of any tensor of the graph, in training mode."""
         return np.array(self.session.run(tensor, self._feed(feeds, draws)))
+
+    def values(
+        self, tensors: Sequence[Any], feeds: Feeds, draws: Mapping[str, Array] | None
+    ) -> list[Array]:
+        """The values of any tensors of the graph, or of tensors with these names."""
+        return list(self.session.run(list(tensors), self._feed(feeds, draws)))
 
     def update(self, gradients: Mapping[str, Array]) -> None:
         """Run the train op on these gradients, whatever the batch's would be.
@@ -206,11 +221,34 @@ class Theirs:
             feeds[tensors[variable]] = gradient
         self.session.run(self.endpoints.train_op, feeds)
 
-    def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
-        """Run the train op. Returns the loss before the update."""
+    def step(
+        self,
+        feeds: Feeds,
+        draws: Mapping[str, Array],
+        values: Mapping[Any, Array] | None = None,
+    ) -> Array:
+        """Run the train op. Returns the loss before the update.
+
+        `values` are fed in place of what the graph would compute for these tensors.
+        """
         operations = [self.endpoints.loss, self.endpoints.train_op]
-        loss, _ = self.session.run(operations, self._feed(feeds, draws))
+        fed = {**self._feed(feeds, draws), **(values or {})}
+        loss, _ = self.session.run(operations, fed)
         return np.asarray(loss)
+
+
+def _in_parts(arrays: Mapping[str, Array]) -> Iterator[list[str]]:
+    """The names in groups whose arrays are small together. Feeding copies a group."""
+    group: list[str] = []
+    size = 0
+    for name, array in arrays.items():
+        group.append(name)
+        size += array.nbytes
+        if size > PART_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _as_fed(value: Any) -> Array:

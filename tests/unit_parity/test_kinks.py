@@ -29,7 +29,7 @@ def at_a_kink(bench: Bench, distance: float) -> Theirs:
     theirs.reset(weights)
     feeds, draws = bench.step_feeds(0)
     relus = [op for op in theirs.graph.get_operations() if op.type == "Relu"]
-    hidden = theirs.values(relus[-1].inputs[0], feeds, draws)
+    hidden = theirs.value(relus[-1].inputs[0], feeds, draws)
     biases = weights["biases_fc1"].astype(np.float64)
     biases[3] += distance - hidden[5, 3]
     theirs.reset({**weights, "biases_fc1": biases})
