@@ -206,10 +206,18 @@ class Theirs:
             feeds[tensors[variable]] = gradient
         self.session.run(self.endpoints.train_op, feeds)
 
-    def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
-        """Run the train op. Returns the loss before the update."""
+    @cached_property
+    def seeds_of_gradients(self) -> list[Any]:
+        """See `tf1.seeds_of_gradients`. Without any, gradients cannot be multiplied."""
+        return tf1.seeds_of_gradients(self.endpoints.loss, self.endpoints.train_op)
+
+    def step(self, feeds: Feeds, draws: Mapping[str, Array], times: float = 1.0) -> Array:
+        """Run the train op. Returns the loss before the update. See `Side`."""
         operations = [self.endpoints.loss, self.endpoints.train_op]
-        loss, _ = self.session.run(operations, self._feed(feeds, draws))
+        fed = self._feed(feeds, draws)
+        if times != 1.0:
+            fed |= dict.fromkeys(self.seeds_of_gradients, times)
+        loss, _ = self.session.run(operations, fed)
         return np.asarray(loss)
 
 
