@@ -65,7 +65,7 @@ def without_a_class(data: Data, any_size: bool) -> Feeds | None:
     if classes is None or len(np.unique(classes)) < 2:
         return None
     others = np.flatnonzero(classes != classes.max())
-    count = min(FEW, len(others)) if any_size else len(classes)
+    count = max(2, min(FEW, len(others))) if any_size else len(classes)
     return rows_of(feeds, np.resize(others, count))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.batches import LARGER, other_batches, size_of
+from parity.batches import WITHOUT_A_CLASS, other_batches, size_of
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import TIES, ties_are_exact, whole_feeds, whole_weights
@@ -18,7 +18,7 @@ def gradients(case: Case) -> list[Comparison]:
     dropouts it is asked in evaluation mode. Where other stages round (a sigmoid, a batch
     normalization), it is not asked.
 
-    In float64 they are compared on other small batches, too (`batches.py`).
+    In float64 they are compared on a batch without a class, too (`batches.py`).
     """
     feeds, draws = case.step_feeds(0)
     whole, weights = whole_feeds(feeds), whole_weights(case.bench)
@@ -40,9 +40,13 @@ def gradients(case: Case) -> list[Comparison]:
 
 
 def _on_other_batches(case: Case) -> list[Comparison]:
-    """Compare the gradients on a single example, and on some that lack a class."""
+    """Compare the gradients on some examples that lack a class.
+
+    The check `loss` asks the others. A batch normalization cannot train on one example,
+    and the gradients of a large batch would take long.
+    """
     batches = other_batches(case.bench)
-    batches.pop(LARGER, None)  # the check `loss` asks it, and this would take long
+    batches = {what: batches[what] for what in batches if what == WITHOUT_A_CLASS}
 
     def question(side: Side) -> Answer:
         answer: Answer = {}
