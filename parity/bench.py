@@ -43,6 +43,7 @@ class Bench:
         ports: Our side by precision and device. It is built at its first use.
         truths: TF1's answers that are asked for again, by the question's name. They are
             in float64 unless the name says another precision.
+        known: What was found out about the graph, so that it is not asked again.
     """
 
     reference: Reference
@@ -52,6 +53,7 @@ class Bench:
     sessions: dict[str, Theirs] = field(default_factory=dict)
     ports: dict[tuple[Dtype, str], Ours] = field(default_factory=dict)
     truths: dict[str, Answer] = field(default_factory=dict)
+    known: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
     def program(self) -> Graph:

@@ -111,20 +111,22 @@ def random_ancestors(*goals: Any) -> set[str]:
 
     They must be fed. Otherwise two runs cannot be compared.
     """
-    draws: set[str] = set()
-    seen: set[Any] = set()
+    return {op.outputs[0].name for op in ancestors(*goals) if is_random(op)}
+
+
+def ancestors(*goals: Any) -> list[Any]:
+    """The operations on which tensors or operations depend, and these operations."""
+    found: dict[Any, None] = {}
     queue = [getattr(goal, "op", goal) for goal in goals]
     while queue:
         op = queue.pop()
-        if op in seen:
+        if op in found:
             continue
-        seen.add(op)
-        if is_random(op):
-            draws.add(op.outputs[0].name)
+        found[op] = None
         if op.type not in ("VarHandleOp", "VariableV2"):
             queue.extend(source.op for source in op.inputs)
             queue.extend(op.control_inputs)
-    return draws
+    return list(found)
 
 
 def stateless_seeds(graph: Any) -> list[Any]:
@@ -162,6 +164,22 @@ def gradients_of_updates(graph: Any) -> dict[str, Any]:
         if gradient is not None:
             found[inputs["var"].op.name] = gradient
     return found
+
+
+def seeds_of_gradients(loss: Any, train_op: Any) -> list[Any]:
+    """The numbers 1 with which the gradients of a training step begin, as tensors.
+
+    If another number is fed, all gradients are so many times as large. A gradient that is
+    itself a part of the loss is not among them.
+    """
+    inside = {op.name for op in ancestors(loss)}
+    return [
+        op.inputs[1]
+        for op in ancestors(train_op)
+        if op.type == "Fill"
+        and op.name not in inside
+        and op.name.rpartition("/")[2].startswith("grad_ys")
+    ]
 
 
 def _updates(graph: Any) -> Iterator[tuple[str, dict[str, Any]]]:

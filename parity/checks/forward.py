@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from parity.batches import SINGLE, other_batches, rows_of, size_of
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import AT_THRESHOLDS, LARGE, draws_at_thresholds, larger
 from parity.reference import Feeds
 from parity.sides import LOSS, Answer, Side
 
-LOSSES = (LOSS, f"{LOSS} (training)", f"{LOSS} (saturated)")
+TRAINING, SATURATED = "(training)", "(saturated)"
 SATURATION = 10_000
 """The factor by which larger weights make the scores larger, in the check `loss`."""
 
@@ -25,9 +26,9 @@ def forward(case: Case) -> list[Comparison]:
     on a single example.
     """
     feeds, _ = case.step_feeds(0)
-    single = {name: array[:1] for name, array in feeds.items()}
+    single = rows_of(feeds, slice(1))
     takes_one = case.theirs().takes_any_batch
-    at_thresholds = draws_at_thresholds(case.bench, 0, len(next(iter(feeds.values()))))
+    at_thresholds = draws_at_thresholds(case.bench, 0, size_of(feeds))
 
     def question(side: Side) -> Answer:
         answer, weights = _stages(case, side), case.bench.weights
@@ -37,9 +38,9 @@ def forward(case: Case) -> list[Comparison]:
         if at_thresholds:
             others[AT_THRESHOLDS] = _from(side, weights, feeds, at_thresholds)
         if takes_one:
-            others["(single example)"] = _from(side, weights, single, None)
+            others[SINGLE] = _from(side, weights, single, None)
         for what, stages in others.items():
-            answer |= {f"{name} {what}": array for name, array in stages.items()}
+            answer |= _with(stages, what)
         return {name: answer[name] for name in answer if not name.startswith(LOSS)}
 
     return case.ask("forward", question)
@@ -52,21 +53,25 @@ def _from(side: Side, weights: Answer, feeds: Feeds, draws: Answer | None) -> An
 
 
 def loss(case: Case) -> list[Comparison]:
-    """Compare the tutorial's own loss in both modes and with saturated probabilities.
+    """Compare the tutorial's own loss in both modes, and where it may go wrong.
 
-    For the last, the scores are some ten thousand times as large, so that probabilities
-    round to 0 and 1. If `Reference.nonfinite_loss` is set, a loss may be infinite or NaN,
-    but then on both sides.
+    With saturated probabilities: the scores are some ten thousand times as large, so that
+    they round to 0 and 1. And on other batches (`batches.py`): a single example, more
+    examples than the recipe's batch has, and examples of which none is of a certain
+    class. If `Reference.nonfinite_loss` is set, a loss may be infinite or NaN, but then
+    on both sides.
     """
+    feeds, others = case.data.batch(0), other_batches(case.bench)
+    names = {LOSS, *(f"{LOSS} {what}" for what in (TRAINING, SATURATED, *others))}
 
     def question(side: Side) -> Answer:
-        answer = _stages(case, side)
-        side.reset(larger(case.bench.weights, SATURATION))
-        for name, array in side.stages(case.data.batch(0)).items():
-            answer[f"{name} (saturated)"] = array
-        return {name: answer[name] for name in LOSSES if name in answer}
+        answer, weights = _stages(case, side), case.bench.weights
+        answer |= _with(_from(side, larger(weights, SATURATION), feeds, None), SATURATED)
+        for what, batch in others.items():
+            answer |= _with(_from(side, weights, batch, None), what)
+        return {name: answer[name] for name in answer if name in names}
 
-    allow_nonfinite = LOSSES if case.reference.nonfinite_loss else ()
+    allow_nonfinite = names if case.reference.nonfinite_loss else ()
     return case.ask("loss", question, allow_nonfinite=allow_nonfinite)
 
 
@@ -74,7 +79,9 @@ def _stages(case: Case, side: Side) -> Answer:
     """Every stage and the loss, in evaluation and in training mode."""
     feeds, draws = case.step_feeds(0)
     side.reset(case.bench.weights)
-    answer = side.stages(feeds)
-    for name, array in side.stages(feeds, draws).items():
-        answer[f"{name} (training)"] = array
-    return answer
+    return side.stages(feeds) | _with(side.stages(feeds, draws), TRAINING)
+
+
+def _with(answer: Answer, what: str) -> Answer:
+    """The answer under names that say to what it is the answer."""
+    return {f"{name} {what}": array for name, array in answer.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parity.batches import WITHOUT_A_CLASS, other_batches, size_of
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import TIES, ties_are_exact, whole_feeds, whole_weights
@@ -16,6 +17,8 @@ def gradients(case: Case) -> list[Comparison]:
     only there. A dropout would divide, and equal values would round apart, so that with
     dropouts it is asked in evaluation mode. Where other stages round (a sigmoid, a batch
     normalization), it is not asked.
+
+    In float64 they are compared on a batch without a class, too (`batches.py`).
     """
     feeds, draws = case.step_feeds(0)
     whole, weights = whole_feeds(feeds), whole_weights(case.bench)
@@ -24,12 +27,37 @@ def gradients(case: Case) -> list[Comparison]:
 
     def question(side: Side) -> Answer:
         side.reset(case.bench.weights)
-        answer = side.gradients(feeds, draws)
-        named = {f"d loss / d {name}": array for name, array in answer.items()}
+        named = _named(side.gradients(feeds, draws))
         if exact:
             side.reset(weights)
-            for name, array in side.gradients(whole, mode).items():
-                named[f"d loss / d {name} {TIES}"] = array
+            named |= _named(side.gradients(whole, mode), f" {TIES}")
         return named
 
-    return case.ask("gradients", question)
+    comparisons = case.ask("gradients", question)
+    if case.dtype == "float64":
+        comparisons += _on_other_batches(case)
+    return comparisons
+
+
+def _on_other_batches(case: Case) -> list[Comparison]:
+    """Compare the gradients on some examples that lack a class.
+
+    The check `loss` asks the others. A batch normalization cannot train on one example,
+    and the gradients of a large batch would take long.
+    """
+    batches = other_batches(case.bench)
+    batches = {what: batches[what] for what in batches if what == WITHOUT_A_CLASS}
+
+    def question(side: Side) -> Answer:
+        answer: Answer = {}
+        for what, batch in batches.items():
+            side.reset(case.bench.weights)
+            draws = case.bench.draws(0, size_of(batch))
+            answer |= _named(side.gradients(batch, draws), f" {what}")
+        return answer
+
+    return case.ask("gradients on other batches", question) if batches else []
+
+
+def _named(gradients: Answer, when: str = "") -> Answer:
+    return {f"d loss / d {name}{when}": array for name, array in gradients.items()}

@@ -4,16 +4,24 @@ ten.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from parity import tolerances
+from parity.batches import size_of, small_batch
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.probes import LARGE, larger
+from parity.reference import Array, Feeds
 from parity.sides import Answer, Side
 from parity.state import Places, State
 
 LAST = 10
+TIMES = 1024
+"""How many times the gradients are as large, and as small, in two steps."""
+SIZE = "size of the change of all "
 AFTER_LAST = f" after {LAST} steps"
 
 
@@ -24,10 +32,12 @@ def step(case: Case) -> list[Comparison]:
 
     In float64 the sides run free for ten steps. One more step starts from slots as small
     as they are late in training. Only such slots show where an optimizer adds its
-    epsilon: beside slots of order one, epsilon is lost in rounding. And one starts from
-    large weights, whose gradients are large. Only there a limit on gradients may act, on
-    one side or on both. Of this step only the sizes of the changes are compared: Adam
-    makes a whole step of the rounding of a gradient that is nearly 0.
+    epsilon: beside slots of order one, epsilon is lost in rounding. Three more are taken
+    on a few examples, where a limit on gradients may act or cease to act, on one side or
+    on both: from large weights, and with the gradients divided or multiplied before
+    anything limits them. If gradients are large, of the weights only the sizes of the
+    changes are compared: Adam makes a whole step of the rounding of a gradient that is
+    nearly 0.
 
     In float32 there are two single steps: the first, and the eleventh from TF1's float64
     state after ten. Free runs cannot be compared in float32, not even two of TF1: near
@@ -36,6 +46,7 @@ def step(case: Case) -> list[Comparison]:
     if case.dtype == "float64":
         comparisons = case.ask("step", lambda side: _free_run(case, side))
         comparisons += _large_step(case)
+        comparisons += _multiplied_steps(case)
         if case.bench.small_slots:
             comparisons += case.ask("late step", lambda side: _late_step(case, side))
         return comparisons
@@ -84,21 +95,87 @@ def _large_step(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         side.reset(larger(case.bench.weights, LARGE))
         before = side.state()
-        side.step(*case.step_feeds(0))
+        side.step(*few)
         after = side.state()
-        moved = {"weights": [after.weights[n] - before.weights[n] for n in after.weights]}
+        moved = {"weights": _changes(before.weights, after.weights)}
         for place, array in after.slots.items():
             moved.setdefault(place[1], []).append(array - before.slots[place])
-        return {
-            f"size of the change of all {kind} after a step from large weights": (
-                np.sqrt(sum(np.square(change).sum() for change in changes))
-            )
-            for kind, changes in moved.items()
-        }
+        when = "after a step from large weights"
+        return {f"{SIZE}{kind} {when}": _size(moved[kind]) for kind in moved}
 
-    answers = case.both("large step", question)
+    few = _few_examples(case)
+    return _with_sizes(case, "large step", question)
+
+
+def _multiplied_steps(case: Case) -> list[Comparison]:
+    """Compare a step on small gradients and one on large gradients.
+
+    Powers of two round nothing. Without slots, the weights' change is in proportion to
+    the gradient, so that each weight is compared after the large ones, too.
+    """
+    if not case.bench.theirs("float64").seeds_of_gradients:
+        return []
+    few = _few_examples(case)
+    when = f" after a step on gradients times {TIMES}"
+
+    def small(side: Side) -> Answer:
+        side.reset(case.bench.weights)
+        side.step(*few, 1 / TIMES)
+        return _with_time(side.state(), f" after a step on gradients divided by {TIMES}")
+
+    def large(side: Side) -> Answer:
+        side.reset(case.bench.weights)
+        before = side.state()
+        side.step(*few, TIMES)
+        after = side.state()
+        if not after.slots:
+            return _with_time(after, when)
+        size = _size(_changes(before.weights, after.weights))
+        return {f"{SIZE}weights{when}": size} | _with_time(
+            replace(after, weights={}), when
+        )
+
+    return [
+        *case.ask("step on small gradients", small),
+        *_with_sizes(case, "step on large gradients", large),
+    ]
+
+
+def _with_sizes(
+    case: Case, name: str, question: Callable[[Side], Answer]
+) -> list[Comparison]:
+    """Compare an answer in which some results are sizes of changes."""
+    answers = case.both(name, question)
+
+    def of(answer: Answer, *, sizes: bool) -> Answer:
+        return {key: answer[key] for key in answer if key.startswith(SIZE) == sizes}
+
     rule = tolerances.by_scale(tolerances.same_size)
-    return compare_all(answers.ours, answers.theirs, rule)
+    ours, theirs = of(answers.ours, sizes=True), of(answers.theirs, sizes=True)
+    comparisons = compare_all(ours, theirs, rule) if theirs else []
+    if all(key.startswith(SIZE) for key in answers.theirs):
+        return comparisons
+    return comparisons + case.judge(
+        of(answers.ours, sizes=False),
+        of(answers.theirs, sizes=False),
+        of(answers.truth, sizes=False),
+        raised=answers.raised,
+        question=question,
+    )
+
+
+def _few_examples(case: Case) -> tuple[Feeds, Answer]:
+    """Some examples of the first batch, and the draws for them."""
+    feeds = small_batch(case.bench, 0)
+    return feeds, case.bench.draws(0, size_of(feeds))
+
+
+def _changes(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[Array]:
+    return [after[name] - before[name] for name in after]
+
+
+def _size(changes: Sequence[Array]) -> Array:
+    return np.asarray(np.sqrt(sum(np.square(change).sum() for change in changes)))
 
 
 def _late_step(case: Case, side: Side) -> Answer:

@@ -125,5 +125,5 @@ def _with_reference(case: Case, reference: Reference) -> Case:
     sound, bench = case.reference, replace(case.bench, reference=reference, ports={})
     same_tables = reference.weights is sound.weights and reference.slots is sound.slots
     if not (same_tables and reference.build is sound.build):
-        bench = replace(bench, sessions={}, truths={})
+        bench = replace(bench, sessions={}, truths={}, known={})
     return replace(case, bench=bench)

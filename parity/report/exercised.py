@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parity.batches import LARGER, WITHOUT_A_CLASS
 from parity.report.result import Result
 
 
@@ -27,6 +28,8 @@ class Exercise:
 EXERCISES = (
     Exercise("training mode", "(training)", "`forward`"),
     Exercise("a single example", "(single example)", "`forward`, if any batch size fits"),
+    Exercise("more examples than the recipe's batch", LARGER, "`loss`, if any size fits"),
+    Exercise("a batch without some class", WITHOUT_A_CLASS, "`loss`, if it has classes"),
     Exercise(
         "random numbers at the thresholds of dropouts",
         "(draws at thresholds)",
@@ -42,14 +45,13 @@ EXERCISES = (
     Exercise("ten free steps", " after 10 steps", "`step` in float64"),
     Exercise("slots as small as late in training", "small slots", "`step` in float64"),
     Exercise("large gradients", "from large weights", "`step` in float64"),
+    Exercise("gradients a thousand times as small", " divided by ", "`step` in float64"),
+    Exercise("gradients a thousand times as large", " times ", "`step` in float64"),
     Exercise("steps of the port's own command", " of fit", "`product`, if it has one"),
     Exercise("weights that TF1 trained, and every test example", "output", "`accuracy`"),
 )
 LATE = "late_steps"
-NEVER = (
-    "other batch sizes; branches, limits and schedules that these steps do not reach; "
-    "several devices"
-)
+NEVER = "branches, limits and schedules that these steps do not reach; several devices"
 
 
 def exercised(results: Sequence[Result]) -> str:

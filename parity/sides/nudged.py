@@ -72,6 +72,6 @@ class Nudged:
         """See `Side`."""
         return self.theirs.gradients(self._moved(feeds), self._moved_draws(draws))
 
-    def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
+    def step(self, feeds: Feeds, draws: Mapping[str, Array], times: float = 1.0) -> Array:
         """See `Side`."""
-        return self.theirs.step(self._moved(feeds), self._moved(draws))
+        return self.theirs.step(self._moved(feeds), self._moved(draws), times)

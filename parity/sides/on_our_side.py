@@ -81,11 +81,11 @@ class OnOurSide:
         """See `Side`."""
         return self.theirs.backward(feeds, draws, self._units(feeds, draws))[1]
 
-    def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
+    def step(self, feeds: Feeds, draws: Mapping[str, Array], times: float = 1.0) -> Array:
         """See `Side`."""
         units = self._units(feeds, draws)
         self._together = False
-        return self.theirs.step(feeds, draws, units)
+        return self.theirs.step(feeds, draws, times, units)
 
     def _units(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> dict[Any, Array]:
         """The tensors in which units are moved, with their values."""

@@ -124,7 +124,6 @@ class Ours(OwnState):
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""
-        self.raised = None
         self.reset_own(self.reference.weights.to_ours(weights))
 
     def load(self, state: State) -> None:
@@ -221,10 +220,13 @@ class Ours(OwnState):
             self._forward(feeds, draws)
         return kinks.seen
 
-    def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
-        """Take an optimizer step. Returns the loss before the update."""
+    def step(self, feeds: Feeds, draws: Mapping[str, Array], times: float = 1.0) -> Array:
+        """Take an optimizer step. Returns the loss before the update. See `Side`."""
         self.optimizer.zero_grad()
         loss = self._backward(feeds, draws)
+        for parameter in self.module.parameters():
+            if times != 1.0 and parameter.grad is not None:
+                parameter.grad *= times
         self.reference.port.update(self.module, self.optimizer)
         self.check_slots()
         return to_array(loss)

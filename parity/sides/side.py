@@ -57,5 +57,8 @@ class Side(Protocol):
         `draws=None` means evaluation mode.
         """
 
-    def step(self, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
-        """Take an optimizer step. Returns the loss before the update."""
+    def step(self, feeds: Feeds, draws: Mapping[str, Array], times: float = 1.0) -> Array:
+        """Take an optimizer step. Returns the loss before the update.
+
+        Before anything clips them, the gradients are multiplied by `times`.
+        """

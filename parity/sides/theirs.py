@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -221,18 +222,26 @@ class Theirs:
             feeds[tensors[variable]] = gradient
         self.session.run(self.endpoints.train_op, feeds)
 
+    @cached_property
+    def seeds_of_gradients(self) -> list[Any]:
+        """See `tf1.seeds_of_gradients`. Without any, gradients cannot be multiplied."""
+        return tf1.seeds_of_gradients(self.endpoints.loss, self.endpoints.train_op)
+
     def step(
         self,
         feeds: Feeds,
         draws: Mapping[str, Array],
+        times: float = 1.0,
         values: Mapping[Any, Array] | None = None,
     ) -> Array:
-        """Run the train op. Returns the loss before the update.
+        """Run the train op. Returns the loss before the update. See `Side`.
 
         `values` are fed in place of what the graph would compute for these tensors.
         """
         operations = [self.endpoints.loss, self.endpoints.train_op]
         fed = {**self._feed(feeds, draws), **(values or {})}
+        if times != 1.0:
+            fed |= dict.fromkeys(self.seeds_of_gradients, times)
         loss, _ = self.session.run(operations, fed)
         return np.asarray(loss)
 

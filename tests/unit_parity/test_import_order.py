@@ -22,6 +22,7 @@ ORDER = (
     "convert",
     "kinks",
     "bench",
+    "batches",
     "probes",
     "doubts",
     "case",
