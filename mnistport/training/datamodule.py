@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
@@ -58,6 +59,7 @@ class MnistData(pl.LightningDataModule):
         self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
         self.eval_batch_size = eval_batch_size
         self.name = source
+        self._is_set_up = False
         self._loaded: DataSet | None = None
 
     @_restricted_classmethod
@@ -128,13 +130,30 @@ class MnistData(pl.LightningDataModule):
         return self._loaded
 
     def setup(self, stage: str = "fit") -> None:
-        """Read and scale the images: float32 pixels in [0, 1], int64 labels."""
-        if hasattr(self, "train"):
-            return
-        train, validation = split(self._load().train, self.recipe.split)
-        self.train = self._tensors(train)
-        self.validation = self._tensors(validation)
-        self.test = self._tensors(self._load().test)
+        """Read the images. They are scaled when they are asked for."""
+        self._load()
+        self._is_set_up = True
+
+    @cached_property
+    def train(self) -> tuple[Tensor, Tensor]:
+        """The training images: float32 pixels `[N, 784]`, int64 labels `[N]`."""
+        return self._tensors(split(self._read().train, self.recipe.split)[0])
+
+    @cached_property
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """The validation images, as `train`."""
+        return self._tensors(split(self._read().train, self.recipe.split)[1])
+
+    @cached_property
+    def test(self) -> tuple[Tensor, Tensor]:
+        """The test images, as `train`."""
+        return self._tensors(self._read().test)
+
+    def _read(self) -> DataSet:
+        """The data set, once `setup` has read it."""
+        if not self._is_set_up:
+            raise UserError("MnistData has not read its images yet; call setup() first")
+        return self._load()
 
     def _tensors(self, images: ImageSet) -> tuple[Tensor, Tensor]:
         """Pixels `[N, 784]` and labels `[N]`."""
@@ -152,30 +171,21 @@ class MnistData(pl.LightningDataModule):
         Without a trainer, or for a module that does not take chunks, these are the same
         batches as pixels and labels, one by one.
         """
-        self._require("train")
         trainer = self.trainer
         if trainer is not None and hasattr(trainer.lightning_module, "pace"):
             return ChunkLoader(trainer, self.stream)
         return Batches(*self.train, self.stream, trainer)
 
-    def _require(self, part: str) -> None:
-        """Refuse to give images that are not read yet."""
-        if not hasattr(self, part):
-            raise UserError("MnistData has not read its images yet; call setup() first")
-
     def val_dataloader(self) -> Slices:
         """The validation images."""
-        self._require("validation")
         return self._slices(self.validation)
 
     def test_dataloader(self) -> Slices:
         """The test images."""
-        self._require("test")
         return self._slices(self.test)
 
     def predict_dataloader(self) -> Slices:
         """The test images, in file order."""
-        self._require("test")
         return self._slices(self.test)
 
     def _slices(self, examples: tuple[Tensor, Tensor]) -> Slices:
