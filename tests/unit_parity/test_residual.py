@@ -167,7 +167,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_port_fails(fault: Any, dtype: str, bench: Bench) -> None:
     comparisons = checks.get(FAULTS[fault])(case(bench, fault, dtype))

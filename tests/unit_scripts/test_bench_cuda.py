@@ -29,6 +29,7 @@ def test_without_a_gpu_it_says_so(script, monkeypatch, capsys):
     assert "no CUDA device" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_is_named_and_the_others_are_written(
     script, tmp_path, monkeypatch
 ):
@@ -61,6 +62,7 @@ def test_a_part_that_fails_is_named_and_the_others_are_written(
     assert "FAILED" in page
 
 
+@pytest.mark.slow
 def test_eager_and_graph_are_both_timed(script, monkeypatch):
     asked = []
     run = script.run
