@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mnistport.errors import UserError
 
@@ -110,6 +112,17 @@ def write_whole(file: Path, text: str) -> None:
     """
     with written_whole(file) as partial:
         partial.write_text(text, "utf-8")
+
+
+def complete_lines(file: Path) -> list[Any]:
+    """The contents of a file of JSON lines, without a last line that was cut off.
+
+    A file that does not exist has no lines.
+    """
+    if not file.is_file():
+        return []
+    complete, _, _ = file.read_text("utf-8").rpartition("\n")
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def append_line(file: Path, line: str) -> None:

@@ -26,7 +26,7 @@ from parity.state import State
 KEPT_BYTES = 200_000_000
 """The largest answer that is kept. A larger one is computed again where it is needed."""
 STEADY = "TF1 was asked twice"
-"""The name under which `Bench.truths` says so."""
+"""The name under which `Bench.known` says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +108,10 @@ class Bench:
         self, name: str, question: Callable[[Theirs], Answer], dtype: Dtype
     ) -> Answer:
         """TF1's answer in a precision. It is kept in memory, unless it is large."""
-        if not self.truths:
+        if STEADY not in self.known:
             theirs = self.theirs("float64")
             refuse_unsteady(theirs, self.weights, *self.step_feeds(0))
-            self.truths[STEADY] = {}
+            self.known[STEADY] = True
         key = name if dtype == "float64" else f"{name}, {dtype}"
         if key in self.truths:
             return self.truths[key]

@@ -5,7 +5,9 @@ of a window. If a unit is within rounding of the other way, two correct float32 
 may take different ways, and TF1's own float32 does so in one step of twenty. The
 gradients then differ by far more than rounding, and no bound on rounding can judge them.
 
-So the float64 graph is asked once more, with such a unit moved to the other side.
+So the float64 graph is asked once more, with such a unit moved to the other side. Here
+our side is a command that has run, so its units cannot be seen, and each is tried. Where
+our module can be called, `sides/on_our_side.py` looks at its units.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistport.environment import environment
-from mnistport.files import write_whole
+from mnistport.files import append_line, complete_lines, write_whole
 from parity import references
 from parity.commands.setting import DTYPES
 from parity.kinks import AT_KINKS
@@ -166,14 +166,14 @@ class Finished:
     """
 
     def __init__(self, file: Path, checks: str) -> None:
-        self.file, self.lines = file, list(_lines(file))
+        self.file, self.lines = file, complete_lines(file)
         for line in self.lines:
             if line["checks"] != checks:
                 raise SystemExit(
                     f"{file} holds runs with --checks {line['checks'] or 'by default'}; "
                     "give the same checks, or another folder"
                 )
-        write_whole(file, "".join(map(_text, self.lines)))
+        write_whole(file, "".join(f"{json.dumps(line)}\n" for line in self.lines))
 
     def has(self, target: str, seed: int, threads: int, dtype: str) -> bool:
         """Whether this run is finished."""
@@ -184,19 +184,8 @@ class Finished:
     def add(self, lines: Sequence[Line]) -> None:
         """Write finished runs to the end of the file."""
         self.lines += lines
-        with self.file.open("a") as file:
-            file.write("".join(map(_text, lines)))
-
-
-def _lines(file: Path) -> Iterator[Line]:
-    if file.is_file():
-        for text in file.read_text().splitlines(keepends=True):
-            if text.endswith("\n"):
-                yield json.loads(text)
-
-
-def _text(line: Line) -> str:
-    return json.dumps(line) + "\n"
+        for line in lines:
+            append_line(self.file, json.dumps(line))
 
 
 def rows(lines: Iterable[Line]) -> list[Line]:

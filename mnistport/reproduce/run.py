@@ -20,7 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from mnistport.environment import environment
 from mnistport.errors import UserError
-from mnistport.files import append_line, write_whole, written_whole
+from mnistport.files import append_line, complete_lines, write_whole, written_whole
 from mnistport.network import Recipe
 from mnistport.process import whose_kernels
 from mnistport.reproduce.result import RunResult, RunSettings
@@ -83,8 +83,7 @@ class History(Logger):
     def __init__(self, file: Path, until: int) -> None:
         super().__init__()
         self.file = file
-        lines = _parse_complete_lines(file.read_text()) if file.is_file() else []
-        self.lines = [line for line in lines if line["step"] <= until]
+        self.lines = [line for line in complete_lines(file) if line["step"] <= until]
         write_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     @property
@@ -112,12 +111,6 @@ class History(Logger):
     def values_by_step(self, name: str) -> dict[int, float]:
         """The values of one metric. If a step was logged twice, the last one counts."""
         return {line["step"]: line[name] for line in self.lines if name in line}
-
-
-def _parse_complete_lines(text: str) -> list[dict[str, Any]]:
-    """Parse JSON lines, except a last line that was not written to its end."""
-    complete, _, _ = text.rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines()]
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -102,20 +102,20 @@ class MnistData(pl.LightningDataModule):
         Raises:
             UserError: The interval is longer than an epoch.
         """
-        steps = lightning_steps.steps_of_epoch(
-            trainer.limit_train_batches, self._steps_per_epoch()
-        )
-        lightning_steps.val_check_interval(trainer, steps)
+        lightning_steps.val_check_interval(trainer, self.steps_of_epoch(trainer))
 
     def last_step(self, trainer: pl.Trainer) -> int | None:
         """The step after which a run of the trainer ends. None if no number says it."""
-        steps = lightning_steps.steps_of_epoch(
-            trainer.limit_train_batches, self._steps_per_epoch()
-        )
         ends = [] if trainer.max_steps == -1 else [trainer.max_steps]
         if trainer.max_epochs not in (None, -1):
-            ends.append(steps * trainer.max_epochs)
+            ends.append(self.steps_of_epoch(trainer) * trainer.max_epochs)
         return min(ends, default=None)
+
+    def steps_of_epoch(self, trainer: pl.Trainer) -> int:
+        """Steps in an epoch of a run of the trainer."""
+        return lightning_steps.steps_of_epoch(
+            trainer.limit_train_batches, self._steps_per_epoch()
+        )
 
     def _steps_per_epoch(self) -> int:
         """Steps in an epoch without a limit. A batch that is too large is refused."""

@@ -46,7 +46,6 @@ from mnistport.training.stopping import (
 from mnistport.training.trainer_flags import (
     keep_validation,
     length,
-    refuse_callbacks,
     refuse_flags,
     trainer_arguments,
     words_for_objects,
@@ -178,8 +177,6 @@ class Cli(LightningCLI):
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
-        if self.subcommand == "fit":
-            refuse_callbacks(config)
         arguments = trainer_arguments(self.subcommand, config, self.typed)
         if self.subcommand == "fit":
             arguments.update(length(config, self.model.network.recipe))

@@ -476,8 +476,7 @@ class Classifier(pl.LightningModule):
         if data is not None:
             if checkpoint["global_step"] == data.last_step(self.trainer):
                 rank_zero_info("the run is complete; nothing is left to train")
-            limit = self.trainer.limit_train_batches
-            steps = lightning_steps.steps_of_epoch(limit, data.stream.steps_per_epoch)
+            steps = data.steps_of_epoch(self.trainer)
             lightning_steps.continue_at_step(checkpoint, steps)
 
     @property
@@ -499,7 +498,7 @@ class Classifier(pl.LightningModule):
         options = self.hparams.get("options") or {}
         weights = self.state_dict()
         refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
-        if data is not None and self._trainer is not None:
+        if data is not None:
             step = checkpoint["global_step"]
             refuse_run_that_is_over(step, data.last_step(self.trainer))
 

@@ -84,7 +84,7 @@ class SavedConfig(SaveConfigCallback):
             folder = _folder_of(trainer.loggers[0])
             folder.mkdir(parents=True, exist_ok=True)
             file = str(_free_name(folder / "config.yaml"))
-            self.parser.save(self.config, file, skip_none=False)
+            self.parser.save(self.config, file, skip_none=False, multifile=self.multifile)
 
 
 def _folder_of(logger: Logger) -> Path:

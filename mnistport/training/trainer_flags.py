@@ -59,6 +59,9 @@ def trainer_arguments(
         command: "fit", "validate", "test" or "predict".
         config: The configuration of the trainer.
         typed: The command line that was typed.
+
+    Raises:
+        UserError: A run of `fit` would fail later because of a callback.
     """
     if command == "predict":
         return {**_without_files(config), **_on_one_device(config)}
@@ -73,6 +76,7 @@ def trainer_arguments(
             # The recipes set this to 0 for `fit`. The command `validate` validates.
             arguments["limit_val_batches"] = 1.0
         return arguments
+    _refuse_callbacks(config)
     arguments = {"callbacks": [StopBetweenChunks(typed), *callbacks]}
     if config.barebones:
         # Lightning logs nothing then, so the recipe's interval has no meaning.
@@ -206,7 +210,7 @@ def words_for_objects(trainer: Namespace) -> None:
                 arguments[name] = str(value)
 
 
-def refuse_callbacks(config: Namespace) -> None:
+def _refuse_callbacks(config: Namespace) -> None:
     """Refuse callbacks with which the run would fail later.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.batches import WITHOUT_A_CLASS, other_batches, size_of
+from parity.batches import WITHOUT_A_CLASS, size_of, without_a_class
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import TIES, ties_are_exact, whole_feeds, whole_weights
@@ -35,28 +35,26 @@ def gradients(case: Case) -> list[Comparison]:
 
     comparisons = case.ask("gradients", question)
     if case.dtype == "float64":
-        comparisons += _on_other_batches(case)
+        comparisons += _without_a_class(case)
     return comparisons
 
 
-def _on_other_batches(case: Case) -> list[Comparison]:
+def _without_a_class(case: Case) -> list[Comparison]:
     """Compare the gradients on some examples that lack a class.
 
-    The check `loss` asks the others. A batch normalization cannot train on one example,
-    and the gradients of a large batch would take long.
+    The check `loss` asks other batches, too. A batch normalization cannot train on one
+    example, and the gradients of a large batch would take long.
     """
-    batches = other_batches(case.bench)
-    batches = {what: batches[what] for what in batches if what == WITHOUT_A_CLASS}
+    batch = without_a_class(case.data, case.theirs().takes_any_batch)
+    if batch is None:
+        return []
+    draws = case.bench.draws(0, size_of(batch))
 
     def question(side: Side) -> Answer:
-        answer: Answer = {}
-        for what, batch in batches.items():
-            side.reset(case.bench.weights)
-            draws = case.bench.draws(0, size_of(batch))
-            answer |= _named(side.gradients(batch, draws), f" {what}")
-        return answer
+        side.reset(case.bench.weights)
+        return _named(side.gradients(batch, draws), f" {WITHOUT_A_CLASS}")
 
-    return case.ask("gradients on other batches", question) if batches else []
+    return case.ask("gradients without a class", question)
 
 
 def _named(gradients: Answer, when: str = "") -> Answer:

@@ -166,7 +166,7 @@ def _with_sizes(
 
 def _few_examples(case: Case) -> tuple[Feeds, Answer]:
     """Some examples of the first batch, and the draws for them."""
-    feeds = small_batch(case.bench, 0)
+    feeds = small_batch(case.bench)
     return feeds, case.bench.draws(0, size_of(feeds))
 
 

@@ -82,6 +82,10 @@ def ladder() -> Sequence[str]:
     return LADDER
 
 
+SHARED = ("sessions", "truths", "known")
+"""What two benches with the same graph may share."""
+
+
 @pytest.fixture(scope="session")
 def with_reference() -> Callable[..., Case]:
     """Makes a case like another, with another reference.
@@ -92,7 +96,8 @@ def with_reference() -> Callable[..., Case]:
     def changed(case: Case, reference: Reference, *, same_graph: bool = False) -> Case:
         bench = Bench(reference=reference, data=case.data, seed=case.bench.seed)
         if same_graph:
-            bench = replace(bench, sessions=case.bench.sessions, truths=case.bench.truths)
+            shared = {name: getattr(case.bench, name) for name in SHARED}
+            bench = replace(bench, **shared)
         return replace(case, bench=bench)
 
     return changed

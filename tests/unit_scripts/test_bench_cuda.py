@@ -1,25 +1,18 @@
 """`scripts/bench_cuda.py` on a CPU: no eager step counts as a graph's."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-FILE = Path(__file__).parents[2] / "scripts" / "bench_cuda.py"
-
 
 @pytest.fixture
-def script(monkeypatch):
-    spec = importlib.util.spec_from_file_location("bench_cuda", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "ACCELERATOR", "cpu")
+def script(script, monkeypatch):
+    monkeypatch.setattr(script, "ACCELERATOR", "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "no GPU")
-    return module
+    return script
 
 
 def test_without_a_gpu_it_says_so(script, monkeypatch, capsys):

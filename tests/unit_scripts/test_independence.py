@@ -1,22 +1,10 @@
 """`scripts/independence.py`: it holds on the digits; it reports differences."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-FILE = Path(__file__).parents[2] / "scripts" / "independence.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("independence", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

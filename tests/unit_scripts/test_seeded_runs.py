@@ -1,22 +1,12 @@
 """`scripts/seeded_runs.py`: its table, its failures, and how it goes on."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "scripts" / "seeded_runs.py"
 TINY = Path(__file__).parents[1] / "unit_parity" / "tiny_port.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("seeded_runs", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def line(seed, dtype="float32", target="softmax", threads=1, failed=None):

@@ -1,20 +1,6 @@
 """`scripts/step_times.py`: which steps of a run are timed."""
 
-import importlib.util
-from pathlib import Path
-
-import pytest
-
-FILE = Path(__file__).parents[2] / "scripts" / "step_times.py"
 MARKS = [(1, 0.0), (10, 9.0), (20, 29.0), (30, 129.0), (50, 169.0)]
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("step_times", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_time_of_a_step_is_the_mean_after_the_steps_that_are_not_counted(script):

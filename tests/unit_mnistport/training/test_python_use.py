@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
+import rich
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
@@ -230,6 +231,8 @@ def test_hvass_trains_in_a_notebook_under_rich(train, monkeypatch):
         shown.append(text)
 
     monkeypatch.setattr("rich.jupyter.display", display)
+    console = rich.get_console()  # the bar replaces what is in it, for the whole process
+    monkeypatch.setattr(console, "__dict__", dict(vars(console)))
     bar = RichProgressBar(console_kwargs={"force_jupyter": True})
     options = {"options": {"fc_size": 4}}
     train(
