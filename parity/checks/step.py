@@ -15,6 +15,7 @@ from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.probes import LARGE, larger
 from parity.reference import Array, Feeds
+from parity.schedules import AT_COUNTER, counters
 from parity.sides import Answer, Side
 from parity.state import Places, State
 
@@ -37,7 +38,8 @@ def step(case: Case) -> list[Comparison]:
     on both: from large weights, and with the gradients divided or multiplied before
     anything limits them. If gradients are large, of the weights only the sizes of the
     changes are compared: Adam makes a whole step of the rounding of a gradient that is
-    nearly 0.
+    nearly 0. If the graph counts steps, and a schedule depends on the counter, a step is
+    taken just before, at and after each change of the schedule.
 
     In float32 there are two single steps: the first, and the eleventh from TF1's float64
     state after ten. Free runs cannot be compared in float32, not even two of TF1: near
@@ -47,6 +49,7 @@ def step(case: Case) -> list[Comparison]:
         comparisons = case.ask("step", lambda side: _free_run(case, side))
         comparisons += _large_step(case)
         comparisons += _multiplied_steps(case)
+        comparisons += _scheduled_steps(case)
         if case.bench.small_slots:
             comparisons += case.ask("late step", lambda side: _late_step(case, side))
         return comparisons
@@ -139,6 +142,28 @@ def _multiplied_steps(case: Case) -> list[Comparison]:
         *case.ask("step on small gradients", small),
         *_with_sizes(case, "step on large gradients", large),
     ]
+
+
+def _scheduled_steps(case: Case) -> list[Comparison]:
+    """Compare a step at each change of a schedule, if our side has its counter, too."""
+    comparisons = []
+    for counter in counters(case.bench):
+        for number in counter.steps if counter.is_mapped else ():
+            comparisons += _step_at(case, counter.name, number)
+    return comparisons
+
+
+def _step_at(case: Case, counter: str, number: int) -> list[Comparison]:
+    """Compare a step that is taken when the counter says this number of steps."""
+    few = _few_examples(case)
+    when = f"{AT_COUNTER}{counter} {number}"
+
+    def question(side: Side) -> Answer:
+        side.reset({**case.bench.weights, counter: np.asarray(number)})
+        side.step(*few)
+        return _with_time(side.state(), when)
+
+    return case.ask(f"step at {counter} {number}", question)
 
 
 def _with_sizes(

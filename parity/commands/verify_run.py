@@ -25,6 +25,7 @@ from parity.report.exercised import exercised
 from parity.report.lines import explanation, judgement, result_line, verdict
 from parity.report.markdown import markdown
 from parity.report.result import Result
+from parity.schedules import not_reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,10 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
                 print(explanation(result), flush=True)
         for text in _in_float32(bench):
             print(f"  {text}")
+        document.conclude(of_one.reference.name, bench)
     print(judgement(document.results))
     print(verdict(document.results))
-    print(exercised(document.results))
+    print(exercised(document.results, document.not_reached))
     return 0 if all(result.passed for result in document.results) else 1
 
 
@@ -280,6 +282,7 @@ class _Document:
     ) -> None:
         self.json_file, self.folder = json_file, folder
         self.results: list[Result] = []
+        self.not_reached: dict[str, list[str]] = {}
         self.environment: dict[str, Any] = {
             **made_on,
             "data": {of_one.reference.name: of_one.data.name for of_one in questions},
@@ -304,6 +307,18 @@ class _Document:
     def add(self, result: Result) -> None:
         """Take a result, and write all there are."""
         self.results.append(result)
+        self._write()
+
+    def conclude(self, network: str, bench: Bench) -> None:
+        """Take what TF1's graph did not do, and what it computes in float32."""
+        self.not_reached[network] = not_reached(bench)
+        self.environment["not_reached"] = self.not_reached
+        if bench.islands:
+            islands = self.environment.setdefault("computed_in_float32", {})
+            islands[network] = dict(bench.islands)
+        self._write()
+
+    def _write(self) -> None:
         if self.json_file is None and self.folder is None:
             return
         document = {

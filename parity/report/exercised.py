@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.batches import LARGER, WITHOUT_A_CLASS
+from parity.kinks import AT_KINKS
 from parity.report.result import Result
+from parity.schedules import AT_COUNTER
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,28 @@ EXERCISES = (
     Exercise("large gradients", "from large weights", "`step` in float64"),
     Exercise("gradients a thousand times as small", " divided by ", "`step` in float64"),
     Exercise("gradients a thousand times as large", " times ", "`step` in float64"),
+    Exercise(
+        "a step at each change of a schedule",
+        AT_COUNTER,
+        "`step` in float64, if a row maps TF1's counter of steps",
+    ),
     Exercise("steps of the port's own command", " of fit", "`product`, if it has one"),
     Exercise("weights that TF1 trained, and every test example", "output", "`accuracy`"),
 )
 LATE = "late_steps"
-NEVER = "branches, limits and schedules that these steps do not reach; several devices"
+NEVER = "several devices"
+MOST_TOLD = 12
+"""The most lines about the ways of one graph. The JSON file has all."""
 
 
-def exercised(results: Sequence[Result]) -> str:
-    """The paragraph under the verdict.
+def exercised(results: Sequence[Result], not_reached: Mapping[str, Sequence[str]]) -> str:
+    """The paragraph under the verdict, and what each graph did not do, a line for each.
 
     What only some of the networks' comparisons reach is told with their number.
+
+    Args:
+        results: What was asked.
+        not_reached: The ways and changes of each network's graph that no step reached.
     """
     networks = {result.network for result in results}
     reached, missed = [], []
@@ -73,9 +86,34 @@ def exercised(results: Sequence[Result]) -> str:
     devices = ", ".join(sorted({result.device for result in results}))
     text = (
         f"Exercised, on {devices}: {'; '.join(reached) or 'nothing of this list'}. "
-        f"Not exercised: {'; '.join([*missed, NEVER])}."
+        f"Not exercised: {'; '.join([*missed, NEVER])}.{_at_kinks(results)}"
     )
-    return "\n" + "\n".join(textwrap.wrap(text, 96, break_on_hyphens=False))
+    paragraph = textwrap.wrap(text, 96, break_on_hyphens=False)
+    return "\n" + "\n".join([*paragraph, *_of_graphs(not_reached)])
+
+
+def _at_kinks(results: Sequence[Result]) -> str:
+    """How many comparisons were judged with units moved. "" if none was."""
+    moved = [
+        comparison
+        for result in results
+        for comparison in result.comparisons
+        if AT_KINKS in f"{comparison.name} {comparison.reason}"
+    ]
+    return f" Comparisons with {AT_KINKS}: {len(moved)}." if moved else ""
+
+
+def _of_graphs(not_reached: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What each graph did not do, in lines. Nothing if all did all."""
+    for network, texts in not_reached.items():
+        if texts:
+            yield (
+                f"Not reached in TF1's graph of {network}, so that a fault there is not "
+                "seen (batches in which it happens would reach it):"
+            )
+        yield from (f"  {text}" for text in texts[:MOST_TOLD])
+        if len(texts) > MOST_TOLD:
+            yield f"  and {len(texts) - MOST_TOLD} more (`--json FILE` lists them)"
 
 
 def _reaches(result: Result, exercise: Exercise) -> bool:

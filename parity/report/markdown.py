@@ -8,7 +8,14 @@ from typing import Any
 from parity.compare import Comparison
 from parity.report.result import nearest
 
-NOT_FACTS = ("data", "command", "differences", "shared")
+NOT_FACTS = (
+    "data",
+    "command",
+    "differences",
+    "shared",
+    "not_reached",
+    "computed_in_float32",
+)
 """Entries of the document's environment that do not describe the machine."""
 
 
@@ -33,6 +40,8 @@ def markdown(document: Mapping[str, Any]) -> str:
             "",
             *_departures(environment.get("differences", {})),
             *_shared(environment.get("shared", {})),
+            *_not_reached(environment.get("not_reached", {})),
+            *_in_float32(environment.get("computed_in_float32", {})),
             "Made on:",
             "",
             *facts,
@@ -63,6 +72,25 @@ def _shared(shared: Mapping[str, Sequence[Mapping[str, str]]]) -> list[str]:
         return []
     title = "Both sides share, so that an error in it would be on both:"
     return [title, "", *lines, ""]
+
+
+def _not_reached(not_reached: Mapping[str, Sequence[str]]) -> list[str]:
+    """What TF1's graphs did not do, as lines."""
+    lines = [
+        f"- {network}: {text}" for network, texts in not_reached.items() for text in texts
+    ]
+    title = "Not reached in TF1's graphs, so that a fault there is not seen:"
+    return [title, "", *lines, ""] if lines else []
+
+
+def _in_float32(islands: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What TF1's float64 graphs compute in float32, as lines."""
+    lines = [
+        f"- {network}: {', '.join(f'{name} ({kind})' for name, kind in parts.items())}"
+        for network, parts in islands.items()
+    ]
+    title = "Computed in float32 in TF1's float64 graphs, and judged as exact as TF1:"
+    return [title, "", *lines, ""] if lines else []
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> list[str]:

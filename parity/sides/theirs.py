@@ -12,6 +12,7 @@ import numpy as np
 from mnistport.errors import UserError
 from parity import tf1
 from parity.reference import Array, Feeds, Reference
+from parity.sides.branches import Branches
 from parity.sides.graph import Graph
 from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State
@@ -34,6 +35,7 @@ class Theirs:
         program: The graph in float32.
         asked: The graph that answers: the program, or its float64 twin.
         session: The session.
+        branches: The ways that the float64 graph took. None in float32.
 
     Raises:
         UserError: See `Graph`.
@@ -56,6 +58,8 @@ class Theirs:
         self.graph, self.endpoints = self.asked.graph, self.asked.endpoints
         self.variables, self.shapes = self.asked.variables, self.asked.shapes
         self.session = tf1.session(self.graph)
+        in_float64 = dtype == "float64"
+        self.branches = Branches(self.program, self.asked) if in_float64 else None
 
     @property
     def takes_any_batch(self) -> bool:
@@ -132,6 +136,17 @@ class Theirs:
         finally:
             session.close()
 
+    def _run(self, goals: Any, fed: Mapping[Any, Any], *, step: bool = False) -> Any:
+        """Run the session, and record the ways that the graph takes."""
+        if self.branches is None:
+            return self.session.run(goals, fed)
+        ways = self.branches.of_step if step else self.branches.of_forward
+        if ways is None:
+            return self.session.run(goals, fed)
+        answer, taken = self.session.run([goals, ways], fed)
+        self.branches.take(taken, step=step)
+        return answer
+
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""
         self.load(replace(self._first, weights={**self._first.weights, **weights}))
@@ -167,7 +182,7 @@ class Theirs:
             returned(self.reference): stages[self.reference.output],
             LOSS: self.endpoints.loss,
         }
-        arrays = self.session.run(tensors, self._feed(feeds, draws))
+        arrays = self._run(tensors, self._feed(feeds, draws))
         return {name: np.asarray(array) for name, array in arrays.items()}
 
     def output(self, feeds: Feeds) -> Array:
@@ -192,7 +207,7 @@ class Theirs:
         """
         goals = [self.endpoints.loss, self.asked.gradient_of]
         fed = {**self._feed(feeds, draws), **(values or {})}
-        loss, gradients = self.session.run(goals, fed)
+        loss, gradients = self._run(goals, fed)
         return np.asarray(loss), dict(gradients)
 
     def value(self, tensor: Any, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
@@ -242,7 +257,7 @@ class Theirs:
         fed = {**self._feed(feeds, draws), **(values or {})}
         if times != 1.0:
             fed |= dict.fromkeys(self.seeds_of_gradients, times)
-        loss, _ = self.session.run(operations, fed)
+        loss, _ = self._run(operations, fed, step=True)
         return np.asarray(loss)
 
 

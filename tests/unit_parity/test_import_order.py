@@ -23,6 +23,7 @@ ORDER = (
     "kinks",
     "bench",
     "batches",
+    "schedules",
     "probes",
     "doubts",
     "case",
