@@ -10,9 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.reference import Array
 
-RETURNED = ("relu", "clamp", "clamp_min", "hardtanh", "threshold", "maximum")
+RETURNED = ("relu", "clamp", "clamp_min", "hardtanh", "threshold", "maximum", "elu")
 """Functions whose result shows the side of the kink."""
-GIVEN = ("max_pool2d_with_indices", "max_pool2d", "constant_pad_nd")
+GIVEN = ("max_pool2d_with_indices", "max_pool2d", "constant_pad_nd", "leaky_relu")
 """Functions whose argument does. A padded image has other axes than TF1's."""
 
 

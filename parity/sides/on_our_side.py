@@ -22,6 +22,9 @@ from parity.sides.side import Answer
 from parity.sides.theirs import Theirs
 from parity.state import Places, State
 
+BY_RESULT, BY_INPUT = ("Relu", "Relu6", "Selu"), ("MaxPool", "LeakyRelu")
+"""Operations with a kink, by what their gradients look at."""
+
 
 class OnOurSide:
     """TF1 in float64, on our side of each kink that is within rounding.
@@ -30,9 +33,9 @@ class OnOurSide:
     is as exact as TF1's float32 values are (`tolerances.rounding`). It then has our
     value. Of a port that computes other units, none is moved.
 
-    Kinks are those of ReLU, ReLU6 and max-pooling. They are found by their values among
-    the results of torch's functions, so the module need not name them. After a step,
-    nothing is moved until the next `reset` or `load`.
+    Kinks are those of ReLU, ReLU6, LeakyReLU, SELU and max-pooling. They are found by
+    their values among the results of torch's functions, so the module need not name them.
+    After a step, nothing is moved until the next `reset` or `load`.
 
     Args:
         theirs: TF1's side in float64.
@@ -128,13 +131,14 @@ class OnOurSide:
 
 def _kinked(graph: Any) -> list[Any]:
     """The operations that have a kink."""
-    kinds = ("Relu", "Relu6", "MaxPool")
-    return [op for op in graph.get_operations() if op.type in kinds]
+    return [op for op in graph.get_operations() if op.type in (*BY_RESULT, *BY_INPUT)]
 
 
 def _tensor(operation: Any) -> Any:
     """The tensor that shows on which side of the kink its units are."""
-    return operation.inputs[0] if operation.type == "MaxPool" else operation.outputs[0]
+    if operation.type in BY_INPUT:
+        return operation.inputs[0]
+    return operation.outputs[0]
 
 
 def _allowed(truth: Array, single: Array) -> float:
