@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +84,53 @@ def written_whole(file: Path) -> Iterator[Path]:
         UserError: The system refuses to write, in the block or here.
     """
     file = file.resolve()
-    partial = file.with_name(f".{file.stem}.{os.getpid()}.partial{file.suffix}")
+    partial = file.with_name(f".{file.stem}.{_HOST}.{os.getpid()}.partial{file.suffix}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        remove_left_over(file.parent)
         try:
             yield partial
             _flush_to_disk(partial)
             os.replace(partial, file)
+            _flush_folder(file.parent)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{file}: could not be written ({error.strerror or error})"
         ) from error
+
+
+_HOST = "".join(letter for letter in platform.node() if letter.isalnum()) or "here"
+"""This machine, in the names of partial files: a folder may belong to several."""
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove the partial files of processes of this machine that were killed."""
+    for partial in folder.glob(f".*.{_HOST}.*.partial*"):
+        number = partial.name.partition(".partial")[0].rpartition(".")[2]
+        if number.isdecimal() and not _is_running(int(number)):
+            partial.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk. Some systems cannot do this."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _flush_to_disk(file: Path) -> None:

@@ -175,7 +175,7 @@ def _newest_first(name: str, root: Path) -> list[Path]:
     found: dict[Path, float] = {}
     for pattern in patterns:
         for path in root.glob(pattern):
-            if path.is_file():
+            if path.is_file() and not path.name.startswith("."):
                 found[path] = path.stat().st_mtime
     return sorted(found, key=lambda path: (found[path], str(path)), reverse=True)
 

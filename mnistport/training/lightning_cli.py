@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -32,10 +33,11 @@ from mnistport.training.defaults import (
     seed,
     set_defaults,
 )
+from mnistport.training.keeping import write_whole_checkpoints
 from mnistport.training.lightning_steps import leave_signals_to_us
 from mnistport.training.module import Classifier
 from mnistport.training.quiet import quiet_lightning
-from mnistport.training.run_folder import SavedConfig, give_back_folders
+from mnistport.training.run_folder import SavedConfig, give_back_folders, version_of
 from mnistport.training.stopping import (
     StopBetweenChunks,
     StoppedError,
@@ -97,6 +99,12 @@ class Cli(LightningCLI):
         parser.link_arguments("model.network", "data.network")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=seed)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=seed)
+        parser.add_argument(
+            "--checkpoint_seconds",
+            type=PositiveFloat,
+            default=60.0,
+            help="Seconds after which `fit` saves its newest state again (default: 60).",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the command line. A checkpoint's settings are the defaults.
@@ -144,16 +152,14 @@ class Cli(LightningCLI):
             UserError: It cannot be used, or holds another network than the one given.
         """
         self.stored_source: str | None = None
+        self.version: int | None = None
         if path is None:
             return None, {}
         network = given.model.network
         if path in NAMES_OF_EARLIER_RUNS:
-            root = Path(given.trainer.default_root_dir or ".").absolute()
-            found = find_checkpoint(path, root, network or None)
-            words = f"mnistport: --ckpt_path {path} is {found.path}"
-            words += f" ({found.why})" if found.why else ""
-            rank_zero_only(print)(words, file=sys.stderr)
-            path = str(found.path)
+            path = self._of_earlier_run(path, given)
+            if path is None:
+                return None, {}
         checkpoint = read_checkpoint(path, to_continue=self.command == "fit")
         stored = checkpoint["mnistport"]["network"]
         self.stored_source = checkpoint["mnistport"].get("data.source")
@@ -163,6 +169,33 @@ class Cli(LightningCLI):
                 f"use --config {stored}, or a checkpoint of {network}"
             )
         return str(Path(path).absolute()), checkpoint_settings(checkpoint)
+
+    def _of_earlier_run(self, name: str, given: Namespace) -> str | None:
+        """The file that `last`, `best` or `hpc` stands for, and say so.
+
+        None if `fit` is to go on with the last run, and there is none yet.
+
+        Raises:
+            UserError: There is none, for another command or another name.
+        """
+        root = Path(given.trainer.default_root_dir or ".").absolute()
+        goes_on = self.command == "fit" and name == "last"
+        try:
+            found = find_checkpoint(name, root, given.model.network or None)
+        except UserError as error:
+            if not goes_on or given.model.network == NOT_GIVEN:
+                raise
+            reason = str(error).partition(";")[0]
+            _say(f"mnistport: {reason}; the run begins at its first step")
+            return None
+        words = f"mnistport: --ckpt_path {name} is {found.path}"
+        words += f" ({found.why})" if found.why else ""
+        if goes_on:
+            self.version = version_of(found.path, root)
+        if self.version is not None:
+            words += f"; the run goes on in the folder {found.path.parent.parent}"
+        _say(words)
+        return str(found.path)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing. `parse_arguments` has already read the checkpoint's settings.
@@ -177,7 +210,10 @@ class Cli(LightningCLI):
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
-        arguments = trainer_arguments(self.subcommand, config, self.typed)
+        seconds = self._get(self.config_init, "checkpoint_seconds")
+        arguments = trainer_arguments(
+            self.subcommand, config, self.typed, seconds, self.version
+        )
         if self.subcommand == "fit":
             arguments.update(length(config, self.model.network.recipe))
         else:
@@ -186,6 +222,7 @@ class Cli(LightningCLI):
         limit = arguments.get("limit_val_batches", config.limit_val_batches)
         keep_validation(trainer, limit)
         leave_signals_to_us(trainer)
+        write_whole_checkpoints(trainer)
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -278,6 +315,11 @@ class Cli(LightningCLI):
             )
         for classes in self.trainer.predict(**kwargs) or []:
             print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
+
+
+@rank_zero_only
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def run(words: Sequence[str], typed: Sequence[str]) -> int:

@@ -208,6 +208,11 @@ def checkpoint_cadences(trainer: Trainer) -> list[int]:
     return cadences
 
 
+def last_saved_step(callback: ModelCheckpoint) -> int:
+    """The step after which a callback saved its last checkpoint. 0 if it has none."""
+    return callback._last_global_step_saved
+
+
 def logged_steps(trainer: Trainer) -> list[tuple[int, int]]:
     """Where a chunk must begin or end, so that callbacks log each `log_every_n_steps`.
 

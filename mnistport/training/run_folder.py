@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -18,16 +19,31 @@ from pytorch_lightning.utilities import rank_zero_only
 NAME = "lightning_logs"
 
 
-def logger_with_own_folder(root: str | None) -> Logger:
+def logger_with_own_folder(root: str | None, version: int | None = None) -> Logger:
     """Lightning's default logger, with a folder of its own below `root`.
 
     That is TensorBoard's, or the one of CSV files where TensorBoard is not installed.
+
+    Args:
+        root: The folder of the runs. None: the current folder.
+        version: The number of the run that is continued in its folder. None: a new one.
     """
     folder = root or os.getcwd()
     try:
-        return _OwnTensorBoard(save_dir=folder, name=NAME)
+        return _OwnTensorBoard(save_dir=folder, name=NAME, version=version)
     except ModuleNotFoundError:
-        return _OwnCSV(save_dir=folder, name=NAME)
+        return _OwnCSV(save_dir=folder, name=NAME, version=version)
+
+
+def version_of(checkpoint: Path, root: Path) -> int | None:
+    """The number of the run below `root` that wrote a checkpoint. None if there is none.
+
+    It is that of a folder which our own logger has made.
+    """
+    folder = checkpoint.parent.parent
+    kind, _, number = folder.name.partition("_")
+    is_of_a_run = checkpoint.parent.name == "checkpoints" and kind == "version"
+    return int(number) if is_of_a_run and folder.parent == root / NAME else None
 
 
 class _OwnFolder:
@@ -65,11 +81,80 @@ class _OwnFolder:
 
 
 class _OwnTensorBoard(_OwnFolder, TensorBoardLogger):
-    pass
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        continues = options["version"] is not None
+        self.earlier = self._files() if continues else []
+        self.has_hyperparams = bool(self.earlier)
+
+    def log_hyperparams(self, *values: Any, **more: Any) -> None:
+        """Log them, unless the beginning of the run has done so.
+
+        The closing test logs them once more, as in a run that was not stopped.
+        """
+        if not self.has_hyperparams:
+            super().log_hyperparams(*values, **more)
+        self.has_hyperparams = False
+
+    def _files(self) -> list[Path]:
+        return sorted(Path(self.log_dir).glob("events.out.tfevents.*"))
+
+    def position(self) -> dict[str, int]:
+        """The bytes in each file."""
+        if self._experiment is not None:
+            self._experiment.flush()
+        return {file.name: file.stat().st_size for file in self._files()}
+
+    def cut(self, position: Mapping[str, int]) -> None:
+        """Remove from earlier files what was logged after a position."""
+        for file in self.earlier:
+            if file.name in position:
+                os.truncate(file, min(position[file.name], file.stat().st_size))
+            else:
+                file.unlink()
 
 
 class _OwnCSV(_OwnFolder, CSVLogger):
-    pass
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.earlier: list[str] = []
+        file = Path(self.log_dir) / "metrics.csv"
+        if options["version"] is not None and file.is_file():
+            self.earlier = file.read_text("utf-8").splitlines(keepends=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the earlier lines are not lost
+                assert self.experiment is not None
+
+    def position(self) -> dict[str, int]:
+        """The lines in the file."""
+        file = Path(self.experiment.metrics_file_path)
+        self.save()
+        lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+        return {file.name: len(lines)}
+
+    def cut(self, position: Mapping[str, int]) -> None:
+        """Go on in the earlier file, without what was logged after a position."""
+        kept = self.earlier[: position.get("metrics.csv", 0)]
+        if kept:
+            writer = self.experiment
+            Path(writer.metrics_file_path).write_text("".join(kept), "utf-8")
+            writer.metrics_keys = kept[0].strip().split(",")
+
+
+def log_positions(loggers: Sequence[Logger]) -> dict[str, Any]:
+    """How far the logs of a run are, by the logger's class."""
+    return {
+        type(logger).__name__: logger.position()
+        for logger in loggers
+        if isinstance(logger, (_OwnTensorBoard, _OwnCSV))
+    }
+
+
+def cut_logs(loggers: Sequence[Logger], positions: Mapping[str, Any]) -> None:
+    """Remove from the logs of a continued run what was logged after these positions."""
+    for logger in loggers:
+        if isinstance(logger, (_OwnTensorBoard, _OwnCSV)) and logger.earlier:
+            logger.cut(positions.get(type(logger).__name__, {}))
 
 
 class SavedConfig(SaveConfigCallback):

@@ -23,6 +23,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_folder
 from mnistport.network import Recipe
+from mnistport.training.keeping import KeepNewest
 from mnistport.training.progress import StepProgressBar
 from mnistport.training.run_folder import logger_with_own_folder
 from mnistport.training.stopping import StopBetweenChunks
@@ -51,7 +52,11 @@ AT_LEAST_SOME = {
 
 
 def trainer_arguments(
-    command: str | None, config: Namespace, typed: str
+    command: str | None,
+    config: Namespace,
+    typed: str,
+    seconds: float,
+    version: int | None,
 ) -> dict[str, Any]:
     """Trainer arguments that replace those of the configuration for this command.
 
@@ -59,6 +64,8 @@ def trainer_arguments(
         command: "fit", "validate", "test" or "predict".
         config: The configuration of the trainer.
         typed: The command line that was typed.
+        seconds: The time between two checkpoints of `fit`.
+        version: The number of the run that is continued in its folder. None: a new one.
 
     Raises:
         UserError: A run of `fit` would fail later because of a callback.
@@ -77,12 +84,13 @@ def trainer_arguments(
             arguments["limit_val_batches"] = 1.0
         return arguments
     _refuse_callbacks(config)
-    arguments = {"callbacks": [StopBetweenChunks(typed), *callbacks]}
+    ours = [StopBetweenChunks(typed), KeepNewest(seconds)]
+    arguments = {"callbacks": [*ours, *callbacks]}
     if config.barebones:
         # Lightning logs nothing then, so the recipe's interval has no meaning.
         arguments["log_every_n_steps"] = None
     elif config.logger is None or config.logger is True:
-        arguments["logger"] = logger_with_own_folder(config.default_root_dir)
+        arguments["logger"] = logger_with_own_folder(config.default_root_dir, version)
     return {**arguments, **_validation_for_callbacks(config)}
 
 

@@ -190,3 +190,15 @@ def test_the_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", "/home/me")
     assert files.cache_folder() == Path("/home/me/.cache/mnistport")
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / f".a.{files._HOST}.999999999.partial.ckpt").touch()
+    mine = tmp_path / f".b.{files._HOST}.{os.getpid()}.partial.ckpt"
+    elsewhere = tmp_path / ".c.another.999999999.partial.ckpt"
+    for other in (mine, elsewhere, tmp_path / ".partial", tmp_path / "d.partial.ckpt"):
+        other.touch()
+    files.write_whole(tmp_path / "e.json", "{}")
+    assert names(tmp_path) == sorted(
+        [mine.name, elsewhere.name, ".partial", "d.partial.ckpt", "e.json"]
+    )
