@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -150,21 +150,36 @@ def find_checkpoint(name: str, root: Path, network: str | None) -> Found:
     Raises:
         UserError: There is no such file.
     """
+    passed_over = []
     for path in _newest_first(name, root):
         try:
             checkpoint = read_checkpoint(str(path), to_continue=False)
         except UserError:
-            continue  # a file of another program
+            passed_over.append(path)  # it was cut short, or is of another program
+            continue
         if network in (None, checkpoint["mnistport"]["network"]):
-            return (
-                _best_of_its_run(checkpoint, path) if name == "best" else Found(path, "")
-            )
+            why = _unreadable(passed_over)
+            if name == "best":
+                return _best_of_its_run(checkpoint, path)
+            return Found(path, f"the newest that is whole{why}" if why else "")
     whose = f"of {network} " if network else ""
-    raise UserError(
+    raise NoCheckpointError(
         f"--ckpt_path {name}: no checkpoint {whose}lies below {root} (looked at "
-        "lightning_logs and checkpoints); name a file, or the folder of the runs with "
-        "--trainer.default_root_dir"
+        f"lightning_logs and checkpoints{_unreadable(passed_over)}); name a file, or the "
+        "folder of the runs with --trainer.default_root_dir"
     )
+
+
+class NoCheckpointError(UserError):
+    """No earlier run has left a checkpoint."""
+
+
+def _unreadable(paths: Sequence[Path]) -> str:
+    """The files that were passed over, in words. "" if there are none."""
+    if not paths:
+        return ""
+    others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"; not a checkpoint that can be read: {paths[0]}{others}"
 
 
 def _newest_first(name: str, root: Path) -> list[Path]:

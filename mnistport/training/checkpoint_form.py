@@ -47,6 +47,7 @@ ALWAYS: dict[str, type] = {
     "hyper_parameters": Mapping,
     "datamodule_hyper_parameters": Mapping,
     "callbacks": Mapping,
+    "logs": Mapping,
     "pytorch-lightning_version": str,
 }
 """The parts of a checkpoint that are always looked at, and their types."""
@@ -82,6 +83,10 @@ def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
             f"the checkpoint is damaged: its data source is {source!r}, "
             f"expected one of {', '.join(SOURCES)}"
         )
+    for name, position in checkpoint.get("logs", {}).items():
+        refuse_other_type(f"logs.{name}", position, Mapping)
+        for file, size in position.items():
+            refuse_other_type(f"logs.{name}.{file}", size, int)
     lines = checkpoint.get("callbacks", {}).get("TutorialLines")
     if lines is not None:
         refuse_other_type("callbacks.TutorialLines", lines, Mapping)

@@ -62,19 +62,22 @@ class KeepNewest(Callback):
         self.seconds = seconds
         self.saved = 0.0
         self.logged: dict[str, Any] = {}
-        self.trainer: pl.Trainer | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far the logs are when a checkpoint is written."""
-        return {"logs": log_positions(self.trainer.loggers if self.trainer else [])}
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note how far the logs are."""
+        checkpoint["logs"] = log_positions(trainer.loggers)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
         """Take how far the logs were."""
-        self.logged = state_dict.get("logs", {})
+        self.logged = checkpoint.get("logs", {})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start the clock. What was logged after the checkpoint will be logged again."""
-        self.trainer, self.saved = trainer, time.monotonic()
+        self.saved = time.monotonic()
         cut_logs(trainer.loggers, self.logged)
         for file in _files(trainer):
             remove_left_over(file.parent)

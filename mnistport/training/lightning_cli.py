@@ -19,6 +19,7 @@ from mnistport.errors import UserError
 from mnistport.output import is_of_output
 from mnistport.training.checkpoint_files import (
     NAMES_OF_EARLIER_RUNS,
+    NoCheckpointError,
     find_checkpoint,
     read_checkpoint,
 )
@@ -182,10 +183,10 @@ class Cli(LightningCLI):
         goes_on = self.command == "fit" and name == "last"
         try:
             found = find_checkpoint(name, root, given.model.network or None)
-        except UserError as error:
+        except NoCheckpointError as error:
             if not goes_on or given.model.network == NOT_GIVEN:
                 raise
-            reason = str(error).partition(";")[0]
+            reason = str(error).partition("; name a file")[0]
             _say(f"mnistport: {reason}; the run begins at its first step")
             return None
         words = f"mnistport: --ckpt_path {name} is {found.path}"

@@ -38,6 +38,7 @@ KNOWN = {
     "lr_schedulers",
     "hparams_name",
     "datamodule_hparams_name",
+    "logs",
 }
 """The parts of a checkpoint that are carried, or made anew, or refused."""
 

@@ -110,7 +110,7 @@ def test_the_data_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeypatc
         files.os, "replace", lambda old, new: calls.append("replace") or replace(old, new)
     )
     files.write_whole(tmp_path / "x", "text")
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]  # the data, and then its new name
 
 
 def test_writers_that_look_at_the_suffix_write_to_the_same_path(tmp_path):

@@ -70,7 +70,6 @@ test --ckpt_path best              | no checkpoint lies below
 predict --ckpt_path last           | no checkpoint lies below
 validate --ckpt_path hpc           | no checkpoint lies below
 test --config deep --ckpt_path last | no checkpoint of deep lies below
-fit --config deep --ckpt_path last | no checkpoint of deep lies below
 fit --ckpt_path best               | no checkpoint lies below
 test --ckpt_path gone.ckpt         | --ckpt_path gone.ckpt: no such file
 test --ckpt_path .                 | not a checkpoint that can be read
@@ -226,7 +225,6 @@ nonsense                           | unrecognized arguments: nonsense
 --seed_everything x                | seed_everything
 --weights_only false               | no code in a checkpoint is ever run
 --optimizer Adam                   | unrecognized arguments
---ckpt_path last                   | no checkpoint of softmax lies below
 """
 
 OPTIONS = """
@@ -515,6 +513,8 @@ def test_no_code_of_a_checkpoint_is_executed(
     how = {"flag": f"--ckpt_path {path}", "yaml": "--config mine.yaml"}
     for command in ("test", "predict", "validate", "fit"):
         words = how.get(by, "--ckpt_path last")
+        if (command, by) == ("fit", "last"):
+            continue  # it begins at the first step
         refused(f"{command} --config softmax {words} {QUIET}")
     assert not (here / "executed").exists()
 

@@ -41,7 +41,16 @@ def test_last_is_the_newest_of_the_network(put, tmp_path):
 def test_a_file_of_another_program_is_passed_over(put, tmp_path):
     mine = put("a.ckpt")
     (tmp_path / "b.ckpt").write_text("junk")
-    assert find_checkpoint("last", tmp_path, None).path == mine
+    path, why = find_checkpoint("last", tmp_path, None)
+    assert path == mine
+    assert why.startswith("the newest that is whole; not a checkpoint that can be read")
+    assert why.endswith("b.ckpt")
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(put, tmp_path):
+    mine, cut = put("a.ckpt"), put("b.ckpt")
+    os.truncate(cut, cut.stat().st_size // 2)
+    assert find_checkpoint("last", tmp_path, "softmax").path == mine
 
 
 def test_best_is_what_the_newest_run_monitored(put, tmp_path):
