@@ -13,7 +13,7 @@ from mnistport.errors import UserError
 from parity import tf1
 from parity.reference import Array, Feeds, Reference
 from parity.sides.graph import Graph
-from parity.sides.side import LOSS, Answer, returned
+from parity.sides.side import LOSS, Answer, refuse_what_is_no_array, returned
 from parity.state import Places, State
 
 PART_BYTES = 1 << 25
@@ -75,11 +75,26 @@ class Theirs:
                 f"feeds: {sorted(different)}"
             )
         dictionary = {endpoints.feeds[name]: array for name, array in feeds.items()}
+        refuse_what_is_no_array(self.reference, feeds)
         more = endpoints.evaluation if draws is None else endpoints.training
         dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
         for name, numbers in (draws or {}).items():
             dictionary[endpoints.draws[name]] = numbers
         return dictionary
+
+    def _run(self, goals: Any, fed: Mapping[Any, Any]) -> Any:
+        """What the graph computes.
+
+        Raises:
+            UserError: It cannot be fed or run so. Whether the port differs is not known.
+        """
+        try:
+            return self.session.run(goals, fed)
+        except (tf1.load().errors.OpError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.reference.name}: TF1's graph cannot be run: "
+                f"{type(error).__name__}: {_reason(error)}"
+            ) from error
 
     @property
     def islands(self) -> Mapping[str, str]:
@@ -167,13 +182,13 @@ class Theirs:
             returned(self.reference): stages[self.reference.output],
             LOSS: self.endpoints.loss,
         }
-        arrays = self.session.run(tensors, self._feed(feeds, draws))
+        arrays = self._run(tensors, self._feed(feeds, draws))
         return {name: np.asarray(array) for name, array in arrays.items()}
 
     def output(self, feeds: Feeds) -> Array:
         """The output in evaluation mode."""
         tensor = self.endpoints.stages[self.reference.output]
-        array: Array = self.session.run(tensor, self._feed(feeds, None))
+        array: Array = self._run(tensor, self._feed(feeds, None))
         return array
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
@@ -192,7 +207,7 @@ class Theirs:
         """
         goals = [self.endpoints.loss, self.asked.gradient_of]
         fed = {**self._feed(feeds, draws), **(values or {})}
-        loss, gradients = self.session.run(goals, fed)
+        loss, gradients = self._run(goals, fed)
         return np.asarray(loss), dict(gradients)
 
     def value(self, tensor: Any, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
@@ -242,8 +257,14 @@ class Theirs:
         fed = {**self._feed(feeds, draws), **(values or {})}
         if times != 1.0:
             fed |= dict.fromkeys(self.seeds_of_gradients, times)
-        loss, _ = self.session.run(operations, fed)
+        loss, _ = self._run(operations, fed)
         return np.asarray(loss)
+
+
+def _reason(error: Exception) -> str:
+    """The operation that failed, and why, without the stack of calls that made it."""
+    _, _, failed = str(error).rpartition("Node: ")
+    return " ".join(failed.strip().splitlines()[:2])
 
 
 def _in_parts(arrays: Mapping[str, Array]) -> Iterator[list[str]]:

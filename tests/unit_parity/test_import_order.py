@@ -28,6 +28,7 @@ ORDER = (
     "case",
     "steps",
     "checks",
+    "advice",
     "mutants",
     "lockstep",
     "report",
