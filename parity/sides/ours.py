@@ -119,13 +119,22 @@ class Ours(OwnState):
         self, feeds: Feeds, draws: Mapping[str, Array] | None
     ) -> tuple[Tensor, Tensor]:
         """The output and the loss. `draws=None` means evaluation mode."""
+        tensors = self._in_mode(feeds, draws)
+        output = self._returned(tensors)
+        return output, self._loss(output, tensors)
+
+    def _in_mode(
+        self, feeds: Feeds, draws: Mapping[str, Array] | None
+    ) -> dict[str, Tensor]:
+        """The feeds, for a module that is now in training or in evaluation mode."""
         self.module.train(draws is not None)
         self.dropouts.numbers = draws or {}
-        tensors = self._tensors(feeds)
-        output = self._returned(tensors)
+        return self._tensors(feeds)
+
+    def _loss(self, output: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         loss = self.reference.port.loss(output, tensors)
         _refuse_another_kind(self.reference, "loss", loss, Tensor)
-        return output, loss
+        return loss
 
     def _returned(self, tensors: Mapping[str, Tensor]) -> Tensor:
         value = self.reference.port.forward(self.module, tensors)
@@ -156,9 +165,10 @@ class Ours(OwnState):
         try:
             # In training, torch uses the kernels that also prepare a backward pass.
             with torch.set_grad_enabled(training):
-                output, loss = self._forward(feeds, draws)
-            answer[returned(self.reference)] = self._as_output(output)
-            answer[LOSS] = to_array(loss)
+                tensors = self._in_mode(feeds, draws)
+                output = self._returned(tensors)
+                answer[returned(self.reference)] = self._as_output(output)
+                answer[LOSS] = to_array(self._loss(output, tensors))
         except UserError:
             raise
         except Exception as error:  # the stages before it show where it was raised
@@ -194,9 +204,7 @@ class Ours(OwnState):
 
     def output(self, feeds: Feeds) -> Array:
         """The returned value in evaluation mode."""
-        self.module.eval()
-        self.dropouts.numbers = {}
-        tensors = self._tensors(feeds)
+        tensors = self._in_mode(feeds, None)
         with torch.no_grad():
             value = self._returned(tensors)
         return self._as_output(value)
