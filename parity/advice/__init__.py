@@ -31,6 +31,6 @@ def advice(case: Case, check: str, comparisons: Sequence[Comparison]) -> list[st
         return []
     return (
         negative_variances(case, failed)
-        or rounded_constants(case, failed[0])
+        or rounded_constants(case, check, failed[0])
         or map_or_layer(case)
     )

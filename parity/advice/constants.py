@@ -11,11 +11,13 @@ from parity import tf1, tolerances
 from parity.case import Case
 from parity.compare import Comparison
 
+OF_STAGES = ("weights", "forward", "accuracy")
+"""The checks in which nothing but stages is computed."""
 MOST_NAMED = 4
 """The most constants that a line names."""
 
 
-def rounded_constants(case: Case, comparison: Comparison) -> list[str]:
+def rounded_constants(case: Case, check: str, comparison: Comparison) -> list[str]:
     """Constants of ours that are TF1's but for rounding to float32, with both values.
 
     Ours are the numbers that modules and optimizer have as attributes. If none of them is
@@ -23,7 +25,7 @@ def rounded_constants(case: Case, comparison: Comparison) -> list[str]:
     """
     if case.dtype != "float64" or not _is_of_rounding(comparison):
         return []
-    theirs = dict(_numbers_of_theirs(case))
+    theirs = dict(_numbers_of_theirs(case, check))
     pairs = [
         f"our {name} is {ours!r}, TF1's {other} is {theirs[other]!r}"
         for name, ours in _numbers_of_ours(case)
@@ -63,11 +65,12 @@ def _odd(theirs: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _numbers_of_theirs(case: Case) -> Iterator[tuple[str, float]]:
-    """TF1's constants, by the name of the operation."""
+def _numbers_of_theirs(case: Case, check: str) -> Iterator[tuple[str, float]]:
+    """TF1's constants by the name of the operation, as far as they act in a check."""
     endpoints = case.bench.program.endpoints
-    goals = (endpoints.loss, endpoints.train_op, *endpoints.stages.values())
-    return tf1.numbers_in(*goals)
+    if check in OF_STAGES:
+        return tf1.numbers_in(*endpoints.stages.values())
+    return tf1.numbers_in(endpoints.loss, endpoints.train_op)
 
 
 def _numbers_of_ours(case: Case) -> Iterator[tuple[str, float]]:
