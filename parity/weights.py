@@ -389,13 +389,7 @@ class WeightMap:
         if faults:
             raise UserError(f"the weight map is not complete: {'; '.join(faults)}")
         for row in self.weights:
-            expected = _by_row(row, row.layout.shape_forward, theirs[row.theirs])
-            if tuple(ours[row.ours]) != expected:
-                faults.append(
-                    f"row {row}: found {tuple(ours[row.ours])}, expected {expected} "
-                    f"from {tuple(theirs[row.theirs])} by {row.layout}"
-                    f"{_proposed(row, theirs[row.theirs], ours[row.ours])}"
-                )
+            faults += _misfits(row, tuple(theirs[row.theirs]), tuple(ours[row.ours]))
         if faults:
             raise UserError(f"shapes do not fit the weight map: {'; '.join(faults)}")
 
@@ -449,9 +443,23 @@ class WeightMap:
         return faults
 
 
-def _proposed(row: Weight, theirs: Sequence[int], ours: Sequence[int]) -> str:
+def _misfits(row: Weight, theirs: Shape, ours: Shape) -> list[str]:
+    """Why a row does not turn one shape into the other, and the row that does."""
+    try:
+        expected = row.layout.shape_forward(theirs)
+    except UserError as error:
+        return [f"row {row}: {error}{_proposed(row, theirs, ours)}"]
+    if ours == expected:
+        return []
+    return [
+        f"row {row}: found {ours}, expected {expected} from {theirs} by {row.layout}"
+        f"{_proposed(row, theirs, ours)}"
+    ]
+
+
+def _proposed(row: Weight, theirs: Shape, ours: Shape) -> str:
     """The row with a layout that fits both shapes, for a message. "" if none does."""
-    for layout in layouts_between(tuple(theirs), tuple(ours)):
+    for layout in layouts_between(theirs, ours):
         fitting = Weight(row.theirs, row.ours, layout.pattern, **layout.axes)
         return f"; write {fitting.literal()}"
     return ""

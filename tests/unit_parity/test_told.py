@@ -132,6 +132,23 @@ REFERENCE = replace(
 
 
 @pytest.mark.tf
+def test_an_error_on_the_way_to_an_advice_leaves_the_claim_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: object) -> list[str]:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("parity.commands.verify_run.advice", raises)
+    file = tmp_path / "port.py"
+    file.write_text(PORT.format(sound=str(HERE / "tiny_port.py")))
+    words = ["verify", str(file), "--dtype", "float64", "--checks", "weights"]
+    assert main(words) == 1
+    out = capsys.readouterr().out
+    assert "no advice can be given, as asking again raised RuntimeError: no\n" in out
+    assert "'orientation, seen at square' differs." in out
+
+
+@pytest.mark.tf
 def test_a_fault_in_the_map_is_told_once_by_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

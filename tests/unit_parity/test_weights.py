@@ -422,6 +422,11 @@ def test_no_layout_drops_or_adds_an_axis_or_mixes_the_batch() -> None:
             (7, 24),
             "write Weight('W_fc1', 'fc.weight', 'i o -> o i')",
         ),
+        (
+            Weight("W_fc1", "fc.weight", "h w i o -> o i h w"),
+            (7, 24),
+            "this side of it 4; write Weight('W_fc1', 'fc.weight', 'i o -> o i')",
+        ),
     ],
 )
 def test_a_shape_that_another_order_of_axes_fits_is_answered_with_the_row(
