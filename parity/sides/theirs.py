@@ -82,7 +82,7 @@ class Theirs:
             dictionary[endpoints.draws[name]] = numbers
         return dictionary
 
-    def _run(self, goals: Any, fed: Mapping[Any, Any]) -> Any:
+    def _run_session(self, goals: Any, fed: Mapping[Any, Any]) -> Any:
         """What the graph computes.
 
         Raises:
@@ -182,13 +182,13 @@ class Theirs:
             returned(self.reference): stages[self.reference.output],
             LOSS: self.endpoints.loss,
         }
-        arrays = self._run(tensors, self._feed(feeds, draws))
+        arrays = self._run_session(tensors, self._feed(feeds, draws))
         return {name: np.asarray(array) for name, array in arrays.items()}
 
     def output(self, feeds: Feeds) -> Array:
         """The output in evaluation mode."""
         tensor = self.endpoints.stages[self.reference.output]
-        array: Array = self._run(tensor, self._feed(feeds, None))
+        array: Array = self._run_session(tensor, self._feed(feeds, None))
         return array
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
@@ -207,7 +207,7 @@ class Theirs:
         """
         goals = [self.endpoints.loss, self.asked.gradient_of]
         fed = {**self._feed(feeds, draws), **(values or {})}
-        loss, gradients = self._run(goals, fed)
+        loss, gradients = self._run_session(goals, fed)
         return np.asarray(loss), dict(gradients)
 
     def value(self, tensor: Any, feeds: Feeds, draws: Mapping[str, Array]) -> Array:
@@ -257,7 +257,7 @@ class Theirs:
         fed = {**self._feed(feeds, draws), **(values or {})}
         if times != 1.0:
             fed |= dict.fromkeys(self.seeds_of_gradients, times)
-        loss, _ = self._run(operations, fed)
+        loss, _ = self._run_session(operations, fed)
         return np.asarray(loss)
 
 
