@@ -104,7 +104,7 @@ def _answered(words: list[str]) -> int:
         status: int = command.run(args, ["parity", *words])
         return status
     except UserError as error:
-        print(f"parity: {error}", file=sys.stderr)
+        print(f"parity: {error}{_notes(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
@@ -119,13 +119,19 @@ def _answered(words: list[str]) -> int:
         else:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(
-                f"parity: {place}: {reason} ({TRACEBACK}=1 shows more)", file=sys.stderr
+                f"parity: {place}: {reason}{_notes(error)} ({TRACEBACK}=1 shows more)",
+                file=sys.stderr,
             )
         return 2
 
 
 TRACEBACK = "PARITY_TRACEBACK"
 """The environment variable that asks for a traceback of an error in a port."""
+
+
+def _notes(error: Exception) -> str:
+    """What was noted on an error on its way, such as the check in which it arose."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _place_in_the_users_code(error: Exception) -> str | None:

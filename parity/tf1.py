@@ -191,6 +191,55 @@ def _updates(graph: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield kernel, dict(zip(names, op.inputs, strict=True))
 
 
+def numbers_in(*goals: Any) -> Iterator[tuple[str, float]]:
+    """The constant numbers on which goals depend, by the operation's name.
+
+    Some are an attribute of an operation, such as the epsilon of a normalization.
+    """
+    for op in ancestors(*goals):
+        for name, attribute in op.node_def.attr.items():
+            kind = attribute.WhichOneof("value")
+            if kind == "f":
+                yield f"{op.name} ({name})", float(attribute.f)
+            elif kind == "tensor" and op.type == "Const":
+                array = load().make_ndarray(attribute.tensor)
+                if array.dtype.kind == "f" and array.size == 1:
+                    yield op.name, float(array.item())
+
+
+ROOTS = {"Rsqrt": 0, "Sqrt": 0, "Log": 0}
+ROOTS |= dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), 4)
+"""Operations that take a root or a logarithm of an input, and that input's number."""
+CARRIES_ON = {"Identity", "ReadVariableOp", "Switch", "RefSwitch", "Merge"}
+ADDS = {"Add", "AddV2"}
+
+
+def of_which_roots_are_taken(variables: Mapping[str, Any]) -> list[str]:
+    """The names of variables that cannot be negative where the graph uses them.
+
+    Between the variable and the root there may be a sum, as with an epsilon.
+    """
+    return [name for name, variable in variables.items() if _is_rooted(variable.op)]
+
+
+def _is_rooted(variable: Any) -> bool:
+    queue, seen = list(variable.outputs), set()
+    while queue:
+        tensor = queue.pop()
+        for op in tensor.consumers():
+            if op.type in ROOTS and op.inputs[ROOTS[op.type]] is tensor:
+                return True
+            if op.type in CARRIES_ON or (op.type in ADDS and _adds_a_constant(op)):
+                new = [output for output in op.outputs if output.name not in seen]
+                seen |= {output.name for output in new}
+                queue += new
+    return False
+
+
+def _adds_a_constant(addition: Any) -> bool:
+    return any(source.op.type == "Const" for source in addition.inputs)
+
+
 COMPARES = {"GreaterEqual", "Greater", "Less", "LessEqual"}
 """The operations by which a graph decides from a random number whether a unit is kept."""
 

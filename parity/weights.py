@@ -17,9 +17,10 @@ This file needs NumPy, but neither torch nor TensorFlow.
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -191,6 +192,86 @@ def _groups(side: str, refuse: Callable[[str], UserError]) -> Groups:
     return groups
 
 
+AXES = {1: "o", 2: "io", 3: "wio", 4: "hwio", 5: "dhwio"}
+"""What the axes of a weight are usually called on TF1's side, by their number."""
+USUAL = "noicdhw"
+"""The axes in torch's usual order: examples, outputs, inputs, channels, then places."""
+_Axis = tuple[str, int]
+"""An axis's name and size."""
+
+
+def layouts_between(
+    theirs: Shape, ours: Shape, axes: Sequence[str] = (), inside: Sequence[Shape] = ()
+) -> Iterator[Layout]:
+    """Every layout that turns TF1's shape into ours, the most usual first.
+
+    Args:
+        theirs: TF1's shape.
+        ours: Our shape.
+        axes: The names of TF1's axes. Those of a weight by default.
+        inside: What an axis may run through, such as (7, 7, 64) for one of 3,136.
+    """
+    names = axes or AXES.get(len(theirs), "")
+    if len(names) != len(theirs):
+        return
+    plain = [[axis] for axis in zip(names, theirs, strict=True)]
+    for source in (plain, *_opened(plain, inside)):
+        every = [axis for group in source for axis in group]
+        usual = sorted(every, key=lambda axis: USUAL.index(axis[0]))
+        for order in itertools.permutations(usual):
+            target = _in_groups(order, ours)
+            if target is not None:
+                yield _layout(source, target)
+
+
+def _opened(
+    plain: Sequence[list[_Axis]], inside: Sequence[Shape]
+) -> Iterator[list[list[_Axis]]]:
+    """The axes, with one of them as a group of several."""
+    for number, [(name, size)] in enumerate(plain):
+        others = {axis[0] for group in plain for axis in group} - {name}
+        for shape in dict.fromkeys(inside):
+            names = "hwc"[-len(shape) :]
+            fits = 1 < len(shape) == len(names) and math.prod(shape) == size
+            if fits and others.isdisjoint(names):
+                group = list(zip(names, shape, strict=True))
+                yield [*plain[:number], group, *plain[number + 1 :]]
+
+
+def _in_groups(order: Sequence[_Axis], shape: Shape) -> list[list[_Axis]] | None:
+    """The axes as one group for each dimension of a shape. None if they do not fit."""
+    rest, groups = list(order), []
+    for dimension in shape:
+        group: list[_Axis] = []
+        size = 1
+        while rest and (not group or size < dimension):
+            group.append(rest.pop(0))
+            size *= group[-1][1]
+        if size != dimension or not group:
+            return None
+        groups.append(group)
+    if rest or any(len(group) > 1 and ("n" in dict(group)) for group in groups):
+        return None  # a batch is no part of another axis
+    return groups
+
+
+def _layout(source: Sequence[list[_Axis]], target: Sequence[list[_Axis]]) -> Layout:
+    if list(source) == list(target):
+        return Layout()
+    sizes: dict[str, int] = {}
+    every = [axis for group in source for axis in group]
+    for group in (*source, *target):
+        unknown = [axis for axis in every if axis in group and axis[0] not in sizes]
+        sizes |= dict(unknown[:-1])
+    sides = [" ".join(map(_as_text, side)) for side in (source, target)]
+    return Layout(" -> ".join(sides), **sizes)
+
+
+def _as_text(group: Sequence[_Axis]) -> str:
+    names = " ".join(name for name, _ in group)
+    return f"({names})" if len(group) > 1 else names
+
+
 @dataclass(frozen=True, init=False)
 class Weight:
     """One row of a map: a TF1 variable and a torch tensor.
@@ -214,6 +295,11 @@ class Weight:
 
     def __str__(self) -> str:
         return f"'{self.theirs}' -> '{self.ours}'"
+
+    def literal(self) -> str:
+        """The row as it is written in a reference."""
+        layout = "" if self.layout.pattern == "same" else f", {self.layout}"
+        return f"Weight('{self.theirs}', '{self.ours}'{layout})"
 
 
 @dataclass(frozen=True)
@@ -303,12 +389,7 @@ class WeightMap:
         if faults:
             raise UserError(f"the weight map is not complete: {'; '.join(faults)}")
         for row in self.weights:
-            expected = _by_row(row, row.layout.shape_forward, theirs[row.theirs])
-            if tuple(ours[row.ours]) != expected:
-                faults.append(
-                    f"row {row}: found {tuple(ours[row.ours])}, expected {expected} "
-                    f"from {tuple(theirs[row.theirs])} by {row.layout}"
-                )
+            faults += _misfits(row, tuple(theirs[row.theirs]), tuple(ours[row.ours]))
         if faults:
             raise UserError(f"shapes do not fit the weight map: {'; '.join(faults)}")
 
@@ -360,6 +441,28 @@ class WeightMap:
         if missing:
             faults.append(f"row without a {noun}: {_quoted(missing, rowless or found)}")
         return faults
+
+
+def _misfits(row: Weight, theirs: Shape, ours: Shape) -> list[str]:
+    """Why a row does not turn one shape into the other, and the row that does."""
+    try:
+        expected = row.layout.shape_forward(theirs)
+    except UserError as error:
+        return [f"row {row}: {error}{_proposed(row, theirs, ours)}"]
+    if ours == expected:
+        return []
+    return [
+        f"row {row}: found {ours}, expected {expected} from {theirs} by {row.layout}"
+        f"{_proposed(row, theirs, ours)}"
+    ]
+
+
+def _proposed(row: Weight, theirs: Shape, ours: Shape) -> str:
+    """The row with a layout that fits both shapes, for a message. "" if none does."""
+    for layout in layouts_between(theirs, ours):
+        fitting = Weight(row.theirs, row.ours, layout.pattern, **layout.axes)
+        return f"; write {fitting.literal()}"
+    return ""
 
 
 _NOUNS: dict[Side, str] = {"theirs": "TF1 variable", "ours": "torch tensor"}

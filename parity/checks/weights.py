@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from parity import tolerances
-from parity.bench import root_fan_in
+from parity.bench import Bench, root_fan_in
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.reference import Array
@@ -56,9 +56,7 @@ def _exact(coded: Array, dtype: str) -> Array:
 
 def _orientation(case: Case) -> list[Comparison]:
     """Compare the stages on weights whose elements all differ."""
-    rng = np.random.default_rng(case.bench.seed)
-    values = {name: _spread(shape, rng) for name, shape in case.theirs().shapes.items()}
-    spread = case.bench.admissible(values)
+    spread = spread_weights(case.bench)
 
     def question(side: Side) -> Answer:
         side.reset(spread)
@@ -67,6 +65,13 @@ def _orientation(case: Case) -> list[Comparison]:
         return {f"orientation, seen at {name}": answer[name] for name in answer}
 
     return case.ask("orientation", question)
+
+
+def spread_weights(bench: Bench) -> Answer:
+    """Weights whose elements all differ."""
+    rng = np.random.default_rng(bench.seed)
+    shapes = bench.theirs("float64").shapes
+    return bench.admissible({name: _spread(shapes[name], rng) for name in shapes})
 
 
 def _spread(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

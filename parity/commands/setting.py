@@ -135,5 +135,17 @@ def data_set(reference: Reference, args: argparse.Namespace) -> Mapping[str, str
 
 
 def data_of(reference: Reference, args: argparse.Namespace) -> Data:
-    """The reference's data, from the data set that the user named, if any."""
-    return reference.data(args.seed, **data_set(reference, args))
+    """The reference's data, from the data set that the user named, if any.
+
+    Raises:
+        UserError: The reference gives something else.
+    """
+    from parity.reference import Data
+
+    data = reference.data(args.seed, **data_set(reference, args))
+    if not isinstance(data, Data):
+        raise UserError(
+            f"{reference.name}: Reference(data=...) returns a {type(data).__name__}; it "
+            "has to return Data"
+        )
+    return data

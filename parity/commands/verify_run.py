@@ -16,15 +16,18 @@ from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
 from mnistport.process import whose_kernels
 from parity import checks, references, tf1
+from parity.advice import advice
 from parity.bench import Bench
 from parity.case import Case
 from parity.checks import CHECKS, Check
 from parity.commands import setting
+from parity.compare import Comparison
 from parity.reference import Data, Dtype, Reference
 from parity.report.exercised import exercised
 from parity.report.lines import explanation, judgement, result_line, verdict
 from parity.report.markdown import markdown
 from parity.report.result import Result
+from parity.report.told import Told
 from parity.schedules import not_reached
 
 
@@ -78,13 +81,13 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
     document = _Document(made_on, questions, words, args.json, args.out)
     for of_one in questions:
         _announce(of_one)
-        bench = _bench(of_one, args)
+        bench, told = _bench(of_one, args), _nothing_told(of_one.reference)
         for result in _results(of_one, bench, args):
             document.add(result)
             print(result_line(result), flush=True)
-            if not result.passed:
-                print(explanation(result), flush=True)
-        for text in _in_float32(bench):
+            if not result.passed and told.is_new(result):
+                print(explanation(result, _advice(bench, result)), flush=True)
+        for text in (*_in_float32(bench), *told.rest()):
             print(f"  {text}")
         document.conclude(of_one.reference.name, bench)
     print(judgement(document.results))
@@ -230,6 +233,23 @@ def _bench(questions: Questions, args: argparse.Namespace) -> Bench:
     )
 
 
+def _nothing_told(reference: Reference) -> Told:
+    return Told([stage.theirs for stage in reference.stages])
+
+
+def _advice(bench: Bench, result: Result) -> list[str]:
+    """What may be wrong where a claim fails. TF1 and the port are asked again.
+
+    The claim fails all the same if they cannot be.
+    """
+    case = Case(bench=bench, dtype=cast(Dtype, result.dtype), device=result.device)
+    try:
+        return advice(case, result.check, result.comparisons)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return [f"no advice can be given, as asking again raised {reason}"]
+
+
 def _in_float32(bench: Bench) -> list[str]:
     """What TF1's float64 side could only compute in float32, in a line."""
     names = [f"{name} ({kind})" for name, kind in bench.islands.items()]
@@ -251,7 +271,7 @@ def _results(
             if dtype not in check.precisions:
                 continue
             start = time.perf_counter()
-            comparisons = check(case)
+            comparisons = _asked(check, case)
             yield Result(
                 network=case.reference.name,
                 check=check.name,
@@ -261,6 +281,15 @@ def _results(
                 seconds=time.perf_counter() - start,
                 command=_again(questions.target, check.name, dtype, args),
             )
+
+
+def _asked(check: Check, case: Case) -> list[Comparison]:
+    """The comparisons of a check. An error on the way says where it stopped."""
+    try:
+        return check(case)
+    except Exception as error:
+        error.add_note(f"stopped at {case.reference.name} {check.name} {case.dtype}")
+        raise
 
 
 def _again(target: str, check: str, dtype: str, args: argparse.Namespace) -> str:

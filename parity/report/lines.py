@@ -30,14 +30,19 @@ def margin(result: Result) -> str:
     return f"{gap}, {worst.bound:.1e} allowed, {worst.name}"
 
 
-def explanation(result: Result) -> str:
-    """The first comparison that fails, the last that holds before it, and the command."""
+def explanation(result: Result, advice: Sequence[str] = ()) -> str:
+    """What is wrong, as far as it is known, and how a claim fails.
+
+    That is: the advice, the first comparison that fails, the last that holds before it,
+    and the command to ask again.
+    """
     failed = [comparison for comparison in result.comparisons if not comparison.passed]
     if not failed:
         return "    nothing was compared"
     names = [comparison.name for comparison in result.comparisons]
     number = names.index(failed[0].name)
-    texts = [f"{result.network} · {result.check}: {failed[0].explain()}"]
+    texts = [f"{result.network} · {text}" for text in advice]
+    texts.append(f"{result.network} · {result.check}: {failed[0].explain()}")
     if number > 0:
         texts.append(f"'{names[number - 1]}' before it agrees.")
     if len(failed) > 1:

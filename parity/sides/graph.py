@@ -261,7 +261,11 @@ def _dense(tf: Any, gradient: Any) -> Any:
 
 
 def _built(tf: Any, build: Callable[..., Endpoints]) -> Endpoints:
-    """The endpoints of a builder. One that asks for a dtype is told "float32"."""
+    """The endpoints of a builder. One that asks for a dtype is told "float32".
+
+    Raises:
+        UserError: It returns something else.
+    """
     parameters = inspect.signature(build).parameters.values()
     by_place = (
         inspect.Parameter.POSITIONAL_ONLY,
@@ -272,7 +276,13 @@ def _built(tf: Any, build: Callable[..., Endpoints]) -> Endpoints:
         for parameter in parameters
         if parameter.kind in by_place and parameter.default is parameter.empty
     ]
-    return build(tf, "float32") if len(required) > 1 else build(tf)
+    built = build(tf, "float32") if len(required) > 1 else build(tf)
+    if not isinstance(built, Endpoints):
+        raise UserError(
+            f"Reference(build=...) returns a {type(built).__name__}; it has to return "
+            "Endpoints"
+        )
+    return built
 
 
 def _mapped(endpoints: Endpoints, of: Callable[[Any], Any]) -> Endpoints:

@@ -16,7 +16,7 @@ from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage
 from parity.sides.dropouts import FedDropouts
 from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
-from parity.sides.side import LOSS, Answer, returned
+from parity.sides.side import LOSS, Answer, refuse_what_is_no_array, returned
 from parity.state import Places, State, to_ours, to_theirs
 from parity.weights import Layout
 
@@ -69,8 +69,10 @@ class Ours(OwnState):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             module = reference.port.module()
+            _refuse_another_kind(reference, "module", module, nn.Module)
             module = module.to(device=device, dtype=getattr(torch, dtype))
         optimizer = reference.port.optimizer(module.parameters())
+        _refuse_another_kind(reference, "optimizer", optimizer, Optimizer)
         return cls(reference, module, optimizer, dtype)
 
     def _check(self) -> None:
@@ -104,6 +106,7 @@ class Ours(OwnState):
 
     def _tensors(self, feeds: Feeds) -> dict[str, Tensor]:
         """Arrays as tensors on our device. Floats get our precision."""
+        refuse_what_is_no_array(self.reference, feeds)
         tensors = {}
         for name, array in feeds.items():
             tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -116,11 +119,27 @@ class Ours(OwnState):
         self, feeds: Feeds, draws: Mapping[str, Array] | None
     ) -> tuple[Tensor, Tensor]:
         """The output and the loss. `draws=None` means evaluation mode."""
+        tensors = self._in_mode(feeds, draws)
+        output = self._returned(tensors)
+        return output, self._loss(output, tensors)
+
+    def _in_mode(
+        self, feeds: Feeds, draws: Mapping[str, Array] | None
+    ) -> dict[str, Tensor]:
+        """The feeds, for a module that is now in training or in evaluation mode."""
         self.module.train(draws is not None)
         self.dropouts.numbers = draws or {}
-        tensors = self._tensors(feeds)
-        output = self.reference.port.forward(self.module, tensors)
-        return output, self.reference.port.loss(output, tensors)
+        return self._tensors(feeds)
+
+    def _loss(self, output: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        loss = self.reference.port.loss(output, tensors)
+        _refuse_another_kind(self.reference, "loss", loss, Tensor)
+        return loss
+
+    def _returned(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        value = self.reference.port.forward(self.module, tensors)
+        _refuse_another_kind(self.reference, "forward", value, Tensor)
+        return value
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""
@@ -146,9 +165,10 @@ class Ours(OwnState):
         try:
             # In training, torch uses the kernels that also prepare a backward pass.
             with torch.set_grad_enabled(training):
-                output, loss = self._forward(feeds, draws)
-            answer[returned(self.reference)] = self._as_output(output)
-            answer[LOSS] = to_array(loss)
+                tensors = self._in_mode(feeds, draws)
+                output = self._returned(tensors)
+                answer[returned(self.reference)] = self._as_output(output)
+                answer[LOSS] = to_array(self._loss(output, tensors))
         except UserError:
             raise
         except Exception as error:  # the stages before it show where it was raised
@@ -184,11 +204,9 @@ class Ours(OwnState):
 
     def output(self, feeds: Feeds) -> Array:
         """The returned value in evaluation mode."""
-        self.module.eval()
-        self.dropouts.numbers = {}
-        tensors = self._tensors(feeds)
+        tensors = self._in_mode(feeds, None)
         with torch.no_grad():
-            value = self.reference.port.forward(self.module, tensors)
+            value = self._returned(tensors)
         return self._as_output(value)
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
@@ -249,6 +267,21 @@ class Ours(OwnState):
         for draw in self.reference.draws:
             ours[draw.ours] = draw.layout.forward(draws[draw.theirs])
         return self._tensors(ours)
+
+
+def _refuse_another_kind(
+    reference: Reference, part: str, value: Any, kind: type[Any]
+) -> None:
+    """Look at what a function of the port returned.
+
+    Raises:
+        UserError: It is of another kind.
+    """
+    if not isinstance(value, kind):
+        raise UserError(
+            f"{reference.name}: Port({part}=...) returns {_described(value)}; it has to "
+            f"return a {kind.__name__}"
+        )
 
 
 def _item(output: Any, stage: Stage, name: str) -> Tensor:

@@ -14,7 +14,7 @@ from parity import tf1
 from parity.reference import Array, Feeds, Reference
 from parity.sides.branches import Branches
 from parity.sides.graph import Graph
-from parity.sides.side import LOSS, Answer, returned
+from parity.sides.side import LOSS, Answer, refuse_what_is_no_array, returned
 from parity.state import Places, State
 
 PART_BYTES = 1 << 25
@@ -79,11 +79,26 @@ class Theirs:
                 f"feeds: {sorted(different)}"
             )
         dictionary = {endpoints.feeds[name]: array for name, array in feeds.items()}
+        refuse_what_is_no_array(self.reference, feeds)
         more = endpoints.evaluation if draws is None else endpoints.training
         dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
         for name, numbers in (draws or {}).items():
             dictionary[endpoints.draws[name]] = numbers
         return dictionary
+
+    def _run_session(self, goals: Any, fed: Mapping[Any, Any]) -> Any:
+        """What the graph computes.
+
+        Raises:
+            UserError: It cannot be fed or run so. Whether the port differs is not known.
+        """
+        try:
+            return self.session.run(goals, fed)
+        except (tf1.load().errors.OpError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.reference.name}: TF1's graph cannot be run: "
+                f"{type(error).__name__}: {_reason(error)}"
+            ) from error
 
     @property
     def islands(self) -> Mapping[str, str]:
@@ -139,11 +154,11 @@ class Theirs:
     def _run(self, goals: Any, fed: Mapping[Any, Any], *, step: bool = False) -> Any:
         """Run the session, and record the ways that the graph takes."""
         if self.branches is None:
-            return self.session.run(goals, fed)
+            return self._run_session(goals, fed)
         ways = self.branches.of_step if step else self.branches.of_forward
         if ways is None:
-            return self.session.run(goals, fed)
-        answer, taken = self.session.run([goals, ways], fed)
+            return self._run_session(goals, fed)
+        answer, taken = self._run_session([goals, ways], fed)
         self.branches.take(taken, step=step)
         return answer
 
@@ -188,7 +203,7 @@ class Theirs:
     def output(self, feeds: Feeds) -> Array:
         """The output in evaluation mode."""
         tensor = self.endpoints.stages[self.reference.output]
-        array: Array = self.session.run(tensor, self._feed(feeds, None))
+        array: Array = self._run_session(tensor, self._feed(feeds, None))
         return array
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
@@ -259,6 +274,12 @@ class Theirs:
             fed |= dict.fromkeys(self.seeds_of_gradients, times)
         loss, _ = self._run(operations, fed, step=True)
         return np.asarray(loss)
+
+
+def _reason(error: Exception) -> str:
+    """The operation that failed, and why, without the stack of calls that made it."""
+    _, _, failed = str(error).rpartition("Node: ")
+    return " ".join(failed.strip().splitlines()[:2])
 
 
 def _in_parts(arrays: Mapping[str, Array]) -> Iterator[list[str]]:

@@ -29,6 +29,7 @@ ORDER = (
     "case",
     "steps",
     "checks",
+    "advice",
     "mutants",
     "lockstep",
     "report",

@@ -256,3 +256,117 @@ def test_a_damaged_file_is_answered_with_one_line(
     line = "convert {made} {new} --to " + ("lightning" if "tensors" in name else "tf1")
     refused(line + (" --network softmax" if named else ""), source)
     assert not (tmp_path / "owned").exists()
+
+
+PORT = """
+from dataclasses import replace
+
+import torch
+
+from parity import references
+from parity.reference import Stage
+
+SOUND = references.get({tiny!r})
+PORT = replace(SOUND.port, name="wrong")
+DATA = SOUND.data(0)
+
+
+def no(*_):
+    raise RuntimeError("no")
+
+
+class Nothing(torch.nn.Module):
+    def forward(self, image):
+        return None
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.__dict__ = SOUND.port.module().__dict__
+        self.nothing = Nothing()
+
+    def forward(self, image):
+        self.nothing(image)
+        return type(SOUND.port.module()).forward(self, image)
+
+
+def asserted(tf):
+    endpoints = SOUND.build(tf)
+    stages = dict(endpoints.stages)
+    small = tf.Assert(tf.reduce_all(stages["fc"] > 1e9), ["too small"])
+    with tf.control_dependencies([small]):
+        stages["fc"] = tf.identity(stages["fc"])
+    return replace(endpoints, stages=stages)
+
+
+def fed(**changes):
+    # Data whose batches are changed.
+    def batch(step):
+        feeds = DATA.batch(step)
+        return {{name: changes.get(name, lambda x: x)(feeds[name]) for name in feeds}}
+    return lambda seed: replace(DATA, batch=batch)
+
+
+REFERENCE = replace(SOUND, **{{"port": PORT, {change}}})
+"""
+AT_WEIGHTS = "; stopped at wrong weights float64"
+NOT_READ = {
+    "'build': no": f"line 15: RuntimeError: no{AT_WEIGHTS}",
+    "'build': lambda tf: None": "Reference(build=...) returns a NoneType; it has to",
+    "'build': asserted": "TF1's graph cannot be run: InvalidArgumentError: "
+    f"'Assert/Assert' assertion failed: [too small]{AT_WEIGHTS}",
+    "'data': lambda seed: 3": "wrong: Reference(data=...) returns a int; it has to",
+    "'data': fed(x=lambda x: x[:, :5])": "TF1's graph cannot be run: ValueError: Cannot "
+    "feed value of shape (8, 5, 7, 2) for Tensor",
+    "'data': fed(y_=lambda y: y[:3])": "cannot be run: InvalidArgumentError: "
+    "'softmax_cross_entropy_with_logits_sg' logits and labels must be broadcastable",
+    "'data': fed(x=torch.from_numpy)": "the data give Tensor for the feed 'x'; give a",
+    "'data': fed(x=lambda x: x.astype(str))": "the data give <U32 for the feed 'x'",
+    "'data': lambda seed: replace(DATA, evaluation={'x': DATA.evaluation['y_'], "
+    "'y_': DATA.evaluation['y_']})": "Cannot feed value of shape (60, 3) for Tensor "
+    "Placeholder:0, which has shape (None, 7, 7, 2); stopped at wrong accuracy float64",
+    "'port': replace(PORT, module=no)": f"line 15: RuntimeError: no{AT_WEIGHTS}",
+    "'port': replace(PORT, module=lambda: 3)": "wrong: Port(module=...) returns a int",
+    "'port': replace(PORT, optimizer=lambda w: 3)": "Port(optimizer=...) returns a int",
+    "'port': replace(PORT, forward=lambda m, f: (m(f['x']), 1))": "Port(forward=...) "
+    "returns (a tensor, a int); it has to return a Tensor",
+    "'port': replace(PORT, loss=lambda o, f: 1.0)": "Port(loss=...) returns a float",
+    "'port': replace(PORT, module=Tiny), 'stages': [Stage('conv', 'nothing')]": "the "
+    "stage 'conv': 'nothing' returns a NoneType",
+}
+"""What stands in a reference's place, and what is said of it."""
+DIFFERS = {
+    "'port': replace(PORT, forward=no)": ("forward", "conv"),
+    "'port': replace(PORT, loss=no)": ("loss", "loss"),
+    "'port': replace(PORT, loss=lambda o, f: o.sum(1))": ("loss", "loss"),
+    "'port': replace(PORT, update=no)": ("step", "W_conv after 1 step"),
+}
+"""Wrong functions of a port, the check that tells each, and what it names."""
+
+
+def write_port(folder: Path, change: str) -> Path:
+    tiny = str(Path(__file__).parent / "tiny_port.py")
+    (folder / "port.py").write_text(PORT.format(tiny=tiny, change=change))
+    return folder / "port.py"
+
+
+@pytest.mark.parametrize("change", NOT_READ)
+def test_what_cannot_be_read_ends_with_status_2_and_says_where(
+    change: str, tmp_path: Path, refused: Any
+) -> None:
+    port = write_port(tmp_path, change)
+    line = refused("verify {made} --checks weights,accuracy --dtype float64", port)
+    assert NOT_READ[change] in line
+
+
+@pytest.mark.parametrize("change", DIFFERS)
+def test_a_port_that_is_wrong_ends_with_status_1(
+    change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check, name = DIFFERS[change]
+    checks = "forward,loss" if check == "loss" else check
+    words = ["verify", str(write_port(tmp_path, change)), "--dtype", "float64"]
+    assert main([*words, "--checks", checks]) == 1
+    said = f"wrong · {check}: '{name}' cannot be judged"
+    assert said in capsys.readouterr().out

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from mnistport.errors import UserError
-from parity.weights import Array, Layout, Unmapped, Weight, WeightMap, index_coded
+from parity.weights import (
+    Array,
+    Layout,
+    Unmapped,
+    Weight,
+    WeightMap,
+    index_coded,
+    layouts_between,
+)
 
 MAP = WeightMap(
     Weight("W_conv1", "conv1.weight", "h w i o -> o i h w"),
@@ -345,6 +353,97 @@ def test_an_array_of_wrong_shape_names_its_row() -> None:
     arrays = {name: np.zeros(shape) for name, shape in THEIRS.items()}
     with pytest.raises(UserError, match=re.escape("row 'W_fc1' -> 'fc1.weight': ")):
         MAP.to_ours(arrays | {"W_fc1": np.zeros((25, 7))})
+
+
+# Proposed layouts
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "axes", "inside", "first"),
+    [
+        ((64, 6), (6, 64), "", [], Layout("i o -> o i")),
+        ((3, 3, 2, 4), (4, 2, 3, 3), "", [], Layout("h w i o -> o i h w")),
+        ((3, 3, 4, 4), (4, 4, 3, 3), "", [], Layout("h w i o -> o i h w")),
+        ((3, 3, 8, 1), (8, 1, 3, 3), "", [], Layout("h w i o -> i o h w")),
+        ((5, 2, 3), (3, 2, 5), "", [], Layout("w i o -> o i w")),
+        ((3, 4, 5, 1, 2), (2, 1, 3, 4, 5), "", [], Layout("d h w i o -> o i d h w")),
+        ((7,), (7,), "", [], Layout()),
+        ((8, 7, 7, 4), (8, 4, 7, 7), "nhwc", [], Layout("n h w c -> n c h w")),
+        ((8, 5, 3), (5, 8, 3), "nwc", [], Layout("n w c -> w n c")),
+        (
+            (8, 4, 5, 3),
+            (8, 60),
+            "nhwc",
+            [],
+            Layout("n h w c -> n (c h w)", h=4, w=5),
+        ),
+        (
+            (8, 60),
+            (8, 3, 4, 5),
+            "nc",
+            [(4, 5, 3)],
+            Layout("n (h w c) -> n c h w", h=4, w=5),
+        ),
+    ],
+)
+def test_the_usual_layout_between_two_shapes_is_proposed_first(
+    theirs: tuple[int, ...],
+    ours: tuple[int, ...],
+    axes: str,
+    inside: list[tuple[int, ...]],
+    first: Layout,
+) -> None:
+    layouts = list(layouts_between(theirs, ours, axes, inside))
+    assert layouts[0] == first
+    assert all(layout.shape_forward(theirs) == ours for layout in layouts)
+
+
+def test_a_flattened_image_has_layouts_in_every_order() -> None:
+    layouts = list(layouts_between((24, 7), (7, 24), inside=[(2, 3, 4), (5, 5, 5)]))
+    assert layouts[0] == Layout("i o -> o i")
+    assert Layout("(h w c) o -> o (c h w)", h=2, w=3) in layouts
+    array = np.arange(24.0 * 7).reshape(24, 7)
+    orders = {layout.forward(array).tobytes() for layout in layouts}
+    assert len(orders) == 6
+
+
+def test_no_layout_drops_or_adds_an_axis_or_mixes_the_batch() -> None:
+    assert not list(layouts_between((64, 6), (6, 63)))
+    assert not list(layouts_between((2,) * 6, (2,) * 6))
+    assert not list(layouts_between((2, 3, 4), (6, 4), "nwc"))
+
+
+@pytest.mark.parametrize(
+    ("row", "shape", "proposed"),
+    [
+        (Weight("W_fc1", "fc.weight"), (7, 24), "Weight('W_fc1', 'fc.weight', 'i o ->"),
+        (
+            Weight("W_fc1", "fc.weight", "(h w c) o -> (c h w) o", h=2, w=3),
+            (7, 24),
+            "write Weight('W_fc1', 'fc.weight', 'i o -> o i')",
+        ),
+        (
+            Weight("W_fc1", "fc.weight", "h w i o -> o i h w"),
+            (7, 24),
+            "this side of it 4; write Weight('W_fc1', 'fc.weight', 'i o -> o i')",
+        ),
+    ],
+)
+def test_a_shape_that_another_order_of_axes_fits_is_answered_with_the_row(
+    row: Weight, shape: tuple[int, ...], proposed: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(proposed)):
+        WeightMap(row).check({"W_fc1": (24, 7)}, {"fc.weight": shape})
+
+
+def test_nothing_is_proposed_for_a_shape_that_no_order_fits() -> None:
+    with pytest.raises(UserError, match=r"by 'same'$"):
+        WeightMap(Weight("W", "weight")).check({"W": (24, 7)}, {"weight": (7, 25)})
+
+
+def test_a_row_is_written_as_it_stands_in_a_reference() -> None:
+    for row in MAP.weights:
+        assert eval(row.literal()) == row
 
 
 # Index-coded arrays
