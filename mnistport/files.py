@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -106,11 +107,30 @@ _HOST = "".join(letter for letter in platform.node() if letter.isalnum()) or "he
 
 
 def remove_left_over(folder: Path) -> None:
-    """Remove the partial files of processes of this machine that were killed."""
+    """Remove what processes of this machine left when they were killed."""
     for partial in folder.glob(f".*.{_HOST}.*.partial*"):
         number = partial.name.partition(".partial")[0].rpartition(".")[2]
-        if number.isdecimal() and not _is_running(int(number)):
+        if not number.isdecimal() or _is_running(int(number)):
+            continue
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def partial_folder(file: Path) -> Iterator[Path]:
+    """A folder beside `file` for its parts, which is removed at the end.
+
+    If the process is killed, the next writer in this folder removes it.
+    """
+    remove_left_over(file.parent)
+    folder = file.with_name(f".{file.name}.{_HOST}.{os.getpid()}.partial")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_running(process: int) -> bool:
