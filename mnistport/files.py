@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -167,6 +168,20 @@ def write_whole(file: Path, text: str) -> None:
     """
     with written_whole(file) as partial:
         partial.write_text(text, "utf-8")
+
+
+def save_whole(file: Path, content: Any) -> None:
+    """Write tensors in containers in torch's format, as `written_whole` does.
+
+    Raises:
+        UserError: The system refuses to write.
+    """
+    import torch
+
+    made = io.BytesIO()  # torch hides the reason if it cannot write to a file
+    torch.save(content, made)
+    with written_whole(file) as partial:
+        partial.write_bytes(made.getbuffer())
 
 
 def complete_lines(file: Path) -> list[Any]:

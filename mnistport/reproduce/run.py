@@ -16,15 +16,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from mnistport.environment import environment
 from mnistport.errors import UserError
-from mnistport.files import append_line, complete_lines, write_whole, written_whole
+from mnistport.files import append_line, complete_lines, write_whole
 from mnistport.network import Recipe
 from mnistport.process import whose_kernels
 from mnistport.reproduce.result import RunResult, RunSettings
 from mnistport.training.datamodule import MnistData
+from mnistport.training.keeping import WholeFiles
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
 
@@ -111,24 +111,6 @@ class History(Logger):
     def values_by_step(self, name: str) -> dict[int, float]:
         """The values of one metric. If a step was logged twice, the last one counts."""
         return {line["step"]: line[name] for line in self.lines if name in line}
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Saves checkpoints so that a kill leaves either the one before or the new one.
-
-    Lightning writes to the system's temporary folder and moves the file from there. If
-    that folder is on another disk, the file is copied, and a kill can leave half of it.
-    """
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        path: Any,
-        storage_options: Any = None,
-    ) -> None:
-        """Save to a file beside `path`, then rename it."""
-        with written_whole(Path(path)) as partial:
-            torch.save(checkpoint, partial)
 
 
 def train(job: Job, folder: Path, *, progress: bool) -> RunResult:
@@ -234,7 +216,7 @@ def _trainer(
         devices=1 if kind == "cpu" else [int(number)],
         max_steps=_max_steps(recipe, job),
         max_epochs=-1 if recipe.epochs is None else recipe.epochs,
-        plugins=[WholeCheckpoints()],
+        plugins=[WholeFiles()],
         limit_val_batches=0,
         log_every_n_steps=100,
         logger=history,

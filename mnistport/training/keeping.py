@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from mnistport.files import remove_left_over, written_whole
+from mnistport.errors import UserError
+from mnistport.files import remove_left_over, save_whole
 from mnistport.training.lightning_steps import last_saved_step
 from mnistport.training.run_folder import cut_logs, log_positions
 
@@ -35,8 +35,7 @@ class WholeFiles(TorchCheckpointIO):
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        with written_whole(Path(path)) as partial:
-            torch.save(checkpoint, partial)
+        save_whole(Path(path), checkpoint)
 
 
 def write_whole_checkpoints(trainer: pl.Trainer) -> None:
@@ -88,7 +87,7 @@ class KeepNewest(Callback):
         """Save the run if it is time. All processes save, or none."""
         if trainer.global_step and self._is_due(trainer):
             for file in _files(trainer):
-                trainer.save_checkpoint(file, weights_only=False)
+                _save(trainer, file)
             self.saved = time.monotonic()
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
@@ -102,6 +101,16 @@ class KeepNewest(Callback):
         if trainer.is_global_zero and not trainer.interrupted:
             for file in _files(trainer, holds=trainer.global_step):
                 file.unlink(missing_ok=True)
+
+
+def _save(trainer: pl.Trainer, file: Path) -> None:
+    try:
+        trainer.save_checkpoint(file, weights_only=False)
+    except UserError as error:
+        raise UserError(
+            f"{error}; make room, and go on with --ckpt_path last, from the newest "
+            "checkpoint that is whole"
+        ) from error
 
 
 def _files(trainer: pl.Trainer, holds: int | None = None) -> list[Path]:

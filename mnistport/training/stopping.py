@@ -24,6 +24,9 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 """The exit status that a shell gives to a program that a signal ended."""
 
 
+LAST = ["--ckpt_path", "last"]
+
+
 class StoppedError(SystemExit):
     """A signal ended the run. `code` is the exit status.
 
@@ -200,9 +203,27 @@ def save_and_say(trainer: pl.Trainer, command: str) -> None:
         words += "; checkpoints are switched off, so the run cannot be continued"
     else:
         trainer.save_checkpoint(path, weights_only=False)
-        words += f"; go on with: {command} --ckpt_path {shlex.quote(str(path))}"
+        words += f"; go on with: {going_on(command, path)}"
     if trainer.is_global_zero:
         print(words, file=sys.stderr)
+
+
+def going_on(command: str, checkpoint: Path) -> str:
+    """The command line that goes on from a checkpoint, which is the newest.
+
+    Args:
+        command: The command line of the run. One with `--ckpt_path last` stays as it is.
+        checkpoint: The checkpoint.
+    """
+    words = shlex.split(command)
+    for place, word in enumerate(words):
+        if word == "--ckpt_path=last" or words[place : place + 2] == LAST:
+            return command
+        if word == "--ckpt_path":
+            del words[place : place + 2]
+        elif word.startswith("--ckpt_path="):
+            del words[place]
+    return shlex.join([*words, "--ckpt_path", str(checkpoint)])
 
 
 def _path_beside_the_runs_checkpoints(trainer: pl.Trainer) -> Path | None:

@@ -18,6 +18,7 @@ from mnistport.cli import main
 from mnistport.errors import UserError
 from mnistport.training import keeping, run_folder
 from mnistport.training.keeping import NAME, KeepNewest, WholeFiles
+from mnistport.training.stopping import going_on
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory:UserWarning")
 
@@ -133,7 +134,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keeping.torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"newest.ckpt: could not be written \(No space"):
         WholeFiles().save_checkpoint({"step": 2}, file)
     monkeypatch.undo()
@@ -156,6 +157,24 @@ def test_last_without_a_checkpoint_begins_and_says_so(
     assert [path.name for path in (tmp_path / "lightning_logs").iterdir()] == [
         "version_0"
     ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "mnistport fit --config hvass",
+            "mnistport fit --config hvass --ckpt_path 'a b'",
+        ),
+        ("mnistport fit --ckpt_path c --seed_everything 1", None),
+        ("mnistport fit --ckpt_path=c --seed_everything 1", None),
+        ("mnistport fit --ckpt_path last", "mnistport fit --ckpt_path last"),
+        ("mnistport fit --ckpt_path=last", "mnistport fit --ckpt_path=last"),
+    ],
+)
+def test_the_command_that_goes_on_names_one_checkpoint(typed, said) -> None:
+    said = said or "mnistport fit --seed_everything 1 --ckpt_path 'a b'"
+    assert going_on(typed, Path("a b")) == said
 
 
 @pytest.mark.slow
