@@ -14,6 +14,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -25,6 +26,7 @@ from mnistport.errors import UserError
 from mnistport.files import cache_folder, written_whole
 
 SOURCE = Path(__file__).with_name("pooled.c")
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 
 
@@ -61,10 +63,11 @@ def library(real: str) -> ctypes.CDLL:
 
     compiler = _compiler_command()
     cached = _cache_path(compiler, real)
-    if cached is not None:
+    if cached is not None and _is_safe(cached.parent):
         # The file may be missing or damaged, or in a folder that permits no programs.
         with suppress(OSError):
-            return ctypes.CDLL(str(cached))
+            if _is_private(cached):
+                return ctypes.CDLL(str(cached))
     try:
         return _compile_and_load(compiler, real, cached)
     except OSError as error:
@@ -134,10 +137,32 @@ def _cache_path(compiler: list[str], real: str) -> Path | None:
         return None
 
 
+def _is_safe(folder: Path) -> bool:
+    """Whether only this user, or root, can put a library into a folder.
+
+    A library is a program. If the folder is this user's, others lose the right to write
+    to it.
+    """
+    with suppress(OSError):
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(folder.stat().st_mode & ~OTHERS_WRITE)
+    return folder.is_dir() and _is_private(folder)
+
+
+def _is_private(path: Path) -> bool:
+    """Whether a file or folder is this user's or root's, and others cannot change it."""
+    status = path.stat()
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & OTHERS_WRITE
+
+
 def _store_in_cache(path: Path, cached: Path) -> None:
     """Keep the library for later processes. Where that fails, each compiles its own."""
-    with suppress(UserError), written_whole(cached) as partial:
-        shutil.copy(path, partial)
+    with suppress(UserError, OSError):
+        cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if _is_safe(cached.parent):
+            with written_whole(cached) as partial:
+                shutil.copy(path, partial)
+                partial.chmod(0o700)
 
 
 def _fingerprint(compiler: list[str], real: str) -> str:

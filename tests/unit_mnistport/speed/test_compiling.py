@@ -62,6 +62,33 @@ def test_they_are_compiled_once_and_again_where_damaged(tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("writable", ["file", "folder"])
+def test_a_library_that_others_could_have_written_is_not_loaded(
+    tmp_path: Path, writable: str
+) -> None:
+    """It is compiled again, and the folder is closed to others."""
+    assert why_not(tmp_path) == ""
+    folder = tmp_path / "mnistport"
+    planted = next(folder.iterdir())
+    planted.write_bytes(planted.read_bytes() + b"planted")
+    (planted if writable == "file" else folder).chmod(0o777)
+    before = kept(tmp_path)
+    assert why_not(tmp_path) == ""
+    assert (kept(tmp_path) == before) == (writable == "folder")
+    assert folder.stat().st_mode & 0o022 == 0
+    assert all(path.stat().st_mode & 0o022 == 0 for path in folder.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_folder_of_another_user_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "mnistport"
+    folder.mkdir()
+    os.chown(folder, 12345, -1)
+    assert why_not(tmp_path) == why_not(tmp_path / "other")
+    assert list(folder.iterdir()) == []
+
+
+@needs_compiler
 def test_without_a_cache_folder_they_are_compiled_for_the_process_alone(
     tmp_path: Path,
 ) -> None:
