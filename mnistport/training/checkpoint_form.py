@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
+
+DAMAGED = "the checkpoint is damaged"
+"""How the refusal of a part begins that nobody writes."""
 
 
 def refuse_other_form(checkpoint: Any) -> None:
@@ -36,7 +40,7 @@ def refuse_other_form(checkpoint: Any) -> None:
         if key in checkpoint:
             refuse_other_type(key, checkpoint[key], kind)
     for key, weight in checkpoint["state_dict"].items():
-        refuse_other_type(f"state_dict.{key}", weight, Tensor)
+        refuse_unusual_tensor(f"state_dict.{key}", weight)
     _refuse_unknown_settings(checkpoint["mnistport"])
     _refuse_other_values(checkpoint)
 
@@ -69,6 +73,16 @@ def refuse_other_type(name: str, value: Any, kind: type) -> None:
             f"the checkpoint is damaged: its {name} is a {type(value).__name__}, "
             f"expected {expected}"
         )
+
+
+def refuse_unusual_tensor(name: str, value: Any) -> None:
+    """Refuse what is not a tensor of plain numbers, with which every command works."""
+    refuse_other_type(name, value, Tensor)
+    if value.is_meta:
+        raise UserError(f"{DAMAGED}: its {name} has no values")
+    if value.layout != torch.strided or value.is_quantized or value.is_complex():
+        kind = str(value.layout if value.layout != torch.strided else value.dtype)
+        raise UserError(f"{DAMAGED}: its {name} is {kind}, expected plain numbers")
 
 
 def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
@@ -107,7 +121,10 @@ def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
 
 
 def refuse_other_optimizer(states: list[Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse the state of another number of optimizers, or slots of other shapes."""
+    """Refuse the state of another number of optimizers, or slots of other shapes.
+
+    What a certain optimizer has is asked by `optimizer_form`.
+    """
     if len(states) != 1:
         raise UserError(
             "no run can be continued from this checkpoint: "

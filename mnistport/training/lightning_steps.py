@@ -20,13 +20,14 @@ from pytorch_lightning.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
 )
+from pytorch_lightning.core.optimizer import _init_optimizers_and_lr_schedulers
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer import call
 
 from mnistport.errors import UserError
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
+    from pytorch_lightning import LightningModule, Trainer
     from pytorch_lightning.strategies import Strategy
 
 
@@ -133,6 +134,12 @@ def step_schedulers(trainer: Trainer, step_of_epoch: int) -> None:
             call._call_lightning_module_hook(
                 trainer, "lr_scheduler_step", config.scheduler, None
             )
+
+
+def new_optimizers(module: LightningModule) -> tuple[list[Any], list[Any]]:
+    """The optimizers and schedulers that a module makes for a run that begins."""
+    optimizers, configs = _init_optimizers_and_lr_schedulers(module)
+    return optimizers, [config.scheduler for config in configs]
 
 
 def take_limit_train_batches(trainer: Trainer) -> int | float:

@@ -25,7 +25,7 @@ from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import load_for_trainer, opened_safely
 from mnistport.training.checkpoint_form import refuse_other_form
-from mnistport.training.checkpoints import refuse_other_run
+from mnistport.training.checkpoints import refuse_other_optimization, refuse_other_run
 from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.datamodule import MnistData
 from mnistport.training.evaluation import Counts, Score, score
@@ -499,6 +499,7 @@ class Classifier(pl.LightningModule):
         weights = self.state_dict()
         refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
         if data is not None:
+            refuse_other_optimization(checkpoint, self)
             step = checkpoint["global_step"]
             refuse_run_that_is_over(step, data.last_step(self.trainer))
 
