@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mnistport import networks
 from mnistport.data.batches import BatchStream
-from mnistport.data.sources import DataSet, ImageSet, load, scale, split
+from mnistport.data.sources import SOURCES, DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
 from mnistport.training.loader import Batches, ChunkLoader, Slices
-from mnistport.values import is_whole_number
+from mnistport.values import choice, is_whole_number, plain, whole_number
 
 
 class MnistData(pl.LightningDataModule):
@@ -48,14 +48,21 @@ class MnistData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["dir"])
-        self.network = network
         self.recipe = networks.get(network).recipe
-        self.source, self.folder, self.seed = source, dir, seed
+        choice("source", source, SOURCES)
         if not is_whole_number(eval_batch_size) or eval_batch_size < 1:
             raise UserError(
                 f"eval_batch_size {eval_batch_size!r}: expected at least 1 image"
             )
+        if batch_size is not None and not is_whole_number(batch_size):
+            raise UserError(f"batch_size {batch_size!r}: expected a number of images")
+        network, source = plain("network", network), plain("source", source)
+        batch_size = plain("batch_size", batch_size)
+        eval_batch_size = plain("eval_batch_size", eval_batch_size)
+        seed = whole_number("seed", seed, least=0)
+        self.save_hyperparameters(ignore=["dir"])
+        self.network = network
+        self.source, self.folder, self.seed = source, dir, seed
         self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
         self.eval_batch_size = eval_batch_size
         self.name = source

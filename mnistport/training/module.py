@@ -43,6 +43,8 @@ from mnistport.training.watching import has_hooks, looks_within_steps, step_watc
 from mnistport.values import (
     choice,
     is_whole_number,
+    plain,
+    plain_parts,
     positive_number,
     switch,
     whole_number,
@@ -91,7 +93,7 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         if learning_rate is not None:
-            positive_number("learning_rate", learning_rate)
+            learning_rate = positive_number("learning_rate", learning_rate)
         if steps_per_execution != "auto" and not (
             is_whole_number(steps_per_execution) and steps_per_execution >= 1
         ):
@@ -101,9 +103,11 @@ class Classifier(pl.LightningModule):
             )
         choice("engine", engine, ("auto", "eager", "graph"))
         switch("tf32", tf32)
-        whole_number("seed", seed, least=0)
-        self.save_hyperparameters()
+        seed = whole_number("seed", seed, least=0)
         self.network = networks.get(network)
+        network, options = plain("network", network), plain("options", options)
+        steps_per_execution = plain("steps_per_execution", steps_per_execution)
+        self.save_hyperparameters()
         self.net = networks.make_module(self.network, {} if options is None else options)
         self.learning_rate = learning_rate
         self.loaded_learning_rate: float | None = None
@@ -454,7 +458,13 @@ class Classifier(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network and the settings of the run."""
+        """Add the network and the settings of the run.
+
+        Settings of a subclass that cannot be read without running code are left out.
+        """
+        for group in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if group in checkpoint:
+                checkpoint[group] = plain_parts(checkpoint[group])
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         settings = self._run_settings(data)
         checkpoint["mnistport"] = {"network": self.network.name, **settings}

@@ -9,6 +9,7 @@ import shlex
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -597,6 +598,15 @@ def test_a_checkpoint_that_was_cut_is_refused(refused, here, sound, size):
     torch.save(sound, here / "whole.ckpt")
     (here / "cut.ckpt").write_bytes((here / "whole.ckpt").read_bytes()[:size])
     refused(f"test --ckpt_path cut.ckpt {QUIET}")
+
+
+def test_the_reason_why_a_checkpoint_is_not_read_is_named_in_plain_words(refused, here):
+    """Torch's own message has five lines, with colours, of advice to run the code."""
+    torch.save({"state_dict": {}, "rate": np.float32(0.5)}, here / "numpy.ckpt")
+    line = refused(f"test --ckpt_path numpy.ckpt {QUIET}")
+    assert "Unsupported global: GLOBAL numpy" in line
+    assert "\x1b" not in line
+    assert "weights_only" not in line
 
 
 # Code in a checkpoint -------------------------------------------------------------------
