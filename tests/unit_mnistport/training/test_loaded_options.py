@@ -72,7 +72,7 @@ def test_another_data_set_is_named(checkpoint, capsys):
 class Mine(Classifier):
     """Has settings of its own, and saves all of them."""
 
-    def __init__(self, network, learning_rate, hook=print, width=np.int64(3)):
+    def __init__(self, network, learning_rate, hook=print):
         super().__init__(network, learning_rate=learning_rate)
         self.save_hyperparameters()
 
