@@ -5,6 +5,7 @@ This needs no Lightning, so `parity convert` can use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -39,6 +40,10 @@ def refuse_other_form(checkpoint: Any) -> None:
     for key, kind in ALWAYS.items():
         if key in checkpoint:
             refuse_other_type(key, checkpoint[key], kind)
+    for key in ("state_dict", "hyper_parameters", "datamodule_hyper_parameters"):
+        for name in checkpoint.get(key, {}):
+            refuse_other_type(f"name {name!r} in {key}", name, str)
+    refuse_old_version(checkpoint)
     for key, weight in checkpoint["state_dict"].items():
         refuse_unusual_tensor(f"state_dict.{key}", weight)
     _refuse_unknown_settings(checkpoint["mnistport"])
@@ -75,6 +80,20 @@ def refuse_other_type(name: str, value: Any, kind: type) -> None:
         )
 
 
+def refuse_old_version(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse the checkpoint of a Lightning that mnistport has never been used with."""
+    version = checkpoint.get("pytorch-lightning_version")
+    if not isinstance(version, str) or not re.match(r"\d+\.\d+", version):
+        raise UserError(
+            f"{DAMAGED}: its pytorch-lightning_version is {version!r}, "
+            "expected a version such as 2.6.0"
+        )
+    if int(version.partition(".")[0]) < 2:
+        raise UserError(
+            f"the checkpoint is of Lightning {version}; mnistport began with version 2"
+        )
+
+
 def refuse_unusual_tensor(name: str, value: Any) -> None:
     """Refuse what is not a tensor of plain numbers, with which every command works."""
     refuse_other_type(name, value, Tensor)
@@ -101,11 +120,12 @@ def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
         refuse_other_type(f"logs.{name}", position, Mapping)
         for file, size in position.items():
             refuse_other_type(f"logs.{name}.{file}", size, int)
+    for name, state in checkpoint.get("callbacks", {}).items():
+        refuse_other_type(f"callbacks.{name}", state, Mapping)
     lines = checkpoint.get("callbacks", {}).get("TutorialLines")
     if lines is not None:
-        refuse_other_type("callbacks.TutorialLines", lines, Mapping)
-        for name in ("loss_sum", "loss_count"):
-            refuse_other_type(f"callbacks.TutorialLines.{name}", lines.get(name), Real)
+        for name, kind in {"loss_sum": float, "loss_count": int}.items():
+            refuse_other_type(f"callbacks.TutorialLines.{name}", lines.get(name), kind)
 
 
 def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from mnistport.data.sources import SOURCES, DataSet, ImageSet, load, scale, spli
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
+from mnistport.training.checkpoint_form import refuse_other_form
 from mnistport.training.loader import Batches, ChunkLoader, Slices
 from mnistport.values import choice, is_whole_number, plain, whole_number
 
@@ -83,9 +84,9 @@ class MnistData(pl.LightningDataModule):
         `weights_only` has no effect: no code of the file is run in any case.
 
         Raises:
-            UserError: It cannot be read without running code.
+            UserError: It cannot be read without running code, or is not one of ours.
         """
-        with opened_safely(checkpoint_path) as file:
+        with opened_safely(checkpoint_path, refuse_other_form) as file:
             return super().load_from_checkpoint(
                 file, map_location, hparams_file, weights_only=True, **kwargs
             )
@@ -120,9 +121,10 @@ class MnistData(pl.LightningDataModule):
 
     def steps_of_epoch(self, trainer: pl.Trainer) -> int:
         """Steps in an epoch of a run of the trainer."""
-        return lightning_steps.steps_of_epoch(
-            trainer.limit_train_batches, self._steps_per_epoch()
-        )
+        limit = getattr(trainer.lightning_module, "limit_train_batches", None)
+        if limit is None:
+            limit = trainer.limit_train_batches
+        return lightning_steps.steps_of_epoch(limit, self._steps_per_epoch())
 
     def _steps_per_epoch(self) -> int:
         """Steps in an epoch without a limit. A batch that is too large is refused."""

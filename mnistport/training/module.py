@@ -14,7 +14,6 @@ from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mnistport import networks
 from mnistport.data.batches import rank_share
@@ -34,8 +33,10 @@ from mnistport.training.own_batches import pixels_alone, pixels_and_labels
 from mnistport.training.progress import count_steps
 from mnistport.training.refusals import (
     refuse_other_data,
+    refuse_other_loader,
     refuse_rank_without_images,
     refuse_run_that_is_over,
+    refuse_schedulers,
     refuse_unsuitable_run,
 )
 from mnistport.training.tutorial_lines import TutorialLines
@@ -119,6 +120,7 @@ class Classifier(pl.LightningModule):
         self.ckpt_path: str | None = None
         self.last_score: Score | None = None
         self.steps_taken = 0
+        self.limit_train_batches: int | float | None = None
         self.engine: Engine | None = None
         self.engine_conditions: list[Any] = []
         self.engine_remark = ""
@@ -144,6 +146,8 @@ class Classifier(pl.LightningModule):
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         lightning_steps.load_checkpoints_by(self.trainer, Classifier, load_for_trainer)
+        self.limit_train_batches = None
+        lightning_steps.count_steps_of_epoch(self.trainer, Classifier)
         try:
             self._refuse_run()
         except UserError:
@@ -212,14 +216,19 @@ class Classifier(pl.LightningModule):
         self.share = rank_share(self.batch_size, rank, world_size)
         self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
 
+    @property
+    def has_begun_to_fit(self) -> bool:
+        """Whether `on_fit_start` was called, so that the loader can be made."""
+        return self.limit_train_batches is not None
+
+    def steps_of_epoch(self) -> int:
+        """Steps in an epoch of the run that has begun."""
+        data: MnistData = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.steps_of_epoch(self.trainer)
+
     def _choose_pace(self) -> None:
         """Take single steps if something looks at them, and say so."""
-        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
-        if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers):
-            raise UserError(
-                "ReduceLROnPlateau would not be stepped; step it in a callback's "
-                "on_validation_end, or use another scheduler"
-            )
+        refuse_schedulers(self.trainer)
         watchers = step_watchers(self.trainer, Classifier)
         self.pace.single = bool(watchers)
         if watchers and self.pace.asked != 1:
@@ -228,7 +237,9 @@ class Classifier(pl.LightningModule):
 
     def on_fit_end(self) -> None:
         """Release the training images, and restore the trainer's limit."""
+        assert self.limit_train_batches is not None
         self.trainer.limit_train_batches = self.limit_train_batches
+        self.limit_train_batches = None
         self.draws.release()
         self.engine = None
         del self.pixels, self.labels, self.draws
@@ -242,6 +253,7 @@ class Classifier(pl.LightningModule):
         if self.learning_rate not in (None, self.loaded_learning_rate):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
+        refuse_other_loader(self.trainer)
         lightning_steps.log_at_global_step(self.trainer)
         self.pace.start(self.trainer.world_size)
         if self._loader.validation is not None:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from mnistport import Classifier, MnistData
 from mnistport.cli import main
+from mnistport.errors import UserError
 
 QUIET = (
     "--data.source digits --trainer.accelerator cpu --trainer.enable_model_summary false "
@@ -145,6 +147,11 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.accelerator tpu          | Requirement 'torch_xla
 --trainer.accelerator hpu          | invalid accelerator name
 --trainer.strategy x               | invalid strategy name
+--trainer.strategy ddp_spawn       | give --trainer.strategy ddp, which starts them anew
+--trainer.strategy ddp_fork --trainer.devices 2 | give --trainer.strategy ddp
+--trainer.strategy ddp_notebook    | give --trainer.strategy ddp
+--trainer.strategy ddp_fork_find_unused_parameters_true | give --trainer.strategy ddp
+--trainer.strategy DDPStrategy --trainer.strategy.start_method fork | strategy ddp
 --trainer.strategy fsdp            | requires a GPU
 --trainer.strategy deepspeed       | DeepSpeed
 --trainer.precision 8              | trainer.precision
@@ -166,6 +173,10 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.log_every_n_steps x      | trainer.log_every_n_steps
 --trainer.val_check_interval -3    | invalid value -3 for val_check_interval
 --trainer.val_check_interval 1.5   | invalid value 1.5 for val_check_interval
+--trainer.limit_val_batches 1.0 --trainer.val_check_interval 0 | or a share of an epoch
+--trainer.limit_val_batches 1.0 --trainer.val_check_interval 0.0 | or a share
+--trainer.limit_val_batches 1.0 --trainer.val_check_interval 0 \
+ --trainer.check_val_every_n_epoch null | val_check_interval 0: expected a number
 --trainer.val_check_interval x     | Invalid time format
 --trainer.limit_train_batches -3   | invalid value -3 for limit_train_batches
 --trainer.limit_train_batches 1.5  | invalid value 1.5 for limit_train_batches
@@ -420,6 +431,21 @@ ALWAYS_REFUSED = {
     "the losses of the epoch are a string": put(
         *("callbacks", "TutorialLines", "loss_sum", "x")
     ),
+    "a hyper-parameter's name is a number": put("hyper_parameters", 5, 1),
+    "a name of the data's is a number": put("datamodule_hyper_parameters", 5, 1),
+    "a weight's name is a number": put("state_dict", 5, torch.zeros(3)),
+    "a callback's state is a string": put("callbacks", "ModelCheckpoint{}", "x"),
+    "a callback's state is a list": put("callbacks", "EarlyStopping{}", [1]),
+    "the losses of the epoch are a whole number": put(
+        *("callbacks", "TutorialLines", "loss_sum", 5)
+    ),
+    "the count of the losses is no whole number": put(
+        *("callbacks", "TutorialLines", "loss_count", 1.5)
+    ),
+    "no version": drop("pytorch-lightning_version"),
+    "the version is a word": put("pytorch-lightning_version", "x"),
+    "the version is empty": put("pytorch-lightning_version", ""),
+    "the version is old": put("pytorch-lightning_version", "0.7.0"),
     "the version is a number": put("pytorch-lightning_version", 5),
 }
 REFUSED_TO_CONTINUE = {
@@ -591,6 +617,14 @@ def test_a_file_of_torch_that_is_no_checkpoint_is_refused(
 ):
     torch.save(content, here / "other.ckpt")
     refused(f"{command} --ckpt_path other.ckpt {QUIET}")
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=repr)
+@pytest.mark.parametrize("kind", [Classifier, MnistData])
+def test_neither_class_is_made_from_what_is_no_checkpoint(tmp_path, kind, content):
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match=r"other\.ckpt: "):
+        kind.load_from_checkpoint(tmp_path / "other.ckpt")
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 1000])

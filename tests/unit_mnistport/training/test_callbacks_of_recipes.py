@@ -283,7 +283,7 @@ def test_steps_that_end_within_an_epoch_do_not_end_the_epoch(name, interval, tmp
         trainer, _ = fit(module, name, [seen, best], tmp_path, ckpt_path, **flags)
         return module, trainer, seen, best
 
-    plain, theirs, expected, them = run(PlainHalved, "theirs")
+    plain, _, expected, them = run(PlainHalved, "theirs")
     ours = partial(OursHalved, steps_per_execution=2)
     module, trainer, seen, us = run(ours, "ours")
     assert_same_weights(plain, module)
