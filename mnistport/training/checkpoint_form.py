@@ -124,8 +124,9 @@ def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
         refuse_other_type(f"callbacks.{name}", state, Mapping)
     lines = checkpoint.get("callbacks", {}).get("TutorialLines")
     if lines is not None:
-        for name, kind in {"loss_sum": float, "loss_count": int}.items():
-            refuse_other_type(f"callbacks.TutorialLines.{name}", lines.get(name), kind)
+        name = "callbacks.TutorialLines"
+        refuse_other_type(f"{name}.loss_sum", lines.get("loss_sum"), float)
+        refuse_other_type(f"{name}.loss_count", lines.get("loss_count"), int)
 
 
 def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:

@@ -58,7 +58,8 @@ class Batches:
 
     They are the batches of `ChunkLoader`. Each loop over them is the next epoch; with a
     trainer, it is the trainer's current epoch, which `limit_train_batches` may have made
-    shorter; with `overfit_batches` it is always the first. If there are several ranks, each takes its share of every batch.
+    shorter. With `overfit_batches` it is always the first. If there are several ranks,
+    each takes its share of every batch.
 
     Args:
         pixels: All training images `[N, F]`.

@@ -263,7 +263,9 @@ class Seen(Callback):
 
 
 @pytest.mark.parametrize("interval", [1.0, 2, 0.7])
-@pytest.mark.parametrize("name", ["softmax", "three_minute_adam"])
+@pytest.mark.parametrize(
+    "name", ["softmax", pytest.param("three_minute_adam", marks=pytest.mark.slow)]
+)
 def test_steps_that_end_within_an_epoch_do_not_end_the_epoch(name, interval, tmp_path):
     """Nor does a run that was stopped there, and goes on."""
 

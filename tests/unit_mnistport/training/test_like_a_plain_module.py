@@ -109,7 +109,7 @@ def test_a_module_of_ones_own_repeats_the_batches_that_it_overfits():
 
 @pytest.mark.parametrize("size", [0, -1, "a", 1.5, None, True])
 def test_a_batch_of_no_images_is_not_scored(size):
-    with pytest.raises(UserError, match="batch_size .*: expected a whole number"):
+    with pytest.raises(UserError, match=r"batch_size .*: expected a whole number"):
         Classifier("softmax").score(torch.zeros(5, 784), torch.zeros(5).long(), size)
 
 

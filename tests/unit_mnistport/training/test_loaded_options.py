@@ -96,7 +96,12 @@ def test_numbers_of_numpy_make_a_checkpoint_that_can_be_read(tmp_path, module, d
     model = kind(**{"network": "hvass", **module})
     images = MnistData(**{"network": "hvass", "source": "digits", **data})
     trainer = pl.Trainer(
-        max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False
+        max_steps=1,
+        limit_val_batches=0,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
     )
     trainer.fit(model, datamodule=images)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
