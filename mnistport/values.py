@@ -6,7 +6,8 @@ would be neither below nor above any bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -72,3 +73,46 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in words:
         raise UserError(f"{name} {value!r}: expected one of {', '.join(words)}")
     return value
+
+
+def plain(name: str, value: Any) -> Any:
+    """A setting made of Python's own types, as every reader of a checkpoint knows them.
+
+    NumPy's numbers and words, and other kinds of numbers and mappings, are converted.
+
+    Raises:
+        UserError: It holds something else.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    for kind, convert in _PLAIN.items():
+        if isinstance(value, kind):
+            return convert(value)
+    if isinstance(value, Mapping):
+        items = value.items()
+        return {plain(name, key): plain(f"{name} {key}", part) for key, part in items}
+    if isinstance(value, (list, tuple)):
+        parts = [plain(name, part) for part in value]
+        return parts if isinstance(value, list) else tuple(parts)
+    raise UserError(
+        f"{name} {value!r}: expected numbers, words, or lists and mappings of them, "
+        "which a checkpoint can hold"
+    )
+
+
+_PLAIN: dict[type, Any] = {
+    np.bool_: bool,
+    Integral: int,
+    Real: float,
+    str: str.__str__,
+}
+"""Kinds of values, and what turns them into Python's own."""
+
+
+def plain_parts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a checkpoint can hold, as `plain`. The others are left out."""
+    kept = {}
+    for name, value in settings.items():
+        with suppress(UserError):
+            kept[name] = plain(name, value)
+    return kept

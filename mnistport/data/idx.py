@@ -77,7 +77,9 @@ def _read(path: Path, magic: int, item: tuple[int, ...]) -> Bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise UserError(f"{path}: found a directory, expected an IDX file")
+            inside = ", ".join(sorted(os.listdir(path))[:3])
+            where = f"; inside lies {inside}: move it up" if inside else ""
+            raise UserError(f"{path}: found a directory, expected an IDX file{where}")
         if not stat.S_ISREG(mode):
             # Reading a pipe could wait for ever, and a device may have no end.
             raise UserError(

@@ -110,6 +110,7 @@ def load(
             "digits" comes with scikit-learn and needs no files.
             "auto" is "mnist" if it is on disk or can be downloaded, and "digits"
             otherwise. A message on standard error then says so, once in a process.
+            But a folder that was named, and holds something else, is refused.
         directory: The folder of the files. The default is the folder that MNISTPORT_DATA
             in the environment names, or else the cache folder, ~/.cache/mnistport.
         download: Whether to download a set that is not on disk, into torchvision's
@@ -139,9 +140,23 @@ def _auto(folder: Path, download: bool) -> DataSet:
     try:
         raw = _fetch("mnist", cache_folder(), download)
     except _NotDownloadedError as error:
+        _refuse_other_content(folder, error)
         _say_digits_once(f"no MNIST in {folder}; {error}")
         return _digits()
     return _read("mnist", raw)
+
+
+def _refuse_other_content(folder: Path, error: UserError) -> None:
+    """Refuse to replace what lies in a folder that was named by the digits.
+
+    Whoever named it means that the data set lies there.
+    """
+    found = _files_below(folder)
+    if folder != cache_folder() and found:
+        raise UserError(
+            f"{folder}: holds no mnist that can be read; there lie {_listed(found)}; "
+            f"{error}"
+        )
 
 
 _said_digits = False
@@ -197,6 +212,7 @@ def _on_disk(name: str, folder: Path) -> Path | None:
                 f"there lie {_listed(_names_in(place))}; "
                 "add what is missing or name another directory with --data.dir"
             )
+    _refuse_deeper(name, folder)
     _refuse_almost(name, folder)
     return None
 
@@ -232,6 +248,47 @@ def _listed(names: Sequence[str]) -> str:
     """The first few names, for a message."""
     rest = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return ", ".join(names[:6]) + rest if names else "no files"
+
+
+def _refuse_deeper(name: str, folder: Path) -> None:
+    """Refuse a folder with the four files deeper below it, and name where they lie."""
+    others = set(CALLED.values()) - {CALLED[name]}
+    for place in _folders_below(folder):
+        parts = {_plain(part) for part in place.relative_to(folder).parts}
+        if not parts & others and not _missing_files(place):
+            raise UserError(
+                f"{folder}: the four files lie deeper, in {place}; "
+                f"give --data.dir {place}"
+            )
+
+
+MOST_FOLDERS = 300
+"""How many folders are looked at, if somebody names a folder with everything in it."""
+
+
+def _folders_below(folder: Path, depth: int = 3) -> list[Path]:
+    """The folders at most `depth` levels below, the nearest first. None is hidden."""
+    found: list[Path] = []
+    level = [folder]
+    for _ in range(depth):
+        level = [
+            place / entry
+            for place in level
+            for entry in _names_in(place)
+            if not entry.startswith(".") and (place / entry).is_dir()
+        ][: MOST_FOLDERS - len(found)]
+        found += level
+    return found
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Names of files in a folder and below it, relative to it. None is hidden."""
+    return [
+        str((place / entry).relative_to(folder))
+        for place in (folder, *_folders_below(folder))
+        for entry in _names_in(place)
+        if not entry.startswith(".") and not (place / entry).is_dir()
+    ]
 
 
 def _refuse_almost(name: str, folder: Path) -> None:

@@ -58,6 +58,8 @@ def get(name: str) -> Network:
     Raises:
         UserError: There is no such network. The message names those that exist.
     """
+    if not isinstance(name, str):
+        raise UserError(f"network {name!r}: expected one of {', '.join(names())}")
     if name in BUILT_IN:
         return _built_in(name)
     if name in plug_ins():

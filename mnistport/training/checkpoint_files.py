@@ -121,10 +121,20 @@ def _content(file: str | IO[bytes], *, mmap: bool = False) -> Any:
     except UserError:
         raise
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"not a checkpoint that can be read ({reason}); {REMEDY}"
+            f"not a checkpoint that can be read ({_reason(error)}); {REMEDY}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why torch does not read a file, without the advice to run its code.
+
+    Torch gives several lines of advice first.
+    """
+    _, found, reason = str(error).partition("WeightsUnpickler error: ")
+    if not found:
+        return str(error).partition("\n")[0] or type(error).__name__
+    return reason.partition("\n")[0].partition(" was not an allowed global")[0].strip()
 
 
 class Found(NamedTuple):

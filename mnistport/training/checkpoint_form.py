@@ -5,14 +5,19 @@ This needs no Lightning, so `parity convert` can use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
+
+DAMAGED = "the checkpoint is damaged"
+"""How the refusal of a part begins that nobody writes."""
 
 
 def refuse_other_form(checkpoint: Any) -> None:
@@ -35,8 +40,12 @@ def refuse_other_form(checkpoint: Any) -> None:
     for key, kind in ALWAYS.items():
         if key in checkpoint:
             refuse_other_type(key, checkpoint[key], kind)
+    for key in ("state_dict", "hyper_parameters", "datamodule_hyper_parameters"):
+        for name in checkpoint.get(key, {}):
+            refuse_other_type(f"name {name!r} in {key}", name, str)
+    refuse_old_version(checkpoint)
     for key, weight in checkpoint["state_dict"].items():
-        refuse_other_type(f"state_dict.{key}", weight, Tensor)
+        refuse_unusual_tensor(f"state_dict.{key}", weight)
     _refuse_unknown_settings(checkpoint["mnistport"])
     _refuse_other_values(checkpoint)
 
@@ -71,6 +80,30 @@ def refuse_other_type(name: str, value: Any, kind: type) -> None:
         )
 
 
+def refuse_old_version(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse the checkpoint of a Lightning that mnistport has never been used with."""
+    version = checkpoint.get("pytorch-lightning_version")
+    if not isinstance(version, str) or not re.match(r"\d+\.\d+", version):
+        raise UserError(
+            f"{DAMAGED}: its pytorch-lightning_version is {version!r}, "
+            "expected a version such as 2.6.0"
+        )
+    if int(version.partition(".")[0]) < 2:
+        raise UserError(
+            f"the checkpoint is of Lightning {version}; mnistport began with version 2"
+        )
+
+
+def refuse_unusual_tensor(name: str, value: Any) -> None:
+    """Refuse what is not a tensor of plain numbers, with which every command works."""
+    refuse_other_type(name, value, Tensor)
+    if value.is_meta:
+        raise UserError(f"{DAMAGED}: its {name} has no values")
+    if value.layout != torch.strided or value.is_quantized or value.is_complex():
+        kind = str(value.layout if value.layout != torch.strided else value.dtype)
+        raise UserError(f"{DAMAGED}: its {name} is {kind}, expected plain numbers")
+
+
 def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
     """Look at values that become defaults of the command line, or a callback's state."""
     hyper_parameters = checkpoint.get("hyper_parameters", {})
@@ -87,11 +120,13 @@ def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
         refuse_other_type(f"logs.{name}", position, Mapping)
         for file, size in position.items():
             refuse_other_type(f"logs.{name}.{file}", size, int)
+    for name, state in checkpoint.get("callbacks", {}).items():
+        refuse_other_type(f"callbacks.{name}", state, Mapping)
     lines = checkpoint.get("callbacks", {}).get("TutorialLines")
     if lines is not None:
-        refuse_other_type("callbacks.TutorialLines", lines, Mapping)
-        for name in ("loss_sum", "loss_count"):
-            refuse_other_type(f"callbacks.TutorialLines.{name}", lines.get(name), Real)
+        name = "callbacks.TutorialLines"
+        refuse_other_type(f"{name}.loss_sum", lines.get("loss_sum"), float)
+        refuse_other_type(f"{name}.loss_count", lines.get("loss_count"), int)
 
 
 def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
@@ -107,7 +142,10 @@ def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
 
 
 def refuse_other_optimizer(states: list[Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse the state of another number of optimizers, or slots of other shapes."""
+    """Refuse the state of another number of optimizers, or slots of other shapes.
+
+    What a certain optimizer has is asked by `optimizer_form`.
+    """
     if len(states) != 1:
         raise UserError(
             "no run can be continued from this checkpoint: "

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytorch_lightning import LightningModule
 from pytorch_lightning.__version__ import version as lightning_version
 from torch import Tensor
 
 from mnistport.errors import UserError
 from mnistport.training.checkpoint_form import (
+    DAMAGED,
     refuse_other_form,
     refuse_other_optimizer,
     refuse_other_type,
 )
-from mnistport.training.lightning_steps import loop_state_at
+from mnistport.training.lightning_steps import loop_state_at, new_optimizers
+from mnistport.training.optimizer_form import OTHER, refuse_state_of_another_optimizer
 
 
 def refuse_other_run(
@@ -46,10 +49,49 @@ def refuse_other_run(
     settings = dict(checkpoint["mnistport"])
     _refuse_other_network(settings.pop("network", None), network)
     _refuse_other_shapes(checkpoint["state_dict"], weights)
+    _refuse_other_kinds(checkpoint["state_dict"], weights)
     stored = checkpoint.get("hyper_parameters", {}).get("options") or {}
     _refuse_other_options({**defaults, **stored}, {**defaults, **options})
     if run is not None:
         _refuse_other_settings(settings, run)
+
+
+def refuse_other_optimization(
+    checkpoint: Mapping[str, Any], module: LightningModule
+) -> None:
+    """Refuse the state of optimizers or schedulers that the module does not make.
+
+    Args:
+        checkpoint: A checkpoint of our form, from which a run is to be continued.
+        module: The module. Its trainer is about to fit.
+
+    Raises:
+        UserError: The run would go on with another optimizer or scheduler, or from a
+            damaged state.
+    """
+    optimizers, schedulers = new_optimizers(module)
+    if len(optimizers) == 1:
+        refuse_state_of_another_optimizer(checkpoint, optimizers[0], module)
+    if "StochasticWeightAveraging" in checkpoint.get("callbacks", {}):
+        return  # it makes a scheduler of its own
+    stored = [_names(state) for state in checkpoint["lr_schedulers"]]
+    made = [_names(scheduler.state_dict()) for scheduler in schedulers]
+    if stored != made:
+        raise UserError(
+            f"{OTHER} or scheduler: it has {len(stored)} schedulers "
+            f"({_joined(stored)}), the model has {len(made)} ({_joined(made)})"
+        )
+
+
+def _names(state: Any) -> list[str]:
+    """What a scheduler notes, sorted. It says which scheduler it is."""
+    refuse_other_type("lr_schedulers", state, Mapping)
+    return sorted(map(str, state))
+
+
+def _joined(schedulers: list[list[str]]) -> str:
+    own = [name for names in schedulers for name in names if not name.startswith("_")]
+    return ", ".join(own) or "none"
 
 
 TO_CONTINUE: dict[str, type] = {
@@ -118,6 +160,18 @@ def _refuse_other_shapes(
             f"the checkpoint was made with other --model.options: it has {unknown[0]}, "
             "the model has not; without --model.options, the checkpoint's are used"
         )
+
+
+def _refuse_other_kinds(
+    stored: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> None:
+    """Refuse whole numbers for a weight, which torch would convert in silence."""
+    for key, weight in weights.items():
+        kind = stored[key].dtype
+        if weight.is_floating_point() != kind.is_floating_point:
+            raise UserError(
+                f"{DAMAGED}: its {key} is of type {kind}, the model's is {weight.dtype}"
+            )
 
 
 def _refuse_other_options(stored: Mapping[str, Any], options: Mapping[str, Any]) -> None:

@@ -88,14 +88,16 @@ class Plan:
     max_steps: int = -1
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Divide the steps from `start` to `stop` into chunks, given as (start, stop)."""
-        if self.max_steps >= 0:
-            stop = min(stop, self.max_steps)
+        """Divide the steps from `start` to `stop` into chunks, given as (start, stop).
+
+        A chunk ends at `max_steps`, and others follow. Nobody takes them. Without them,
+        Lightning would hold this chunk for the last one of its epoch.
+        """
         while start < stop:
             size = self.size if isinstance(self.size, int) else self.size()
             ends = [start + size, stop]
             ends += [cut.after(start) for cut in self.cuts]
-            ends += [mark for mark in self.marks if mark > start]
+            ends += [mark for mark in (*self.marks, self.max_steps) if mark > start]
             end = min(ends)
             yield start, end
             start = end

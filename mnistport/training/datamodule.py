@@ -12,12 +12,13 @@ from torch import Tensor
 
 from mnistport import networks
 from mnistport.data.batches import BatchStream
-from mnistport.data.sources import DataSet, ImageSet, load, scale, split
+from mnistport.data.sources import SOURCES, DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
+from mnistport.training.checkpoint_form import refuse_other_form
 from mnistport.training.loader import Batches, ChunkLoader, Slices
-from mnistport.values import is_whole_number
+from mnistport.values import choice, is_whole_number, plain, whole_number
 
 
 class MnistData(pl.LightningDataModule):
@@ -48,14 +49,21 @@ class MnistData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["dir"])
-        self.network = network
         self.recipe = networks.get(network).recipe
-        self.source, self.folder, self.seed = source, dir, seed
+        choice("source", source, SOURCES)
         if not is_whole_number(eval_batch_size) or eval_batch_size < 1:
             raise UserError(
                 f"eval_batch_size {eval_batch_size!r}: expected at least 1 image"
             )
+        if batch_size is not None and not is_whole_number(batch_size):
+            raise UserError(f"batch_size {batch_size!r}: expected a number of images")
+        network, source = plain("network", network), plain("source", source)
+        batch_size = plain("batch_size", batch_size)
+        eval_batch_size = plain("eval_batch_size", eval_batch_size)
+        seed = whole_number("seed", seed, least=0)
+        self.save_hyperparameters(ignore=["dir"])
+        self.network = network
+        self.source, self.folder, self.seed = source, dir, seed
         self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
         self.eval_batch_size = eval_batch_size
         self.name = source
@@ -76,9 +84,9 @@ class MnistData(pl.LightningDataModule):
         `weights_only` has no effect: no code of the file is run in any case.
 
         Raises:
-            UserError: It cannot be read without running code.
+            UserError: It cannot be read without running code, or is not one of ours.
         """
-        with opened_safely(checkpoint_path) as file:
+        with opened_safely(checkpoint_path, refuse_other_form) as file:
             return super().load_from_checkpoint(
                 file, map_location, hparams_file, weights_only=True, **kwargs
             )
@@ -113,9 +121,10 @@ class MnistData(pl.LightningDataModule):
 
     def steps_of_epoch(self, trainer: pl.Trainer) -> int:
         """Steps in an epoch of a run of the trainer."""
-        return lightning_steps.steps_of_epoch(
-            trainer.limit_train_batches, self._steps_per_epoch()
-        )
+        limit = getattr(trainer.lightning_module, "limit_train_batches", None)
+        if limit is None:
+            limit = trainer.limit_train_batches
+        return lightning_steps.steps_of_epoch(limit, self._steps_per_epoch())
 
     def _steps_per_epoch(self) -> int:
         """Steps in an epoch without a limit. A batch that is too large is refused."""

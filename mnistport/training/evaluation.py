@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mnistport.training.own_batches import checked
+from mnistport.values import whole_number
 
 
 class Score(NamedTuple):
@@ -41,8 +42,9 @@ def score(net: nn.Module, pixels: Tensor, labels: Tensor, batch_size: int = 500)
             score.
 
     Raises:
-        UserError: The images or the classes are something else.
+        UserError: The images, the classes or the batch size are something else.
     """
+    batch_size = whole_number("batch_size", batch_size)
     pixels, labels = checked(pixels, labels)
     weight = next(net.parameters())
     correct = 0

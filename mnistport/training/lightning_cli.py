@@ -35,7 +35,7 @@ from mnistport.training.defaults import (
     set_defaults,
 )
 from mnistport.training.keeping import write_whole_checkpoints
-from mnistport.training.lightning_steps import leave_signals_to_us
+from mnistport.training.lightning_steps import copies_processes, leave_signals_to_us
 from mnistport.training.module import Classifier
 from mnistport.training.quiet import quiet_lightning
 from mnistport.training.run_folder import SavedConfig, give_back_folders, version_of
@@ -220,6 +220,11 @@ class Cli(LightningCLI):
         else:
             self.save_config_callback = None  # only `fit` writes files
         trainer: pl.Trainer = super().instantiate_trainer(**arguments, **kwargs)
+        if copies_processes(trainer):
+            raise UserError(
+                f"--trainer.strategy {config.strategy}: the command cannot be copied to "
+                "other processes; give --trainer.strategy ddp, which starts them anew"
+            )
         limit = arguments.get("limit_val_batches", config.limit_val_batches)
         keep_validation(trainer, limit)
         leave_signals_to_us(trainer)

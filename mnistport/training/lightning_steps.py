@@ -20,13 +20,17 @@ from pytorch_lightning.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
 )
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from pytorch_lightning.core.optimizer import _init_optimizers_and_lr_schedulers
+from pytorch_lightning.strategies.launchers import (
+    _MultiProcessingLauncher,
+    _SubprocessScriptLauncher,
+)
 from pytorch_lightning.trainer import call
 
 from mnistport.errors import UserError
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
+    from pytorch_lightning import LightningModule, Trainer
     from pytorch_lightning.strategies import Strategy
 
 
@@ -69,6 +73,14 @@ class OwnLoading:
         ours = isinstance(self.strategy.lightning_module, self.kind)
         load = self.load if ours else self.otherwise
         return load(checkpoint_path, weights_only=weights_only)
+
+
+def copies_processes(trainer: Trainer) -> bool:
+    """Whether the strategy copies this process for its devices, as ddp_spawn does.
+
+    What the copies have done, such as their steps, is not known here afterwards.
+    """
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
 
 
 def end_other_processes(trainer: Trainer) -> None:
@@ -135,6 +147,12 @@ def step_schedulers(trainer: Trainer, step_of_epoch: int) -> None:
             )
 
 
+def new_optimizers(module: LightningModule) -> tuple[list[Any], list[Any]]:
+    """The optimizers and schedulers that a module makes for a run that begins."""
+    optimizers, configs = _init_optimizers_and_lr_schedulers(module)
+    return optimizers, [config.scheduler for config in configs]
+
+
 def take_limit_train_batches(trainer: Trainer) -> int | float:
     """Read the user's `limit_train_batches`, and remove it from the trainer.
 
@@ -144,6 +162,38 @@ def take_limit_train_batches(trainer: Trainer) -> int | float:
     if limit != 0:
         trainer.limit_train_batches = 1.0
     return limit
+
+
+def count_steps_of_epoch(trainer: Trainer, kind: type) -> None:
+    """Let a trainer know how many steps an epoch has, as it does with other loaders.
+
+    `trainer.estimated_stepping_batches` is computed from it, perhaps before the loader
+    can be made.
+
+    Args:
+        trainer: A trainer that begins to fit.
+        kind: The class of the modules that take steps in chunks.
+    """
+    loop = trainer.fit_loop
+    if not isinstance(loop.setup_data, CountedSetUp):
+        loop.setup_data = CountedSetUp(trainer, kind)  # type: ignore[method-assign]
+
+
+class CountedSetUp:
+    """Stands in for the `setup_data` of a fit loop. See `count_steps_of_epoch`."""
+
+    def __init__(self, trainer: Trainer, kind: type) -> None:
+        self.trainer, self.kind = trainer, kind
+        self.otherwise = trainer.fit_loop.setup_data
+
+    def __call__(self) -> None:
+        """Make the loader, if the fit has begun, and note the number of steps."""
+        module: Any = self.trainer.lightning_module
+        ours = isinstance(module, self.kind) and self.trainer.limit_train_batches != 0
+        if not ours or module.has_begun_to_fit:
+            self.otherwise()
+        if ours:
+            self.trainer.fit_loop.max_batches = module.steps_of_epoch()
 
 
 def steps_of_epoch(limit: int | float, whole_epoch: int) -> int:
@@ -166,12 +216,19 @@ def val_check_interval(trainer: Trainer, steps_per_epoch: int) -> int | None:
     None if Lightning decides it: at the end of each epoch, after a time, or never.
 
     Raises:
-        UserError: The interval is longer than an epoch, but is counted within epochs.
+        UserError: The interval is 0. Or it is longer than an epoch, but is counted
+            within epochs.
     """
     after_a_time = getattr(trainer, "_val_check_time_interval", None) is not None
     if after_a_time or not trainer.limit_val_batches:
         return None
     interval = trainer.val_check_interval
+    if interval == 0:
+        raise UserError(
+            f"--trainer.val_check_interval {interval}: expected a number of steps, or a "
+            "share of an epoch greater than 0; to switch validation off, give "
+            "--trainer.limit_val_batches 0"
+        )
     if isinstance(interval, float):
         return None if interval == 1.0 else max(1, int(steps_per_epoch * interval))
     if interval > steps_per_epoch and trainer.check_val_every_n_epoch is not None:
@@ -238,12 +295,14 @@ def ignore_expected_warnings() -> None:
     - The loader needs no workers, because the data is in memory.
     - Lightning 2.6 calls a function of torch that newer versions of torch rename.
     - Schedulers of the learning rate are stepped here, in place of Lightning.
+    - The loader goes on within an epoch. It computes its place from the step.
     """
     for message in (
         "Using ModelCheckpoint with manual optim",
         ".*does not have many workers",
         ".*LeafSpec.* is deprec",
         "The lr scheduler dict contains the key",
+        "You're resuming from a checkpoint that ended before the epoch",
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -58,7 +58,8 @@ class Batches:
 
     They are the batches of `ChunkLoader`. Each loop over them is the next epoch; with a
     trainer, it is the trainer's current epoch, which `limit_train_batches` may have made
-    shorter. If there are several ranks, each takes its share of every batch.
+    shorter. With `overfit_batches` it is always the first. If there are several ranks,
+    each takes its share of every batch.
 
     Args:
         pixels: All training images `[N, F]`.
@@ -88,6 +89,8 @@ class Batches:
             epoch = self.trainer.current_epoch
             steps = int(min(steps, self.trainer.num_training_batches))
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            if self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
+                epoch = 0
         self.epochs_begun += 1
         for step in range(epoch * steps, (epoch + 1) * steps):
             index = torch.from_numpy(self.stream.indices(step, step + 1)[0])
@@ -114,8 +117,7 @@ class ChunkLoader:
         module = cast("Classifier", trainer.lightning_module)
         self.trainer = trainer
         self.stream = stream
-        limit = module.limit_train_batches
-        steps = lightning_steps.steps_of_epoch(limit, stream.steps_per_epoch)
+        steps = module.steps_of_epoch()
         self.validation = _validation(trainer, steps)
         cuts = [Cut(every) for every in lightning_steps.checkpoint_cadences(trainer)]
         cuts += [Cut(*place) for place in lightning_steps.logged_steps(trainer)]

@@ -14,7 +14,6 @@ from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mnistport import networks
 from mnistport.data.batches import rank_share
@@ -25,7 +24,7 @@ from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import load_for_trainer, opened_safely
 from mnistport.training.checkpoint_form import refuse_other_form
-from mnistport.training.checkpoints import refuse_other_run
+from mnistport.training.checkpoints import refuse_other_optimization, refuse_other_run
 from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.datamodule import MnistData
 from mnistport.training.evaluation import Counts, Score, score
@@ -34,8 +33,10 @@ from mnistport.training.own_batches import pixels_alone, pixels_and_labels
 from mnistport.training.progress import count_steps
 from mnistport.training.refusals import (
     refuse_other_data,
+    refuse_other_loader,
     refuse_rank_without_images,
     refuse_run_that_is_over,
+    refuse_schedulers,
     refuse_unsuitable_run,
 )
 from mnistport.training.tutorial_lines import TutorialLines
@@ -43,6 +44,8 @@ from mnistport.training.watching import has_hooks, looks_within_steps, step_watc
 from mnistport.values import (
     choice,
     is_whole_number,
+    plain,
+    plain_parts,
     positive_number,
     switch,
     whole_number,
@@ -91,7 +94,7 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         if learning_rate is not None:
-            positive_number("learning_rate", learning_rate)
+            learning_rate = positive_number("learning_rate", learning_rate)
         if steps_per_execution != "auto" and not (
             is_whole_number(steps_per_execution) and steps_per_execution >= 1
         ):
@@ -101,9 +104,11 @@ class Classifier(pl.LightningModule):
             )
         choice("engine", engine, ("auto", "eager", "graph"))
         switch("tf32", tf32)
-        whole_number("seed", seed, least=0)
-        self.save_hyperparameters()
+        seed = whole_number("seed", seed, least=0)
         self.network = networks.get(network)
+        network, options = plain("network", network), plain("options", options)
+        steps_per_execution = plain("steps_per_execution", steps_per_execution)
+        self.save_hyperparameters()
         self.net = networks.make_module(self.network, {} if options is None else options)
         self.learning_rate = learning_rate
         self.loaded_learning_rate: float | None = None
@@ -115,6 +120,7 @@ class Classifier(pl.LightningModule):
         self.ckpt_path: str | None = None
         self.last_score: Score | None = None
         self.steps_taken = 0
+        self.limit_train_batches: int | float | None = None
         self.engine: Engine | None = None
         self.engine_conditions: list[Any] = []
         self.engine_remark = ""
@@ -140,6 +146,8 @@ class Classifier(pl.LightningModule):
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         lightning_steps.load_checkpoints_by(self.trainer, Classifier, load_for_trainer)
+        self.limit_train_batches = None
+        lightning_steps.count_steps_of_epoch(self.trainer, Classifier)
         try:
             self._refuse_run()
         except UserError:
@@ -208,14 +216,19 @@ class Classifier(pl.LightningModule):
         self.share = rank_share(self.batch_size, rank, world_size)
         self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
 
+    @property
+    def has_begun_to_fit(self) -> bool:
+        """Whether `on_fit_start` was called, so that the loader can be made."""
+        return self.limit_train_batches is not None
+
+    def steps_of_epoch(self) -> int:
+        """Steps in an epoch of the run that has begun."""
+        data: MnistData = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.steps_of_epoch(self.trainer)
+
     def _choose_pace(self) -> None:
         """Take single steps if something looks at them, and say so."""
-        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
-        if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers):
-            raise UserError(
-                "ReduceLROnPlateau would not be stepped; step it in a callback's "
-                "on_validation_end, or use another scheduler"
-            )
+        refuse_schedulers(self.trainer)
         watchers = step_watchers(self.trainer, Classifier)
         self.pace.single = bool(watchers)
         if watchers and self.pace.asked != 1:
@@ -224,7 +237,9 @@ class Classifier(pl.LightningModule):
 
     def on_fit_end(self) -> None:
         """Release the training images, and restore the trainer's limit."""
+        assert self.limit_train_batches is not None
         self.trainer.limit_train_batches = self.limit_train_batches
+        self.limit_train_batches = None
         self.draws.release()
         self.engine = None
         del self.pixels, self.labels, self.draws
@@ -238,6 +253,7 @@ class Classifier(pl.LightningModule):
         if self.learning_rate not in (None, self.loaded_learning_rate):
             for group in self.trainer.optimizers[0].param_groups:
                 group["lr"] = float32(self.learning_rate)
+        refuse_other_loader(self.trainer)
         lightning_steps.log_at_global_step(self.trainer)
         self.pace.start(self.trainer.world_size)
         if self._loader.validation is not None:
@@ -454,7 +470,13 @@ class Classifier(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the network and the settings of the run."""
+        """Add the network and the settings of the run.
+
+        Settings of a subclass that cannot be read without running code are left out.
+        """
+        for group in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if group in checkpoint:
+                checkpoint[group] = plain_parts(checkpoint[group])
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         settings = self._run_settings(data)
         checkpoint["mnistport"] = {"network": self.network.name, **settings}
@@ -499,6 +521,7 @@ class Classifier(pl.LightningModule):
         weights = self.state_dict()
         refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
         if data is not None:
+            refuse_other_optimization(checkpoint, self)
             step = checkpoint["global_step"]
             refuse_run_that_is_over(step, data.last_step(self.trainer))
 

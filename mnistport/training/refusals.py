@@ -10,11 +10,14 @@ from pytorch_lightning.callbacks import (
     LearningRateFinder,
     ModelPruning,
 )
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mnistport.errors import UserError
 from mnistport.training.datamodule import MnistData
 from mnistport.training.lightning_steps import source_of_batches
+from mnistport.training.loader import ChunkLoader
 from mnistport.training.watching import overrides
+from mnistport.values import is_whole_number
 
 _NOT_CALLED = (
     "backward",
@@ -122,6 +125,46 @@ def refuse_other_data(trainer: pl.Trainer, network: str) -> None:
             f"but the trainer got {given}; "
             f"use trainer.fit(module, datamodule=MnistData({network!r}))"
         )
+
+
+def refuse_other_loader(trainer: pl.Trainer) -> None:
+    """Refuse the batches of a `train_dataloader` of the user's own.
+
+    Raises:
+        UserError: The training batches are not those of `MnistData`.
+    """
+    if not isinstance(trainer.train_dataloader, ChunkLoader):
+        data = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
+        raise UserError(
+            "Classifier trains on the batches of its recipe, but "
+            f"{data}.train_dataloader gives others "
+            f"(a {type(trainer.train_dataloader).__name__}); leave the method out, "
+            "or train a module of your own on them"
+        )
+
+
+def refuse_schedulers(trainer: pl.Trainer) -> None:
+    """Refuse schedulers of the learning rate that would not be stepped.
+
+    Raises:
+        UserError: There is one.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if isinstance(config.scheduler, ReduceLROnPlateau):
+            raise UserError(
+                "ReduceLROnPlateau would not be stepped; step it in a callback's "
+                "on_validation_end, or use another scheduler"
+            )
+        if config.interval not in ("step", "epoch"):
+            raise UserError(
+                f"the scheduler's interval is {config.interval!r}; "
+                "expected 'step' or 'epoch'"
+            )
+        if not is_whole_number(config.frequency) or config.frequency < 1:
+            raise UserError(
+                f"the scheduler's frequency is {config.frequency!r}; "
+                "expected a whole number of at least 1"
+            )
 
 
 def refuse_run_that_is_over(step: int, last_step: int | None) -> None:

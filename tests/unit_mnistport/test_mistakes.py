@@ -6,12 +6,16 @@ To add a mistake, add a line to a table.
 import copy
 import pickle
 import shlex
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from mnistport import Classifier, MnistData
 from mnistport.cli import main
+from mnistport.errors import UserError
 
 QUIET = (
     "--data.source digits --trainer.accelerator cpu --trainer.enable_model_summary false "
@@ -143,6 +147,11 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.accelerator tpu          | Requirement 'torch_xla
 --trainer.accelerator hpu          | invalid accelerator name
 --trainer.strategy x               | invalid strategy name
+--trainer.strategy ddp_spawn       | give --trainer.strategy ddp, which starts them anew
+--trainer.strategy ddp_fork --trainer.devices 2 | give --trainer.strategy ddp
+--trainer.strategy ddp_notebook    | give --trainer.strategy ddp
+--trainer.strategy ddp_fork_find_unused_parameters_true | give --trainer.strategy ddp
+--trainer.strategy DDPStrategy --trainer.strategy.start_method fork | strategy ddp
 --trainer.strategy fsdp            | requires a GPU
 --trainer.strategy deepspeed       | DeepSpeed
 --trainer.precision 8              | trainer.precision
@@ -164,6 +173,10 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.log_every_n_steps x      | trainer.log_every_n_steps
 --trainer.val_check_interval -3    | invalid value -3 for val_check_interval
 --trainer.val_check_interval 1.5   | invalid value 1.5 for val_check_interval
+--trainer.limit_val_batches 1.0 --trainer.val_check_interval 0 | or a share of an epoch
+--trainer.limit_val_batches 1.0 --trainer.val_check_interval 0.0 | or a share
+--trainer.limit_val_batches 1.0 --trainer.val_check_interval 0 \
+ --trainer.check_val_every_n_epoch null | val_check_interval 0: expected a number
 --trainer.val_check_interval x     | Invalid time format
 --trainer.limit_train_batches -3   | invalid value -3 for limit_train_batches
 --trainer.limit_train_batches 1.5  | invalid value 1.5 for limit_train_batches
@@ -361,6 +374,14 @@ def drop(*path):
     return change
 
 
+def quantized(checkpoint):
+    """A weight has eight bits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions of torch make none
+        bias = torch.quantize_per_tensor(torch.zeros(10), 0.1, 0, torch.qint8)
+    checkpoint["state_dict"]["net.fc.bias"] = bias
+
+
 OURS, LOOPS, OPTIMIZER = "mnistport", "loops", "optimizer_states"
 ALWAYS_REFUSED = {
     "no weights": drop("state_dict"),
@@ -369,6 +390,22 @@ ALWAYS_REFUSED = {
     "a weight is a number": put("state_dict", "net.fc.bias", 1.0),
     "a weight is missing": drop("state_dict", "net.fc.bias"),
     "a weight has another shape": put("state_dict", "net.fc.bias", torch.zeros(3)),
+    "a weight of whole numbers": put(
+        *("state_dict", "net.fc.bias", torch.zeros(10, dtype=torch.int32))
+    ),
+    "a weight of truth values": put(
+        *("state_dict", "net.fc.bias", torch.zeros(10, dtype=torch.bool))
+    ),
+    "a weight of complex numbers": put(
+        *("state_dict", "net.fc.bias", torch.zeros(10, dtype=torch.complex64))
+    ),
+    "a weight that is sparse": put(
+        *("state_dict", "net.fc.weight", torch.zeros(10, 784).to_sparse())
+    ),
+    "a weight without values": put(
+        *("state_dict", "net.fc.bias", torch.zeros(10, device="meta"))
+    ),
+    "a weight is quantized": quantized,
     "a weight too many": put("state_dict", "net.more", torch.zeros(3)),
     "not ours": drop(OURS),
     "ours is a string": put(OURS, "softmax"),
@@ -394,6 +431,21 @@ ALWAYS_REFUSED = {
     "the losses of the epoch are a string": put(
         *("callbacks", "TutorialLines", "loss_sum", "x")
     ),
+    "a hyper-parameter's name is a number": put("hyper_parameters", 5, 1),
+    "a name of the data's is a number": put("datamodule_hyper_parameters", 5, 1),
+    "a weight's name is a number": put("state_dict", 5, torch.zeros(3)),
+    "a callback's state is a string": put("callbacks", "ModelCheckpoint{}", "x"),
+    "a callback's state is a list": put("callbacks", "EarlyStopping{}", [1]),
+    "the losses of the epoch are a whole number": put(
+        *("callbacks", "TutorialLines", "loss_sum", 5)
+    ),
+    "the count of the losses is no whole number": put(
+        *("callbacks", "TutorialLines", "loss_count", 1.5)
+    ),
+    "no version": drop("pytorch-lightning_version"),
+    "the version is a word": put("pytorch-lightning_version", "x"),
+    "the version is empty": put("pytorch-lightning_version", ""),
+    "the version is old": put("pytorch-lightning_version", "0.7.0"),
     "the version is a number": put("pytorch-lightning_version", 5),
 }
 REFUSED_TO_CONTINUE = {
@@ -425,6 +477,24 @@ REFUSED_TO_CONTINUE = {
     "a group is a string": put(OPTIMIZER, 0, "param_groups", ["x"]),
     "no schedulers": drop("lr_schedulers"),
 }
+REFUSED_TO_CONTINUE |= {
+    "slots where the optimizer has none": put(
+        *(OPTIMIZER, 0, "state", 0, {"slot": torch.zeros(784, 10)})
+    ),
+    "a number where the optimizer has no slots": put(
+        *(OPTIMIZER, 0, "state", 0, {"slot": 1.0})
+    ),
+    "too few weights": put(OPTIMIZER, 0, "param_groups", 0, "params", [0]),
+    "weights in another order": put(OPTIMIZER, 0, "param_groups", 0, "params", [1, 0]),
+    "no rate": drop(OPTIMIZER, 0, "param_groups", 0, "lr"),
+    "a setting too many": put(OPTIMIZER, 0, "param_groups", 0, "momentum", 0.9),
+    "a scheduler too many": put("lr_schedulers", [{"gamma": 0.5}]),
+    "a scheduler is a string": put("lr_schedulers", ["x"]),
+}
+REFUSED_TO_CONTINUE |= {
+    f"the rate is {rate!r}": put(OPTIMIZER, 0, "param_groups", 0, "lr", rate)
+    for rate in ("x", [0.5], None, True, float("nan"), float("inf"), -0.5, 10**400)
+}
 CHANGES = ALWAYS_REFUSED | REFUSED_TO_CONTINUE
 
 
@@ -444,6 +514,86 @@ def test_no_run_is_continued_from_a_checkpoint_of_another_form(
     CHANGES[change](checkpoint)
     torch.save(checkpoint, here / "other.ckpt")
     refused(f"fit --ckpt_path other.ckpt {QUIET} --trainer.max_steps 4")
+
+
+@pytest.fixture(scope="module")
+def sound_adam(tmp_path_factory):
+    """The content of a checkpoint of three_minute_adam after one step."""
+    folder = tmp_path_factory.mktemp("adam")
+    words = f"{FIT} --trainer.logger false --trainer.default_root_dir {folder}"
+    words = words.replace("softmax", "three_minute_adam") + " --trainer.max_steps 1"
+    assert main(shlex.split(words)) == 0
+    (path,) = folder.glob("checkpoints/*.ckpt")
+    return torch.load(path, weights_only=True)
+
+
+def renamed(checkpoint):
+    """The slots have other names."""
+    for slots in checkpoint[OPTIMIZER][0]["state"].values():
+        slots["exp_avg"] = slots.pop("m")
+
+
+def keys_as_strings(checkpoint):
+    """The weights' numbers are strings."""
+    state = checkpoint[OPTIMIZER][0]["state"]
+    checkpoint[OPTIMIZER][0]["state"] = {str(key): of for key, of in state.items()}
+
+
+def small_slots(checkpoint):
+    """Every slot is too small, as a whole."""
+    for slots in checkpoint[OPTIMIZER][0]["state"].values():
+        slots.update(m=torch.zeros(1024), v=torch.zeros(1024))
+
+
+def slots_of_another_weight(checkpoint):
+    """The first two weights have each other's slots."""
+    state = checkpoint[OPTIMIZER][0]["state"]
+    state[0], state[1] = state[1], state[0]
+
+
+M = (OPTIMIZER, 0, "state", 0, "m")
+GROUP = (OPTIMIZER, 0, "param_groups", 0)
+SHAPE = (784, 256)
+SLOTS = {
+    "small slots": small_slots,
+    "a slot is a scalar": put(*M, torch.tensor(0.0)),
+    "no slots": put(OPTIMIZER, 0, "state", {}),
+    "no slots of one weight": drop(OPTIMIZER, 0, "state", 1),
+    "slots of a weight are empty": put(OPTIMIZER, 0, "state", 1, {}),
+    "one slot is missing": drop(*M),
+    "slots are renamed": renamed,
+    "numbers as strings": keys_as_strings,
+    "slots of another weight": slots_of_another_weight,
+    "a slot is a string": put(*M, "x"),
+    "a slot is None": put(*M, None),
+    "a slot is a number": put(*M, 1.0),
+    "a slot of whole numbers": put(*M, torch.zeros(SHAPE, dtype=torch.int32)),
+    "a slot of another precision": put(*M, torch.zeros(SHAPE, dtype=torch.float64)),
+    "a slot of complex numbers": put(*M, torch.zeros(SHAPE, dtype=torch.complex64)),
+    "a slot that is sparse": put(*M, torch.zeros(SHAPE).to_sparse()),
+    "a slot without values": put(*M, torch.zeros(SHAPE, device="meta")),
+    "a slot with NaN": put(*M, torch.full(SHAPE, torch.nan)),
+    "slots of a weight too many": put(OPTIMIZER, 0, "state", 99, {"m": torch.zeros(3)}),
+    "no beta1": drop(*GROUP, "beta1"),
+    "no power": drop(*GROUP, "beta1_power"),
+    "beta1 is a string": put(*GROUP, "beta1", "x"),
+    "beta1 is NaN": put(*GROUP, "beta1", float("nan")),
+    "the power is a number": put(*GROUP, "beta1_power", 0.9),
+    "the power is NaN": put(*GROUP, "beta1_power", torch.tensor(torch.nan)),
+    "the power has another shape": put(*GROUP, "beta1_power", torch.zeros(3)),
+    "epsilon is a list": put(*GROUP, "epsilon", [1e-8]),
+}
+
+
+@pytest.mark.parametrize("change", SLOTS)
+def test_no_run_is_continued_with_slots_of_another_form(
+    refused, here, sound_adam, change
+):
+    """Torch's kernels do not look at shapes: some of these ended the process."""
+    checkpoint = copy.deepcopy(sound_adam)
+    SLOTS[change](checkpoint)
+    torch.save(checkpoint, here / "other.ckpt")
+    refused(f"fit --ckpt_path other.ckpt {QUIET} --trainer.max_steps 2")
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "validate"])
@@ -469,11 +619,28 @@ def test_a_file_of_torch_that_is_no_checkpoint_is_refused(
     refused(f"{command} --ckpt_path other.ckpt {QUIET}")
 
 
+@pytest.mark.parametrize("content", CONTENTS, ids=repr)
+@pytest.mark.parametrize("kind", [Classifier, MnistData])
+def test_neither_class_is_made_from_what_is_no_checkpoint(tmp_path, kind, content):
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match=r"other\.ckpt: "):
+        kind.load_from_checkpoint(tmp_path / "other.ckpt")
+
+
 @pytest.mark.parametrize("size", [0, 1, 100, 1000])
 def test_a_checkpoint_that_was_cut_is_refused(refused, here, sound, size):
     torch.save(sound, here / "whole.ckpt")
     (here / "cut.ckpt").write_bytes((here / "whole.ckpt").read_bytes()[:size])
     refused(f"test --ckpt_path cut.ckpt {QUIET}")
+
+
+def test_the_reason_why_a_checkpoint_is_not_read_is_named_in_plain_words(refused, here):
+    """Torch's own message has five lines, with colours, of advice to run the code."""
+    torch.save({"state_dict": {}, "rate": np.float32(0.5)}, here / "numpy.ckpt")
+    line = refused(f"test --ckpt_path numpy.ckpt {QUIET}")
+    assert "Unsupported global: GLOBAL numpy" in line
+    assert "\x1b" not in line
+    assert "weights_only" not in line
 
 
 # Code in a checkpoint -------------------------------------------------------------------

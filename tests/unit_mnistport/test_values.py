@@ -1,12 +1,22 @@
 """What `mnistport.values` lets through, and what it refuses."""
 
 import math
+from collections import OrderedDict
+from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from mnistport.errors import UserError
-from mnistport.values import choice, positive_number, switch, whole_number
+from mnistport.values import (
+    choice,
+    plain,
+    plain_parts,
+    positive_number,
+    switch,
+    whole_number,
+)
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(7)])
@@ -52,3 +62,29 @@ def test_only_a_word_of_the_list_is_a_choice(value):
     assert choice("letter", "a", "ab") == "a"
     with pytest.raises(UserError, match=r"letter .*: expected one of a, b"):
         choice("letter", value, "ab")
+
+
+SETTINGS = [
+    (np.float32(0.5), 0.5),
+    (np.float64(0.5), 0.5),
+    (np.int64(5), 5),
+    (np.bool_(True), True),
+    (np.str_("deep"), "deep"),
+    (Fraction(1, 2), 0.5),
+    (MappingProxyType({np.str_("a"): np.int8(1)}), {"a": 1}),
+    (OrderedDict(a=[np.int8(1), None]), {"a": [1, None]}),
+    ((np.uint8(3), "x"), (3, "x")),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), SETTINGS, ids=repr)
+def test_a_setting_becomes_one_of_pythons_own_types(value, expected):
+    made = plain("setting", value)
+    assert (repr(made), type(made)) == (repr(expected), type(expected))
+
+
+@pytest.mark.parametrize("value", [object(), {"a": object()}, [print], {1j}, 1j])
+def test_what_no_checkpoint_can_hold_is_refused_by_name(value):
+    with pytest.raises(UserError, match=r"^setting .*: expected numbers, words"):
+        plain("setting", value)
+    assert plain_parts({"good": np.int64(1), "bad": value}) == {"good": 1}

@@ -418,7 +418,6 @@ def test_a_name_server_that_never_answers_is_given_up_on(folder, mirror, monkeyp
 
 
 def test_auto_without_mnist_takes_the_digits_and_says_so_once(folder, mirror, capsys):
-    write_set(folder / "FashionMNIST/raw")
     assert load("auto", folder).name == "digits"
     out, err = capsys.readouterr()
     assert out == ""
@@ -644,7 +643,65 @@ def test_a_set_with_one_file_under_another_name_says_what_lies_there(folder, sou
     )
 
 
-def test_a_folder_with_something_else_is_no_almost_mnist(folder, capsys):
-    (folder / "holiday.jpg").write_bytes(b"x")
+OTHER_LAYOUTS = [
+    ["holiday.jpg"],
+    ["archive.zip"],
+    ["train/train-images-idx3-ubyte", "test/t10k-images-idx3-ubyte"],
+    ["FashionMNIST/raw/train-images-idx3-ubyte"],
+    ["MNIST/processed/training.pt", "MNIST/processed/test.pt"],
+    ["mnist/3.0.1/mnist-train.tfrecord-00000-of-00001"],
+    ["gzip/emnist-letters-train-images-idx3-ubyte.gz"],
+    ["training/0/1.png", "testing/0/3.png"],
+    ["a/b/c/mnist.pkl"],
+]
+
+
+@pytest.mark.parametrize("names", OTHER_LAYOUTS, ids=repr)
+def test_a_named_folder_with_something_else_never_becomes_the_digits(
+    folder, names, capsys
+):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(UserError, match="holds no mnist that can be read") as error:
+        load("auto", folder, download=False)
+    assert names[0] in str(error.value)
+    assert "--data.source digits" in str(error.value)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("names", [[], [".hidden"], ["empty/"]], ids=repr)
+def test_a_named_folder_without_files_becomes_the_digits_and_it_is_said(
+    folder, names, capsys
+):
+    for name in names:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).touch()
     assert load("auto", folder, download=False).name == "digits"
     assert "USING THE 1,797 DIGITS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+@pytest.mark.parametrize("below", ["data", "data/MNIST/raw", "MNIST/MNIST/raw"])
+def test_files_that_lie_deeper_are_found_and_the_folder_is_named(folder, below, source):
+    (folder / below).mkdir(parents=True)
+    write_set(folder / below, packed=False)
+    refused(
+        rf"the four files lie deeper, in .*; give --data.dir .*/{below}$", source, folder
+    )
+
+
+def test_the_files_of_another_set_are_not_taken_for_it(folder):
+    (folder / "FashionMNIST/raw").mkdir(parents=True)
+    write_set(folder / "FashionMNIST/raw", packed=False)
+    with pytest.raises(UserError, match="there lie FashionMNIST/raw/t10k-images"):
+        load("auto", folder, download=False)
+
+
+def test_a_folder_with_the_name_of_a_file_says_what_lies_inside(folder):
+    """Kaggle's archive unpacks so."""
+    write_set(folder, packed=False)
+    for name in sources.FILES:
+        (folder / name).rename(folder / "file")
+        (folder / name).mkdir()
+        (folder / "file").rename(folder / name / name)
+    refused(f"inside lies {sources.FILES[0]}: move it up", "auto", folder)

@@ -25,6 +25,7 @@ from pytorch_lightning.callbacks import (
     Timer,
 )
 from pytorch_lightning.loggers.logger import DummyLogger
+from torch.optim.lr_scheduler import StepLR
 
 from mnistport import networks
 from mnistport.draws import KeyedDraws
@@ -85,7 +86,12 @@ class AtEpochEnd(Callback):
 
 
 def fit(
-    module: pl.LightningModule, name: str, callbacks: list[Any], folder: Any, **flags
+    module: pl.LightningModule,
+    name: str,
+    callbacks: list[Any],
+    folder: Any,
+    ckpt_path: Any = None,
+    **flags,
 ):
     logger = Memory()
     defaults = {"max_epochs": 3, "limit_val_batches": 0, "log_every_n_steps": 2}
@@ -104,7 +110,7 @@ def fit(
         **(defaults | flags),
     )
     data = MnistData(name, source="digits", batch_size=BATCH)
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
     return trainer, logger
 
 
@@ -218,3 +224,77 @@ def test_the_finder_of_a_learning_rate_is_refused_in_one_line(name, tmp_path):
         fit(Classifier(name), name, [LearningRateFinder()], tmp_path)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+class Halved:
+    """The learning rate is halved after each epoch."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return [optimizer], [StepLR(optimizer, 1, 0.5)]
+
+
+class PlainHalved(Halved, Plain):
+    pass
+
+
+class OursHalved(Halved, Classifier):
+    pass
+
+
+class Seen(Callback):
+    """The learning rate after each step, and where validation ran."""
+
+    counts_chunks = True
+
+    def __init__(self) -> None:
+        self.rates: dict[int, float] = {}
+        self.validated: list[int] = []
+        self.last: list[int] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        (group,) = trainer.optimizers[0].param_groups
+        self.rates[trainer.global_step] = group["lr"]
+        if trainer.is_last_batch:
+            self.last.append(trainer.global_step)
+
+    def on_validation_end(self, trainer, module):
+        self.validated.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("interval", [1.0, 2, 0.7])
+@pytest.mark.parametrize(
+    "name", ["softmax", pytest.param("three_minute_adam", marks=pytest.mark.slow)]
+)
+def test_steps_that_end_within_an_epoch_do_not_end_the_epoch(name, interval, tmp_path):
+    """Nor does a run that was stopped there, and goes on."""
+
+    def run(kind, folder, ckpt_path=None, max_steps=STEPS + 2):
+        seen = Seen()
+        best = ModelCheckpoint(
+            tmp_path / folder, "{step}", monitor="val/loss", save_top_k=-1
+        )
+        torch.manual_seed(0)
+        flags = {
+            "max_epochs": -1,
+            "max_steps": max_steps,
+            "limit_val_batches": 1.0,
+            "val_check_interval": interval,
+        }
+        module = kind(name)
+        trainer, _ = fit(module, name, [seen, best], tmp_path, ckpt_path, **flags)
+        return module, trainer, seen, best
+
+    plain, _, expected, them = run(PlainHalved, "theirs")
+    ours = partial(OursHalved, steps_per_execution=2)
+    module, trainer, seen, us = run(ours, "ours")
+    assert_same_weights(plain, module)
+    assert (seen.validated, seen.last) == (expected.validated, expected.last)
+    assert seen.rates.items() <= expected.rates.items()
+    assert len(us.best_k_models) == len(them.best_k_models)
+    trainer.save_checkpoint(tmp_path / "stopped.ckpt")
+    plain, _, expected, _ = run(PlainHalved, "whole", max_steps=3 * STEPS)
+    resumed, _, seen, _ = run(ours, "ours", tmp_path / "stopped.ckpt", 3 * STEPS)
+    assert_same_weights(plain, resumed)
+    assert seen.rates.items() <= expected.rates.items()
+    assert seen.last == [2 * STEPS, 3 * STEPS]

@@ -52,13 +52,12 @@ def test_spans_partition_the_steps_and_none_runs_across_a_boundary(seed):
     start = rng.randint(0, 80)
     stop = plan.epoch_end(start, start // plan.steps_per_epoch)
     spans = list(plan.spans(start, stop))
-    end = stop if plan.max_steps < 0 else min(stop, plan.max_steps)
     taken = [step for first, last in spans for step in range(first, last)]
-    assert taken == list(range(start, end))
+    assert taken == list(range(start, stop))
     for first, last in spans:
         assert 1 <= last - first <= plan.size
         for inside in range(first + 1, last):
-            assert inside not in plan.marks
+            assert inside not in (*plan.marks, plan.max_steps)
             assert inside % plan.steps_per_epoch
             assert not any(counts(cut, inside) for cut in plan.cuts)
 
@@ -126,11 +125,7 @@ def test_the_images_of_a_step_do_not_depend_on_how_the_steps_are_cut(make, seed)
         for epoch in range(3)
         for chunk in chunks(plan, stream, epoch * plan.steps_per_epoch, epoch)
     ]
-    stop = (
-        3 * plan.steps_per_epoch
-        if plan.max_steps < 0
-        else min(3 * plan.steps_per_epoch, plan.max_steps)
-    )
+    stop = 3 * plan.steps_per_epoch
     assert [(chunk.start, chunk.stop) for chunk in seen] == [
         span for span in whole_run(plan, stop) if span[0] < stop
     ]
