@@ -77,6 +77,7 @@ def refuse_unwritable_folder(option: str, folder: Path) -> None:
         UserError: A part of the path is a file, or the last folder of it that exists is
             read-only.
     """
+    refuse_name(option, folder, folder)
     path = folder.resolve()
     existing = next(part for part in (path, *path.parents) if part.exists())
     if not existing.is_dir():

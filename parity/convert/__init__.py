@@ -99,6 +99,7 @@ def convert(
     step = None if step is None else whole_step("--step", "number", step)
     source_format = format_of_source(source)
     target_format = to or format_of_target(target, source_format)
+    refuse_name("TARGET", target, target)
     _refuse_existing(target)
     _refuse_needless(source, source_format, target_format, step, like, selection)
     refuse_misleading_target(target, target_format)
@@ -217,7 +218,12 @@ def _with_options(
             f"{source}: has the options {dict(options)}, and the reference "
             f"{reference.name!r} knows no options, so they would be lost"
         )
-    return reference.with_options(options)
+    try:
+        return reference.with_options(options)
+    except UserError as error:
+        if given is not None:
+            raise
+        raise UserError(f"{source}: {error}") from error
 
 
 def _assumed(source: Path, reference: Reference) -> str:

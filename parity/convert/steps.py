@@ -168,9 +168,10 @@ def _way_out(said: Mapping[str, int]) -> str:
 
 
 def _likely(in_name: int | None, powers: Sequence[Power]) -> int | None:
-    """The step that the powers or the name tell: the name's, if a power agrees."""
+    """The step that the powers tell together, or the name's if they do not agree."""
     told = [power.step for power in powers if not power.is_gone]
-    return in_name if in_name in told or not told else told[0]
+    believed = len({*told}) == 1 or (told and in_name is None)
+    return told[0] if believed else in_name
 
 
 def _refuse_other_step(

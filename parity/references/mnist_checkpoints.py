@@ -90,8 +90,9 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         UserError: It cannot be read, or has another form.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # about rare kinds of tensors
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # torch warns of rare kinds of tensors, and takes a path for a format.
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
@@ -103,6 +104,10 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         for name, weight in checkpoint["state_dict"].items():
             refuse_other_type(f"name {name!r} of a weight", name, str)
             _refuse_other_kind(name, weight)
+            if f"net.{name}" in checkpoint["state_dict"]:
+                raise UserError(
+                    f"the checkpoint is damaged: it has {name} and net.{name}"
+                )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     mnist_said.refuse_other_rate(
@@ -127,10 +132,17 @@ def _refuse_other_optimizer(path: Path, checkpoint: dict[str, Any]) -> None:
         refuse_other_type("optimizer_states", optimizers, list)
         if optimizers:
             refuse_other_optimizer(optimizers, checkpoint["state_dict"])
+            _refuse_other_order(optimizers[0]["param_groups"][0]["params"])
     except UserError as error:
         raise UserError(
             f"{path}: {error}; --weights-only leaves the optimizer out"
         ) from error
+
+
+def _refuse_other_order(numbers: list[Any]) -> None:
+    """Refuse an optimizer whose slots are not numbered as its weights are."""
+    if numbers != [*range(len(numbers))]:
+        raise UserError("its optimizer numbers the weights in another order")
 
 
 def facts(path: Path) -> Facts:
