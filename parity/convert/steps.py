@@ -164,7 +164,8 @@ def _way_out(said: Mapping[str, int]) -> str:
         "--step": "leave out --step",
         "its global_step": "--ignore global_step leaves that out",
     }
-    return ", or ".join(text for what, text in remedies.items() if what in said)
+    fitting = [text for what, text in remedies.items() if what in said]
+    return ", or ".join(fitting or ["give --step"])
 
 
 def _likely(in_name: int | None, powers: Sequence[Power]) -> int | None:

@@ -143,15 +143,34 @@ def _step(
     If `parity convert` wrote it, the powers of Adam's betas are not asked. That run may
     have changed its betas.
     """
-    path, stored = checkpoint.path, {}
-    if "global_step" in checkpoint.shapes and not selection.ignores("global_step"):
-        counter = checkpoint.array("global_step")
-        stored["global_step"] = whole_step(path, "global_step", counter)
+    path, stored = checkpoint.path, _counted(checkpoint, theirs, given, selection)
     refuse_impossible_powers(path, _powers_in(state))
     if checkpoint.step is not None:
         return step_of(path, given, {**stored, FACTS: checkpoint.step}, [])
     powers = powers_of(_powers_in(state), _powers_in(theirs.initial))
     return step_of(path, given, stored, powers)
+
+
+def _counted(
+    checkpoint: Tf1Checkpoint, theirs: Theirs, given: int | None, selection: Selection
+) -> dict[str, int]:
+    """The step that a stored counter says, if there is one, by what says it.
+
+    A counter of the reference's graph may begin anywhere, and count something else. So
+    what the user says is right.
+    """
+    name, path = "global_step", checkpoint.path
+    if name not in checkpoint.shapes or selection.ignores(name):
+        return {}
+    counter = whole_step(path, name, checkpoint.array(name))
+    own = theirs.variables.everything()
+    parts = [part for part, variable in own.items() if variable.op.name == name]
+    if not parts:
+        return {name: counter}
+    begun = int(theirs.initial.everything()[parts[0]])
+    return (
+        {} if given is not None or counter < begun else {f"own {name}": counter - begun}
+    )
 
 
 def _powers_in(state: State) -> dict[str, Array]:

@@ -188,3 +188,15 @@ def test_damaged_powers_of_a_lightning_checkpoint_are_refused(
     with pytest.raises(UserError, match=re.escape("a.ckpt: is damaged: beta1_power is")):
         convert(tmp_path / "a.ckpt", tmp_path / "x", to=to)
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_a_counter_of_the_graph_counts_from_where_it_begins(tmp_path: Path) -> None:
+    from parity.convert import save
+    from parity.sides import Theirs
+
+    port = references.get(str(Path(__file__).parent / "counting_port.py"))
+    theirs = Theirs(port, "float32")
+    theirs.load(theirs.initial)
+    save(theirs, tmp_path / "begun.ckpt")
+    assert read_tf1(tmp_path / "begun.ckpt", port, None).step == 0
+    assert read_tf1(tmp_path / "begun.ckpt", port, 0).step == 0
