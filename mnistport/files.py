@@ -34,16 +34,40 @@ def refuse_unwritable_file(option: str, file: Path) -> None:
         file: Where the result is to go.
 
     Raises:
-        UserError: `file` is a folder, or its folder does not exist or is read-only.
+        UserError: `file` is a folder, its name is too long, or its folder does not exist
+            or is read-only.
     """
+    refuse_name(option, file, file)
     if file.is_dir():
         raise UserError(f"{option} {file}: is a folder; name a file")
+    refuse_name(option, file, _partial_of(file))
     folder = file.resolve().parent
     if not folder.is_dir():
         raise UserError(
             f"{option} {file}: its folder does not exist; make it, or name another"
         )
     _refuse_read_only(option, file, folder)
+
+
+def refuse_name(option: str, asked: Path, written: Path) -> None:
+    """Refuse a file if the system does not look it up, or a longer name beside it.
+
+    Args:
+        option: The command-line option that names the file, for the message.
+        asked: The file.
+        written: The longest name that is written for it.
+
+    Raises:
+        UserError: The name is too long, or a folder of its path is not to be entered.
+    """
+    try:
+        os.lstat(written)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # that there is no folder is said elsewhere
+    except OSError as error:
+        raise UserError(
+            f"{option} {asked}: cannot be written there ({error.strerror})"
+        ) from error
 
 
 def refuse_unwritable_folder(option: str, folder: Path) -> None:
@@ -55,6 +79,7 @@ def refuse_unwritable_folder(option: str, folder: Path) -> None:
         UserError: A part of the path is a file, or the last folder of it that exists is
             read-only.
     """
+    refuse_name(option, folder, folder)
     path = folder.resolve()
     existing = next(part for part in (path, *path.parents) if part.exists())
     if not existing.is_dir():
@@ -86,7 +111,7 @@ def written_whole(file: Path) -> Iterator[Path]:
         UserError: The system refuses to write, in the block or here.
     """
     file = file.resolve()
-    partial = file.with_name(f".{file.stem}.{_HOST}.{os.getpid()}.partial{file.suffix}")
+    partial = _partial_of(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         remove_left_over(file.parent)
@@ -101,6 +126,10 @@ def written_whole(file: Path) -> Iterator[Path]:
         raise UserError(
             f"{file}: could not be written ({error.strerror or error})"
         ) from error
+
+
+def _partial_of(file: Path) -> Path:
+    return file.with_name(f".{file.stem}.{_HOST}.{os.getpid()}.partial{file.suffix}")
 
 
 _HOST = "".join(letter for letter in platform.node() if letter.isalnum()) or "here"

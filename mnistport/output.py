@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from traceback import walk_tb
+from typing import TextIO
 
 READER_IS_GONE = 141
 """The exit status that a shell gives to a program that SIGPIPE ended."""
@@ -48,13 +49,25 @@ def with_output(program: str, run: Callable[[], int]) -> int:
 def is_of_output(error: Exception) -> bool:
     """Whether an error says that what was printed cannot be written.
 
-    The error of a stream names no file. So the place decides where it comes from.
+    The error of a stream names no file. So the place tells where it comes from. A module
+    that prints may read a file, too, so the stream is asked as well: it keeps what it
+    could not write, and fails again.
     """
     if isinstance(error, BrokenPipeError):
         return True
     if not isinstance(error, OSError) or error.filename is not None:
         return False
-    return _innermost_module(error).startswith(PRINTERS)
+    printed = _innermost_module(error).startswith(PRINTERS)
+    return printed and any(_fails(stream) for stream in (sys.stdout, sys.stderr))
+
+
+def _fails(stream: TextIO) -> bool:
+    """Whether a stream cannot be written to. One that keeps nothing is believed."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return True
+    return bool(getattr(stream, "write_through", False))
 
 
 def _innermost_module(error: Exception) -> str:

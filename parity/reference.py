@@ -247,6 +247,8 @@ class Trainer:
         write: A function: (file, reference, state in our names, step, facts) -> None. It
             writes a checkpoint from which the trainer can continue.
         facts: A function: checkpoint -> what it says beside the state.
+        refuse: A function: (file, facts) -> None. It refuses facts that the trainer could
+            not put back, and names the file that says them.
         draws: A function: (start, training step) -> the uniform numbers of every dropout
             for the step's whole batch, by TF1's names and in TF1's axes. None if the
             trainer cannot tell them without training.
@@ -258,6 +260,7 @@ class Trainer:
     read: Callable[[Path, Reference, bool], tuple[State, int]]
     write: Callable[[Path, Reference, State, int, Facts], None]
     facts: Callable[[Path], Facts] = lambda _: Facts()
+    refuse: Callable[[Path, Facts], None] = lambda *_: None
     draws: Callable[[Start, int], Mapping[str, Array]] | None = None
     backward: Callable[[Port, nn.Module, Optimizer], Backward] | None = None
 

@@ -10,6 +10,7 @@ This file needs NumPy, but neither torch nor TensorFlow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,6 +20,9 @@ from numpy.typing import DTypeLike
 
 from mnistport.errors import UserError
 from parity.weights import Array, Shape, Side, Unmapped, WeightMap
+
+LARGEST_STEP = 10**12
+"""More steps than any run takes. A larger number is damage."""
 
 Value = TypeVar("Value")
 Shapes = Mapping[str, Shape]
@@ -269,8 +273,10 @@ def from_tensors(where: object, template: State, tensors: Mapping[str, Any]) -> 
     expected = {name: array.shape for name, array in template.under(names).items()}
     stored = {name: array.shape for name, array in arrays.items()}
     refuse_mismatch(where, expected, stored, optional=[*names.unmapped.values()])
+    mapped = {*names.named().values()}
+    own = {name: array for name, array in template.under(names).items() if name in mapped}
     for name, array in arrays.items():
-        refuse_inexact(where, name, array)
+        refuse_inexact(where, name, array, own.get(name))
     return State.found(names, arrays)
 
 
@@ -293,17 +299,62 @@ def weights_from_tensors(
     )
 
 
-def refuse_inexact(where: object, name: str, array: Array) -> None:
+def refuse_inexact(
+    where: object, name: str, array: Array, like: Array | None = None
+) -> None:
     """Refuse a stored array whose precision one of the two sides cannot keep.
 
+    Args:
+        where: The file, for the message.
+        name: The array's name in it.
+        array: The array.
+        like: The network's own array in this place. None if there need not be one.
+
     Raises:
-        UserError: It is neither float32 nor float64 nor a whole number.
+        UserError: It is neither float32 nor float64 nor a whole number. Or it is a whole
+            number, and the network's is not.
     """
-    if array.dtype.kind not in "biu" and array.dtype not in (np.float32, np.float64):
+    kinds = "" if like is not None and like.dtype.kind == "f" else "biu"
+    if array.dtype.kind not in kinds and array.dtype not in (np.float32, np.float64):
         raise UserError(
             f"{where}: {name!r} is {array.dtype}; "
             "only float32 and float64 are converted bit for bit"
         )
+
+
+def whole_step(where: object, name: str, value: Any) -> int:
+    """Read a step.
+
+    Args:
+        where: The file that says it, for the message.
+        name: What says it there, for the message.
+        value: A number of Python, an array of one, or a text of digits.
+
+    Raises:
+        UserError: It is not a whole number from 0 to `LARGEST_STEP`.
+    """
+    number = value.item() if getattr(value, "shape", None) == () else value
+    if isinstance(number, str) and re.fullmatch("[0-9]{1,13}", number):
+        number = int(number)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    is_whole = isinstance(number, int) and not isinstance(number, bool)
+    if not is_whole or not 0 <= number <= LARGEST_STEP:
+        raise UserError(
+            f"{where}: its {name} is {shown(number)}, and a step is a whole number from "
+            f"0 to {LARGEST_STEP:,}"
+        )
+    return int(number)
+
+
+def shown(value: Any, most: int = 40) -> str:
+    """A value for a message. Python refuses to write a number of many digits."""
+    if isinstance(value, int) and abs(value) > 10**most:
+        return f"a number of more than {most} digits"
+    if getattr(value, "shape", ()) != ():
+        return f"an array of shape {list(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _as_array(where: object, name: str, tensor: Any) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnistport.arguments import not_negative
+from mnistport.errors import UserError
 from parity.commands import setting
 
 
@@ -82,6 +83,19 @@ def _pair(text: str) -> tuple[str, str]:
     return name, stored
 
 
+def _names(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The pairs of all `--map`.
+
+    Raises:
+        UserError: One name is mapped twice.
+    """
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        twice = next(name for name in names if [key for key, _ in pairs].count(name) > 1)
+        raise UserError(f"--map {twice}=...: is given twice; leave one out")
+    return names
+
+
 def run(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Convert, and print what was converted."""
     from parity import references
@@ -96,7 +110,7 @@ def run(args: argparse.Namespace, words: Sequence[str]) -> int:
         step=args.step,
         like=args.like,
         selection=Selection(
-            names=dict(args.map), ignored=args.ignore, weights_only=args.weights_only
+            names=_names(args.map), ignored=args.ignore, weights_only=args.weights_only
         ),
     )
     number, step = len(converted.state.everything()), converted.step

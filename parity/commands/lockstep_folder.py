@@ -10,11 +10,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from mnistport.errors import UserError
 from mnistport.files import write_whole
 from parity.lockstep import Lockstep
+from parity.state import whole_step
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
@@ -62,7 +62,8 @@ def continue_run(
         _refuse_other_settings(earlier, settings, folder)
         try:
             run.restore(state)
-        except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
+            whole_step(state, "step", run.step)
+        except Exception as error:  # a damaged file may hold anything
             raise UserError(
                 f"{state}: cannot be read; add --fresh to begin anew ({error})"
             ) from error

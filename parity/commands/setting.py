@@ -23,10 +23,37 @@ def options_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--options",
         type=_options,
+        action=_Together,
         metavar="A=B,...",
         help="options of the network, such as pooling=average,fc_size=64 "
         "(or the JSON that --model.options takes)",
     )
+
+
+class _Together(argparse.Action):
+    """Takes the options of every `--options`, and refuses contradictions."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the options of one `--options` to those before it."""
+        earlier = getattr(namespace, self.dest) or {}
+        for name in {*earlier} & {*values}:
+            if repr(earlier[name]) != repr(values[name]):
+                raise argparse.ArgumentError(
+                    self, f"{name} is both {earlier[name]} and {values[name]}"
+                )
+        setattr(namespace, self.dest, {**earlier, **values})
+
+
+def _keys(node: Any) -> list[Any]:
+    """The keys that are written in a mapping of YAML. None if it is something else."""
+    pairs = node.value if getattr(node, "id", "") == "mapping" else []
+    return [key.value for key, _ in pairs]
 
 
 def _options(text: str) -> dict[str, Any]:
@@ -36,12 +63,16 @@ def _options(text: str) -> dict[str, Any]:
     flow = text if text.lstrip().startswith("{") else "{" + text.replace("=", ": ") + "}"
     try:
         options = yaml.safe_load(flow)
-    except yaml.YAMLError:
+        keys = _keys(yaml.compose(flow))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         options = None
     if not options or not all(isinstance(name, str) for name in options):
         raise argparse.ArgumentTypeError(
             f"{text} is not of the form pooling=average,fc_size=64"
         )
+    twice = [name for name in options if keys.count(name) > 1]
+    if twice:
+        raise argparse.ArgumentTypeError(f"{text} gives {twice[0]} twice")
     if None in options.values():
         raise argparse.ArgumentTypeError(f"{text} gives an option without a value")
     return dict(options)

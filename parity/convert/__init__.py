@@ -8,6 +8,7 @@ trainer's checkpoints.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistport.errors import UserError
-from mnistport.files import refuse_unwritable_file
+from mnistport.files import refuse_name, refuse_unwritable_file
 from parity import references
 from parity.convert.facts import options_of, to_json
 from parity.convert.safetensors import (
@@ -24,13 +25,19 @@ from parity.convert.safetensors import (
     write_safetensors,
 )
 from parity.convert.selection import Selection
-from parity.convert.sources import Format, format_of_source, format_of_target
+from parity.convert.sources import (
+    Format,
+    format_of_source,
+    format_of_target,
+    refuse_misleading_target,
+)
+from parity.convert.steps import refuse_impossible_powers
 from parity.convert.tf1_reading import Tf1Checkpoint, read_tf1
-from parity.convert.tf1_writing import save, write_tf1
+from parity.convert.tf1_writing import longest_name, save, write_tf1
 from parity.reference import Facts, Reference, Trainer
 from parity.references import mnist_checkpoints
 from parity.sides import Ours
-from parity.state import State, to_ours, to_theirs, unmapped_name
+from parity.state import State, to_ours, to_theirs, unmapped_name, whole_step
 
 __all__ = [
     "Converted",
@@ -89,32 +96,47 @@ def convert(
             be written.
     """
     selection = selection or Selection()
+    step = None if step is None else whole_step("--step", "number", step)
     source_format = format_of_source(source)
     target_format = to or format_of_target(target, source_format)
+    refuse_name("TARGET", target, target)
     _refuse_existing(target)
     _refuse_needless(source, source_format, target_format, step, like, selection)
+    refuse_misleading_target(target, target_format)
     refuse_unwritable_file("TARGET", target)
+    if target_format == "tf1":
+        refuse_name("TARGET", target, longest_name(target))
     facts = _facts(source, source_format, reference)
     reference = reference or references.get(_network_of(source, facts))
+    _refuse_other_network(source, facts, reference)
     reference = _with_options(reference, source, facts, options)
     alone = Selection(weights_only=selection.weights_only)
     of_source, of_like = (alone, selection) if like else (selection, Selection())
     state, step, notes = _read(source, source_format, reference, step, of_source)
+    refuse_impossible_powers(source, state.scalars)
     if source_format == "tf1" and reference.with_options and not facts.network:
         notes.append(_assumed(source, reference))
     if alone.weights_only:
         facts = replace(facts, optimizer={}, left_out=())
     notes += _notes_on_run(facts, target_format)
     facts = replace(facts, network=reference.name, options=reference.options)
-    notes += _write(target, target_format, reference, state, step, facts, like, of_like)
+    if reference.trainer is not None:
+        reference.trainer.refuse(source, facts)
+    text = _facts_as_text(source, facts, step)
+    notes += _write(
+        target, target_format, reference, state, step, facts, text, like, of_like
+    )
     return Converted(state=state, step=step, notes=notes)
 
 
 def _refuse_existing(target: Path) -> None:
-    """Refuse a target if any of its files exists. TF1 writes an index and shards."""
+    """Refuse a target if any of its files exists. TF1 writes an index and shards.
+
+    A link that leads nowhere exists, too.
+    """
     shards = target.parent.glob(f"{escape(target.name)}.data-*")
     for file in (target, Path(f"{target}.index"), *shards):
-        if file.exists():
+        if os.path.lexists(file):
             raise UserError(
                 f"{file}: exists already; nothing is overwritten, name another"
             )
@@ -129,6 +151,10 @@ def _refuse_needless(
     selection: Selection,
 ) -> None:
     """Refuse options that this conversion would not use."""
+    if step is not None and selection.weights_only:
+        raise UserError(
+            f"--step {step}: with --weights-only the steps begin anew; leave one out"
+        )
     if step is not None and source_format != "tf1":
         raise UserError(
             f"--step {step}: only for a TF1 checkpoint that does not hold its step; "
@@ -136,6 +162,8 @@ def _refuse_needless(
         )
     if like is not None and target_format != "tf1":
         raise UserError(f"--like {like}: only for a TF1 checkpoint as target")
+    if like is not None and format_of_source(like) != "tf1":
+        raise UserError(f"--like {like}: is no TF1 checkpoint; name one of the program's")
     if (selection.names or selection.ignored) and source_format != "tf1" and not like:
         raise UserError(
             "--map and --ignore are about the names in a TF1 checkpoint, and neither is "
@@ -164,6 +192,15 @@ def _network_of(source: Path, facts: Facts) -> str:
     return facts.network
 
 
+def _refuse_other_network(source: Path, facts: Facts, reference: Reference) -> None:
+    """Refuse a source that names another network, whatever its format."""
+    if facts.network not in (None, reference.name):
+        raise UserError(
+            f"{source}: holds {facts.network!r}, not {reference.name!r}; "
+            f"use --network {facts.network}"
+        )
+
+
 def _with_options(
     reference: Reference,
     source: Path,
@@ -181,7 +218,12 @@ def _with_options(
             f"{source}: has the options {dict(options)}, and the reference "
             f"{reference.name!r} knows no options, so they would be lost"
         )
-    return reference.with_options(options)
+    try:
+        return reference.with_options(options)
+    except UserError as error:
+        if given is not None:
+            raise
+        raise UserError(f"{source}: {error}") from error
 
 
 def _assumed(source: Path, reference: Reference) -> str:
@@ -251,12 +293,14 @@ def _write(
     state: State,
     step: int,
     facts: Facts,
+    text: str,
     like: Path | None,
     selection: Selection,
 ) -> list[str]:
-    """Write a state that is in TF1's names. Returns notes for the user."""
-    something = facts.options or facts.optimizer or any(facts.others.values())
-    text = to_json(target, facts, step) if something else ""
+    """Write a state that is in TF1's names. Returns notes for the user.
+
+    `text` are the facts as a text.
+    """
     if kind == "tf1":
         return write_tf1(target, reference, state, step, text, like, selection)
     trainer = _trainer_of(reference, target) if kind == "lightning" else None
@@ -274,6 +318,12 @@ def _write(
             "and was left out."
         )
     return notes
+
+
+def _facts_as_text(source: Path, facts: Facts, step: int) -> str:
+    """The facts for a file that holds a text beside its arrays. "" for nothing."""
+    something = facts.options or facts.optimizer or any(facts.others.values())
+    return to_json(source, facts, step) if something else ""
 
 
 def _with_our_initial_values(

@@ -10,10 +10,11 @@ from typing import Any
 
 from mnistport.errors import UserError
 from parity.reference import Facts
+from parity.state import whole_step
 
 
 def to_json(path: Path, facts: Facts, step: int) -> str:
-    """The facts and the step as JSON. `path` is the source, for the message.
+    """The facts and the step as JSON. `path` is their source, for the message.
 
     Raises:
         UserError: A fact cannot be written as JSON, and would be lost.
@@ -35,7 +36,7 @@ def from_json(path: Path, text: str) -> tuple[Facts, int]:
         UserError: They cannot be read.
     """
     try:
-        said = json.loads(text)
+        said = json.loads(text, parse_constant=_refuse_constant)
         facts = Facts(
             network=said["network"],
             options=said["options"],
@@ -43,11 +44,25 @@ def from_json(path: Path, text: str) -> tuple[Facts, int]:
             optimizer=said.get("optimizer", {}),
         )
         _refuse_other_types(facts)
-        return facts, int(said["step"])
+        return facts, whole_step(path, "step", _number(said["step"]))
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: what it says of its run cannot be read ({error!r})"
         ) from error
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse Infinity and NaN, which are no JSON."""
+    raise ValueError(f"{name} is no number")
+
+
+def _number(value: Any) -> Any:
+    """A number in JSON, and not the text of one."""
+    if isinstance(value, str):
+        raise TypeError("expected a number")
+    return value
 
 
 def _refuse_other_types(facts: Facts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,13 @@ from mnistport.files import written_whole
 from parity.convert.facts import from_json
 from parity.reference import Array, Facts, Reference
 from parity.sides import Ours
-from parity.state import State, from_tensors, unmapped_of_theirs, weights_from_tensors
+from parity.state import (
+    State,
+    from_tensors,
+    unmapped_of_theirs,
+    weights_from_tensors,
+    whole_step,
+)
 from parity.weights import Side
 
 
@@ -37,27 +44,39 @@ def read_safetensors(
     if metadata.get("network") != reference.name:
         network = metadata.get("network", "no named network")
         raise UserError(f"{path}: holds {network!r}, not {reference.name!r}")
-    if not metadata.get("step", "").isdecimal():
-        raise UserError(
-            f"{path}: does not say after which step; it was not written by this command"
-        )
+    step = _step_in(path, metadata)
     ours = Ours.made(reference, "float32").template()
     theirs: dict[tuple[Side, str], Array] = {
         ("theirs", name): np.zeros(()) for name in unmapped_of_theirs(reference)
     }
     template = replace(ours, unmapped={**ours.unmapped, **theirs})
     if weights_only:
-        return weights_from_tensors(path, ours, tensors), int(metadata["step"])
-    return from_tensors(path, template, tensors), int(metadata["step"])
+        return weights_from_tensors(path, ours, tensors), step
+    return from_tensors(path, template, tensors), step
 
 
 def facts_of_safetensors(path: Path) -> Facts:
     """What a safetensors file says of its run."""
     metadata, _ = _contents(path, with_tensors=False)
-    if "facts" in metadata:
-        facts, _ = from_json(path, metadata["facts"])
-        return replace(facts, network=metadata.get("network"))
-    return Facts(network=metadata.get("network"))
+    network = metadata.get("network")
+    if "facts" not in metadata:
+        return Facts(network=network)
+    facts, step = from_json(path, metadata["facts"])
+    if facts.network not in (None, network) or step != _step_in(path, metadata):
+        raise UserError(
+            f"{path}: is damaged: it says step {metadata['step']} of {network!r}, and "
+            f"step {step} of {facts.network!r}"
+        )
+    return replace(facts, network=network)
+
+
+def _step_in(path: Path, metadata: Mapping[str, str]) -> int:
+    """The step that a file's metadata say."""
+    if "step" not in metadata:
+        raise UserError(
+            f"{path}: does not say after which step; it was not written by this command"
+        )
+    return whole_step(path, "step", metadata["step"])
 
 
 def _contents(
@@ -84,7 +103,7 @@ def write_safetensors(
 
     Examples of names: "conv1.weight", "optimizer.m/conv1.weight", "theirs/global_step".
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     contiguous = {}
     for name, array in state.under(state.tensor_names()).items():
@@ -93,5 +112,6 @@ def write_safetensors(
     metadata = {"network": reference.name, "step": str(step)}
     if facts:
         metadata["facts"] = facts
+    content = save(contiguous, metadata)
     with written_whole(path) as partial:
-        save_file(contiguous, partial, metadata)
+        partial.write_bytes(content)  # `save_file` makes a file that only its owner reads

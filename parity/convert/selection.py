@@ -37,16 +37,45 @@ class Selection:
     def stored_name(self, names: Iterable[str], stored: Iterable[str]) -> str | None:
         """The stored name that `names` says for a variable, which has several names.
 
-        None if it says none. If it says several, the first that is stored is taken.
+        None if it says none. A name without * counts more than a pattern. If one pattern
+        says several, the first that is stored is taken.
+
+        Raises:
+            UserError: The variable is named twice.
         """
-        possible = [
-            target
-            for name in names
-            for pattern, stored_pattern in self.names.items()
-            if (target := _replaced(name, pattern, stored_pattern)) is not None
-        ]
-        there = [name for name in possible if name in set(stored)]
-        return next(iter([*there, *possible]), None)
+        exact, patterns = self._said_of([*names], stored)
+        said = exact or patterns
+        if len(exact) > 1 or len({*said.values()}) > 1:
+            both = " and ".join(f"--map {key}={self.names[key]}" for key in said)
+            raise UserError(f"{both} are about one variable; leave one out")
+        return next(iter(said.values()), None)
+
+    def _said_of(
+        self, names: Sequence[str], stored: Iterable[str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """What each of the exact names and of the patterns says of a variable.
+
+        Of the patterns, those that lead to a stored name, if there are any.
+        """
+        exact: dict[str, str] = {}
+        patterns: dict[str, str] = {}
+        there = {*stored}
+        for key in self.names:
+            possible = self._targets(key, names)
+            if possible:
+                first = next((name for name in possible if name in there), possible[0])
+                (patterns if "*" in key else exact)[key] = first
+        found = {key: name for key, name in patterns.items() if name in there}
+        return exact, found or dict([*patterns.items()][:1])
+
+    def _targets(self, key: str, names: Iterable[str]) -> list[str]:
+        """The stored names that one key of `names` gives to a variable of these names."""
+        targets = (_replaced(name, key, self.names[key]) for name in names)
+        return [target for target in targets if target is not None]
+
+    def fits(self, key: str, names: Iterable[str]) -> bool:
+        """Whether a key of `names` is about any of these names."""
+        return bool(self._targets(key, names))
 
     def without_ignored(self, stored: Iterable[str], used: Iterable[str]) -> list[str]:
         """The stored names that are neither used by `names` nor ignored.
@@ -58,9 +87,10 @@ class Selection:
         for pattern in self.ignored:
             if not any(fnmatchcase(name, pattern) for name in free):
                 raise UserError(f"--ignore {pattern}: no stored name matches it")
-        return [name for name in free if not self._ignores(name)]
+        return [name for name in free if not self.ignores(name)]
 
-    def _ignores(self, name: str) -> bool:
+    def ignores(self, name: str) -> bool:
+        """Whether a stored name is to be left out."""
         return any(fnmatchcase(name, pattern) for pattern in self.ignored)
 
 

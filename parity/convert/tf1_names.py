@@ -132,11 +132,11 @@ def _first_stored(names: Sequence[str | None], stored: Shapes) -> str:
 
 
 def _refuse_unused(selection: Selection, graph: Mapping[str, str]) -> None:
-    for name in selection.names:
-        if "*" not in name and name not in {*graph, *graph.values()}:
+    for name, stored in selection.names.items():
+        if not selection.fits(name, [*graph, *graph.values()]):
             few = ", ".join([*graph][:8])
             raise UserError(
-                f"--map {name}=...: the reference has no variable of this name; "
+                f"--map {name}={stored}: the reference has no variable of this name; "
                 f"it has {few}{', ...' if len(graph) > 8 else ''}"
             )
 

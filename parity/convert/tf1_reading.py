@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +13,16 @@ from mnistport.errors import UserError
 from parity import tf1
 from parity.convert.facts import from_json
 from parity.convert.selection import FACTS, Selection
+from parity.convert.sources import pattern_of, refuse_what_tf_takes_for_a_pattern
+from parity.convert.steps import (
+    powers_of,
+    refuse_impossible_powers,
+    step_of,
+)
 from parity.convert.tf1_names import find
 from parity.reference import Array, Facts, Reference
 from parity.sides import Theirs
-from parity.state import Shapes, State, refuse_inexact
+from parity.state import Shapes, State, refuse_inexact, whole_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +54,11 @@ class Tf1Checkpoint:
         shapes = {}
         for name, shape in reader.get_variable_to_shape_map().items():
             shapes[name] = tuple(shape)
-        facts, step = Facts(), None
-        if FACTS in shapes:
-            text = reader.get_tensor(FACTS)
-            facts, step = from_json(path, _as_text(text))
-        return cls(path=path, reader=reader, shapes=shapes, facts=facts, step=step)
+        opened = cls(path=path, reader=reader, shapes=shapes, facts=Facts(), step=None)
+        if FACTS not in shapes:
+            return opened
+        facts, step = from_json(path, _as_text(opened.array(FACTS)))
+        return replace(opened, facts=facts, step=step)
 
     def array(self, name: str) -> Array:
         """A stored array.
@@ -62,10 +66,9 @@ class Tf1Checkpoint:
         Raises:
             UserError: It is damaged.
         """
-        tf = tf1.load()
         try:
             return np.asarray(self.reader.get_tensor(name))
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except Exception as error:  # TensorFlow's reader raises a dozen kinds
             reason = str(error).partition("\n")[0]
             raise UserError(f"{self.path}: {name!r} cannot be read ({reason})") from error
 
@@ -116,25 +119,66 @@ def read_tf1(
     theirs = Theirs(reference, "float64" if checkpoint.is_wide else "float32")
     found = find(theirs.variables, checkpoint.shapes, str(path), selection)
     arrays = {part: checkpoint.array(name) for part, name in found.names.items()}
+    expected = theirs.initial.named()
     for part, array in arrays.items():
-        refuse_inexact(path, found.names[part], array)
+        refuse_inexact(path, found.names[part], array, like=expected.get(part))
     if selection.weights_only:
         initial = theirs.initial
         state = replace(initial, weights={**initial.weights, **arrays})
         return ReadTf1(state=state, step=step or 0, left_out=found.left_out)
     state = State.found(theirs.variables.names(), arrays)
-    if step is None:
-        step = _step_of(path, _counter(checkpoint, theirs, state))
+    step = _step(checkpoint, theirs, state, step, selection)
     return ReadTf1(state=state, step=step, left_out=found.left_out)
 
 
-def _counter(checkpoint: Tf1Checkpoint, theirs: Theirs, state: State) -> int | None:
-    """The step that the checkpoint's contents say, if they do."""
-    if "global_step" in checkpoint.shapes:
-        return int(checkpoint.array("global_step"))
+def _step(
+    checkpoint: Tf1Checkpoint,
+    theirs: Theirs,
+    state: State,
+    given: int | None,
+    selection: Selection,
+) -> int:
+    """The step that the checkpoint, its name or the user says.
+
+    If `parity convert` wrote it, the powers of Adam's betas are not asked. That run may
+    have changed its betas.
+    """
+    path, stored = checkpoint.path, _counted(checkpoint, theirs, given, selection)
+    refuse_impossible_powers(path, _powers_in(state))
     if checkpoint.step is not None:
-        return checkpoint.step
-    return _step_by_adam(theirs, state)
+        return step_of(path, given, {**stored, FACTS: checkpoint.step}, [])
+    powers = powers_of(_powers_in(state), _powers_in(theirs.initial))
+    return step_of(path, given, stored, powers)
+
+
+def _counted(
+    checkpoint: Tf1Checkpoint, theirs: Theirs, given: int | None, selection: Selection
+) -> dict[str, int]:
+    """The step that a stored counter says, if there is one, by what says it.
+
+    A counter of the reference's graph may begin anywhere, and count something else. So
+    what the user says is right.
+    """
+    name, path = "global_step", checkpoint.path
+    if name not in checkpoint.shapes or selection.ignores(name):
+        return {}
+    counter = whole_step(path, name, checkpoint.array(name))
+    own = theirs.variables.everything()
+    parts = [part for part, variable in own.items() if variable.op.name == name]
+    if not parts:
+        return {name: counter}
+    begun = int(theirs.initial.everything()[parts[0]])
+    return (
+        {} if given is not None or counter < begun else {f"own {name}": counter - begun}
+    )
+
+
+def _powers_in(state: State) -> dict[str, Array]:
+    """The scalars of an optimizer, and the parts that only TF1 has, by TF1's names."""
+    return {
+        **{name: array for (_, name), array in state.unmapped.items()},
+        **state.scalars,
+    }
 
 
 def _as_text(stored: Any) -> str:
@@ -147,42 +191,10 @@ def _reader(path: Path) -> Any:
     """TensorFlow's reader of a checkpoint."""
     tf = tf1.load()
     try:
-        return tf.train.load_checkpoint(str(path))
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        return tf.train.load_checkpoint(str(pattern_of(path)))
+    except Exception as error:  # TensorFlow's reader raises a dozen kinds
+        refuse_what_tf_takes_for_a_pattern(path)
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"{path}: not a TF1 checkpoint that can be read ({reason})"
         ) from error
-
-
-def _step_of(path: Path, counter: int | None) -> int:
-    """The step, from a counter in the state or from the name's end, such as "-20000".
-
-    Raises:
-        UserError: There is neither, or they contradict each other.
-    """
-    in_name = re.search(r"-(\d+)$", path.name)
-    if counter is not None and in_name and int(in_name[1]) != counter:
-        raise UserError(
-            f"{path}: the name says step {int(in_name[1])}, the state {counter}; "
-            "give --step"
-        )
-    if counter is not None:
-        return counter
-    if in_name is None:
-        raise UserError(
-            f"{path}: the step is not known from the name or the optimizer; give --step"
-        )
-    return int(in_name[1])
-
-
-def _step_by_adam(theirs: Theirs, state: State) -> int | None:
-    """The step, computed from Adam's power of beta2. None if that is not possible.
-
-    The power starts at beta2 and is multiplied by beta2 in each step.
-    """
-    power = float(state.scalars.get("beta2_power", 0.0))
-    beta2 = float(theirs.initial.scalars.get("beta2_power", 0.0))
-    if power <= np.finfo(np.float32).tiny or not 0.0 < beta2 < 1.0:
-        return None
-    return round(math.log(power) / math.log(beta2)) - 1

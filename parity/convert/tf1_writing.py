@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,12 +77,28 @@ def save(theirs: Theirs, path: Path) -> None:
     write_arrays(path, {variables[part].op.name: arrays[part] for part in arrays})
 
 
+def longest_name(path: Path) -> Path:
+    """The longest name of a file that TF writes for a checkpoint."""
+    return Path(f"{path}.data-00000-of-00001.tempstate{2**64 - 1}")
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays as a Saver checkpoint, by these names.
 
     The index is moved to its place last, because it makes the checkpoint visible.
+
+    Raises:
+        UserError: The system refuses to write.
     """
     tf = tf1.load()
+    try:
+        _write_arrays(tf, path, arrays)
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: could not be written ({reason})") from error
+
+
+def _write_arrays(tf: Any, path: Path, arrays: Mapping[str, Array]) -> None:
     graph = tf.Graph()
     with (
         tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder,

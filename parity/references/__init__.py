@@ -7,6 +7,7 @@ A reference is found by its name, by an entry point, in a file, or at
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -124,7 +125,7 @@ def _reference_at(place: str, target: str) -> Reference:
 
 def _module_at(path: Path) -> ModuleType:
     """Import a file as a module. Its folder is on the path, as for a script."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file fails for a name that is too long
         raise UserError(
             f"{path}: no such file; give a Python file that defines REFERENCE"
         )

@@ -28,7 +28,7 @@ from parity.reference import (
     Trained,
     Trainer,
 )
-from parity.references import mnist_checkpoints, mnist_recipe, mnist_short
+from parity.references import mnist_checkpoints, mnist_recipe, mnist_said, mnist_short
 from parity.references.mnist_data import data
 from parity.weights import Layout, WeightMap
 
@@ -128,6 +128,7 @@ def tutorial(
             read=mnist_checkpoints.read,
             write=mnist_checkpoints.write,
             facts=mnist_checkpoints.facts,
+            refuse=mnist_said.refuse,
             draws=partial(numbers, network, options),
             backward=partial(backward, network),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from mnistport.training.checkpoint_form import (
 from parity.reference import Facts, Reference
 from parity.references import mnist_said
 from parity.sides import Ours
-from parity.state import State, from_tensors, weights_from_tensors
+from parity.state import State, from_tensors, weights_from_tensors, whole_step
 
 
 def read(
@@ -34,6 +35,8 @@ def read(
             run has a part that cannot go on anywhere else.
     """
     checkpoint = _checkpoint(path)
+    if not weights_only:
+        _refuse_other_optimizer(path, checkpoint)
     said = mnist_said.said(path, checkpoint)
     if said.network != reference.name:
         raise UserError(
@@ -41,7 +44,7 @@ def read(
             f"use --network {said.network}"
         )
     template = Ours.made(reference, "float32").template()
-    step = int(checkpoint["global_step"])
+    step = whole_step(path, "global_step", checkpoint["global_step"])
     if weights_only:
         return weights_from_tensors(path, template, _module_tensors(checkpoint)), step
     mnist_said.refuse_what_would_be_lost(path, checkpoint, said)
@@ -51,7 +54,7 @@ def read(
 
 def _module_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {
-        name.removeprefix("net."): tensor
+        name.removeprefix("net."): tensor.detach()
         for name, tensor in checkpoint["state_dict"].items()
     }
 
@@ -81,11 +84,15 @@ def _optimizer_tensors(
 def _checkpoint(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint, which have the form that `mnistport` writes.
 
+    Its optimizer may have any form.
+
     Raises:
         UserError: It cannot be read, or has another form.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # torch warns of rare kinds of tensors, and takes a path for a format.
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
@@ -94,13 +101,48 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     try:
         refuse_other_form(checkpoint)
         refuse_other_type("global_step", checkpoint.get("global_step"), int)
-        optimizers = checkpoint.get("optimizer_states", [])
+        for name, weight in checkpoint["state_dict"].items():
+            refuse_other_type(f"name {name!r} of a weight", name, str)
+            _refuse_other_kind(name, weight)
+            if f"net.{name}" in checkpoint["state_dict"]:
+                raise UserError(
+                    f"the checkpoint is damaged: it has {name} and net.{name}"
+                )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    mnist_said.refuse_other_rate(
+        path, checkpoint.get("hyper_parameters", {}).get("learning_rate")
+    )
+    return dict(checkpoint)
+
+
+def _refuse_other_kind(name: str, weight: torch.Tensor) -> None:
+    """Refuse a tensor that is not simply an array of numbers."""
+    if weight.layout != torch.strided or weight.is_quantized or weight.is_meta:
+        raise UserError(
+            f"state_dict.{name} is a {str(weight.layout).removeprefix('torch.')} tensor "
+            f"of {weight.dtype} on {weight.device}, and only dense ones are converted"
+        )
+
+
+def _refuse_other_optimizer(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Refuse the state of an optimizer of another form. None at all is refused later."""
+    optimizers = checkpoint.get("optimizer_states", [])
+    try:
         refuse_other_type("optimizer_states", optimizers, list)
         if optimizers:
             refuse_other_optimizer(optimizers, checkpoint["state_dict"])
+            _refuse_other_order(optimizers[0]["param_groups"][0]["params"])
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return dict(checkpoint)
+        raise UserError(
+            f"{path}: {error}; --weights-only leaves the optimizer out"
+        ) from error
+
+
+def _refuse_other_order(numbers: list[Any]) -> None:
+    """Refuse an optimizer whose slots are not numbered as its weights are."""
+    if numbers != [*range(len(numbers))]:
+        raise UserError("its optimizer numbers the weights in another order")
 
 
 def facts(path: Path) -> Facts:
@@ -124,10 +166,10 @@ def write(path: Path, reference: Reference, state: State, step: int, said: Facts
     """
     from mnistport.training.checkpoints import checkpoint_at  # imports Lightning: seconds
 
+    mnist_said.refuse(path, replace(said, network=reference.name))
     side = Ours.made(_at_the_rate_of(reference, said), state.dtype)
     side.load_own(state)
     group = side.optimizer.param_groups[0]
-    mnist_said.refuse_other_options(path, group, said.optimizer)
     group.update(said.optimizer)
     weights, optimizer = side.module.state_dict(), side.optimizer.state_dict()
     checkpoint = checkpoint_at(step, reference.name, weights, optimizer)

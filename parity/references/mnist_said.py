@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from torch import Tensor, nn
 
 from mnistport import networks
 from mnistport.errors import UserError
+from mnistport.float32 import float32
+from mnistport.training.checkpoint_form import refuse_other_form
+from mnistport.values import LARGEST
 from parity.reference import Facts
+from parity.state import shown
 
 CARRIED = {
     "hyper_parameters": (
@@ -86,17 +91,24 @@ def _changed_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _group(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options of the optimizer's one group of weights. Empty if it has no state."""
-    for optimizer in checkpoint.get("optimizer_states", []):
-        group: Mapping[str, Any] = optimizer["param_groups"][0]
-        return group
-    return {}
+    """The options of the optimizer's one group of weights. Empty if there is no such."""
+    try:
+        (optimizer,) = checkpoint.get("optimizer_states", [])
+        (group,) = optimizer["param_groups"]
+        return {str(name): value for name, value in group.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}  # it has another form, which is refused where the optimizer is read
 
 
 def _first_group(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The group of weights of the optimizer with which the run began."""
-    recipe = networks.get(checkpoint["mnistport"]["network"]).recipe
     rate = checkpoint.get("hyper_parameters", {}).get("learning_rate")
+    return _begun(checkpoint["mnistport"]["network"], rate)
+
+
+def _begun(network: str, rate: float | None) -> dict[str, Any]:
+    """The group of weights of a new optimizer of a network."""
+    recipe = networks.get(network).recipe
     rates = {} if rate is None else {"learning_rate": rate}
     (group,) = recipe.optimizer([nn.Parameter(torch.zeros(1))], **rates).param_groups
     return group
@@ -152,11 +164,59 @@ def refuse_other_options(
                 f"{path}: its optimizer has {name} {value!r}, which the recipe's has "
                 "not, so it would be lost; --weights-only leaves the optimizer out"
             )
-        if not isinstance(value, (int, float)):
+        is_switch = isinstance(begun.get(name), bool)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) != is_switch:
             raise UserError(
                 f"{path}: its optimizer's {name} is a {type(value).__name__}, and only a "
                 "plain number is carried"
             )
+        if not abs(value) <= LARGEST:
+            raise UserError(
+                f"{path}: its optimizer's {name} is {shown(value)}, a number of its run "
+                "that cannot be carried"
+            )
+
+
+def refuse(path: Path, facts: Facts) -> None:
+    """Refuse facts that no checkpoint of `mnistport fit` says.
+
+    Args:
+        path: The file that says them, for messages.
+        facts: What it says. It names the network.
+
+    Raises:
+        UserError: There are others than those that are carried, or other values.
+    """
+    for name, section in facts.others.items():
+        others = [key for key in section if key not in CARRIED.get(name, ())]
+        if others or name not in CARRIED:
+            part = ".".join([name, *others[:1]])
+            raise UserError(f"{path}: says {part} of its run, which is not carried")
+    settings = {"network": facts.network, **facts.others.get("mnistport", {})}
+    form = {"state_dict": {}, **facts.others, "mnistport": settings}
+    try:
+        refuse_other_form(form)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    rate = facts.others.get("hyper_parameters", {}).get("learning_rate")
+    refuse_other_rate(path, rate)
+    refuse_other_options(path, _begun(str(facts.network), rate), facts.optimizer)
+
+
+def refuse_other_rate(path: Path, rate: Any) -> None:
+    """Refuse a learning rate that no run of `mnistport fit` has. None is the recipe's.
+
+    Raises:
+        UserError: It is not a finite number above 0.
+    """
+    if rate is None:
+        return
+    is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if not (is_number and 0.0 < rate <= LARGEST and float32(float(rate)) > 0.0):
+        raise UserError(
+            f"{path}: is damaged: its learning rate is {shown(rate)}, expected a finite "
+            "number greater than 0"
+        )
 
 
 def _left_out(checkpoint: Mapping[str, Any]) -> list[str]:

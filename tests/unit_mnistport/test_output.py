@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mnistport.cli import main
+from mnistport.output import is_of_output
 
 QUIET = "--data.source digits --trainer.accelerator cpu"
 FIT = f"fit --config softmax {QUIET} --trainer.max_steps 2"
@@ -96,3 +97,27 @@ def test_a_process_says_so_once(words, unbuffered):
         assert (done.returncode, done.stderr) == (0, "")
     else:
         assert (done.returncode, done.stderr.splitlines()) == (2, lines)
+
+
+def test_a_file_that_a_printing_module_cannot_read_is_no_fault_of_the_output(
+    monkeypatch, tmp_path
+):
+    code = compile("import os\nos.read(os.open(folder, os.O_RDONLY), 1)", "here", "exec")
+    with pytest.raises(IsADirectoryError) as caught:
+        exec(code, {"__name__": "parity.somewhere", "folder": str(tmp_path)})
+    with (tmp_path / "out").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        monkeypatch.setattr(sys, "stderr", output)
+        assert not is_of_output(caught.value)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_a_stream_that_is_full_stays_full(monkeypatch, tmp_path):
+    code = compile("print('x', flush=True)", "here", "exec")
+    output = FULL.open("w")
+    monkeypatch.setattr(sys, "stdout", output)
+    with pytest.raises(OSError, match="No space left") as caught:
+        exec(code, {"__name__": "parity.somewhere"})
+    assert is_of_output(caught.value)
+    with pytest.raises(OSError, match="No space left"):
+        output.close()

@@ -108,14 +108,18 @@ def test_a_conversion_and_back_changes_no_bit(
         assert reader.get_tensor(name).tobytes() == array.tobytes(), name
 
 
-def test_the_step_comes_from_adam_s_powers_or_must_be_given(
+def test_the_step_comes_from_adam_s_powers_and_no_other_is_taken(
     tf: Any, tmp_path: Path
 ) -> None:
     saved_program(tf, tmp_path / "model")
     for part in tmp_path.glob("model-3*"):
         part.rename(tmp_path / part.name.replace("model-3", "model.ckpt"))
     assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), None).step == 3
-    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 40).step == 40
+    assert read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 3).step == 3
+    with pytest.raises(
+        UserError, match="betas tell step 3, and --step says step 40; leave"
+    ):
+        read_tf1(tmp_path / "model.ckpt", references.get("hvass"), 40)
 
 
 def test_the_step_is_right_for_another_beta2_in_the_graph(

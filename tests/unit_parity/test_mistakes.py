@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ import torch
 
 from parity.cli import main
 from parity.convert import save
+from parity.convert.selection import FACTS
+from parity.convert.tf1_writing import write_arrays
 from parity.reference import Facts
 from parity.references import get
 from parity.sides import Ours, Theirs
@@ -61,6 +64,41 @@ WRONG_LINES = [
     "convert . {new} --network softmax",
     "convert / {new} --network softmax",
     "convert /dev/null {new} --network softmax",
+    "convert /proc/self {new} --network softmax",
+    "convert {long} {new} --network softmax",
+    "convert {good} {long}",
+    "convert {good} {long} --to safetensors",
+    "convert {tf1} {long} --network softmax",
+    "convert {good} {long:.250}",
+    "convert {good} {long:.240}",
+    "convert {good} {long:.250} --to safetensors",
+    "convert {good} {new} --network {long}.py",
+    "convert {good} {new} --like {long}",
+    "convert {good} new[1]",
+    "convert {good} new.index",
+    "convert {good} new.index --to safetensors",
+    "convert {good} new.meta",
+    "convert {tf1} new.data-00000-of-00001 --network softmax",
+    "convert {tf1} new-00000-of-00001 --network softmax",
+    "convert {tf1} checkpoint --network softmax",
+    "convert {good} {new} --like {tf1}.index",
+    "convert {good} {new} --like {tf1}.data-00000-of-00001",
+    "convert {good} {new} --like .",
+    "convert {tf1} {new} --network softmax --map 'zzz*=q*'",
+    "convert {tf1} {new} --network softmax --map W=nonsense --map W=Variable",
+    "convert {tf1} {new} --network softmax --map W=Variable --map W=Variable",
+    "convert {tf1} {new} --network softmax --map W=Variable --map Variable=Variable",
+    "convert {tf1} {new} --network softmax --map 'V*=a*' --map '*=b*'",
+    "convert {tf1} {new} --network softmax --step 8 --weights-only",
+    "convert {tf1} {new} --network softmax --step 99999999999999999999999",
+    "convert {tf1} {new} --network hvass --options fc_size=8 --options fc_size=16",
+    "verify {long}.py",
+    "verify hvass --options fc_size=8,fc_size=16",
+    'verify hvass --options \'{{"fc_size": 8, "fc_size": 16}}\'',
+    "verify hvass --options fc_size=8 --options fc_size=16",
+    "verify softmax --json {long}",
+    "verify softmax --out {long}",
+    "lockstep softmax --steps 3 --out {long}",
     "verify nope",
     "verify softmax softmax --checks nope",
     "verify softmax --options a=1",
@@ -127,6 +165,7 @@ def refused(
             "tf1": sound / "theirs-5",
             "new": "new",
             "made": made,
+            "long": "n" * 300,
         }
         before = sorted(tmp_path.rglob("*"))
         try:
@@ -164,6 +203,37 @@ def safetensors(header: Any, data: bytes = b"") -> Callable[[Path], bytes]:
     """A safetensors file with this header, which may lie."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return lambda _: len(text).to_bytes(8, "little") + text + data
+
+
+def hyper(**values: Any) -> Callable[[Path], bytes]:
+    """A Lightning checkpoint with these hyper-parameters."""
+    return changed(lambda c: c["hyper_parameters"].update(values))
+
+
+def weight(change: Callable[[torch.Tensor], object]) -> Callable[[Path], bytes]:
+    """A Lightning checkpoint with another weight."""
+
+    def put(checkpoint: dict[str, Any]) -> None:
+        weights = checkpoint["state_dict"]
+        with warnings.catch_warnings(action="ignore"):
+            weights["net.fc.weight"] = change(weights["net.fc.weight"])
+
+    return changed(put)
+
+
+def that_says(**said: Any) -> Callable[[Path], bytes]:
+    """A sound safetensors file, but for what it says of its run."""
+    facts = {"network": "softmax", "options": {}, "others": {}, "optimizer": {}}
+    text = json.dumps({**facts, "step": 3, **said})
+    return tensors_that_say(network="softmax", step="3", facts=text)
+
+
+def tensors_that_say(**metadata: str) -> Callable[[Path], bytes]:
+    """A safetensors file of softmax with these metadata."""
+    from safetensors.numpy import save
+
+    arrays = {"fc.weight": np.zeros((10, 784), "f4"), "fc.bias": np.zeros(10, "f4")}
+    return lambda _: save(arrays, metadata)
 
 
 def a_zip(_: Path) -> bytes:
@@ -235,6 +305,42 @@ FILES: dict[str, Callable[[Path], bytes]] = {
             }
         }
     ),
+    "step-negative.ckpt": changed(lambda c: c.update(global_step=-3)),
+    "step-huge.ckpt": changed(lambda c: c.update(global_step=2**70)),
+    "key.ckpt": changed(lambda c: c["state_dict"].update({3: torch.ones(1)})),
+    "twice.ckpt": changed(
+        lambda c: c["state_dict"].update({"fc.bias": c["state_dict"]["net.fc.bias"]})
+    ),
+    "rate-huge.ckpt": hyper(learning_rate=10**400),
+    "rate-nan.ckpt": hyper(learning_rate=float("nan")),
+    "rate-negative.ckpt": hyper(learning_rate=-1.0),
+    "rate-bool.ckpt": hyper(learning_rate=True),
+    "whole.ckpt": weight(lambda w: w.to(torch.int32)),
+    "bool.ckpt": weight(lambda w: w > 0),
+    "sparse.ckpt": weight(lambda w: w.to_sparse()),
+    "csr.ckpt": weight(lambda w: w.to_sparse_csr()),
+    "quantized.ckpt": weight(lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)),
+    "order.ckpt": changed(
+        lambda c: c["optimizer_states"][0]["param_groups"][0].update(params=[1, 0])
+    ),
+    "step-negative.safetensors": that_says(step=-5),
+    "step-infinite.safetensors": that_says(step=float("inf")),
+    "step-text.safetensors": that_says(step="3"),
+    "step-half.safetensors": that_says(step=3.5),
+    "step-other.safetensors": that_says(step=4),
+    "network-other.safetensors": that_says(network="deep"),
+    "rate-text.safetensors": that_says(
+        others={"hyper_parameters": {"learning_rate": "x"}}
+    ),
+    "rate-list.safetensors": that_says(
+        others={"hyper_parameters": {"learning_rate": [1]}}
+    ),
+    "others.safetensors": that_says(others={"global_step": {}}),
+    "others-network.safetensors": that_says(others={"mnistport": {"network": "deep"}}),
+    "optimizer-bool.safetensors": that_says(optimizer={"lr": True}),
+    "optimizer-huge.safetensors": that_says(optimizer={"lr": 10**400}),
+    "digits.safetensors": tensors_that_say(network="softmax", step="9" * 5000),
+    "arabic.safetensors": tensors_that_say(network="softmax", step="\u0663"),
     "cut.index": lambda sound: (sound / "theirs-5.index").read_bytes()[:-30],
     "empty.index": lambda _: b"",
     "alone.index": lambda sound: (sound / "theirs-5.index").read_bytes(),
@@ -370,3 +476,74 @@ def test_a_port_that_is_wrong_ends_with_status_1(
     assert main([*words, "--checks", checks]) == 1
     said = f"wrong · {check}: '{name}' cannot be judged"
     assert said in capsys.readouterr().out
+
+
+def saved(arrays: dict[str, Any], path: Path) -> Path:
+    """Softmax' TF1 checkpoint with changes to its arrays, some of which are facts."""
+    own = {"Variable": np.zeros((784, 10), "f4"), "Variable_1": np.zeros(10, "f4")}
+    if FACTS in arrays:
+        arrays[FACTS] = np.array(arrays[FACTS].encode(), dtype=object)
+    write_arrays(path, {**own, **arrays})
+    return path
+
+
+def facts(**said: Any) -> str:
+    first = {"network": "softmax", "options": {}, "others": {}, "optimizer": {}}
+    return json.dumps({**first, "step": 3, **said})
+
+
+DAMAGED_TF1: dict[str, dict[str, Any]] = {
+    "vector": {"global_step": np.zeros(3, np.int64)},
+    "text": {"global_step": np.array(b"x", dtype=object)},
+    "nan": {"global_step": np.float32("nan")},
+    "infinite": {"global_step": np.float32("inf")},
+    "negative": {"global_step": np.int64(-4)},
+    "half": {"global_step": np.float32(3.5)},
+    "bool": {"global_step": np.bool_(True)},
+    "huge": {"global_step": np.int64(2**62)},
+    "whole weight": {"Variable": np.zeros((784, 10), np.int32)},
+    "bool weight": {"Variable_1": np.zeros(10, bool)},
+    "facts infinite": {FACTS: facts(step=float("inf"))},
+    "facts negative": {FACTS: facts(step=-5)},
+    "facts text": {FACTS: facts(step="3")},
+    "facts rate": {FACTS: facts(others={"hyper_parameters": {"learning_rate": "x"}})},
+    "facts rates": {FACTS: facts(others={"hyper_parameters": {"learning_rate": [1]}})},
+    "facts others": {FACTS: facts(others={"global_step": {}})},
+    "facts network": {FACTS: facts(network="softmax_beginners")},
+    "facts contradicted": {FACTS: facts(), "global_step": np.int64(4)},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_TF1)
+def test_a_damaged_tf1_checkpoint_is_answered_with_one_line(
+    name: str, refused: Any, tmp_path: Path
+) -> None:
+    source = saved({**DAMAGED_TF1[name]}, tmp_path / "damaged-3")
+    line = refused("convert {made} {new} --network softmax --to lightning", source)
+    assert line.startswith(f"parity: {source}: ")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 31390])
+@pytest.mark.parametrize("line", ["{made} {new}", "{good} {new} --like {made}"])
+def test_shards_that_are_cut_are_answered_with_one_line(
+    kept: int, line: str, refused: Any, tmp_path: Path
+) -> None:
+    source = saved({}, tmp_path / "cut-3")
+    (shard,) = tmp_path.glob("cut-3.data-*")
+    shard.write_bytes(shard.read_bytes()[:kept])
+    more = " --network softmax" * ("--like" not in line)
+    assert "cannot be read" in refused(f"convert {line}{more}", source)
+
+
+@pytest.mark.parametrize("name", ["rate-nan.ckpt", "rate-huge.ckpt", "options.ckpt"])
+def test_the_file_that_is_wrong_is_named(
+    name: str, refused: Any, sound: Path, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(FILES[name](sound))
+    assert refused("convert {made} {new}", name).startswith(f"parity: {name}: ")
+
+
+def test_no_code_for_colours_is_in_the_line(refused: Any, tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(3, 3), tmp_path / "module.pt")
+    line = refused("convert {made} {new} --network softmax", "module.pt")
+    assert line.rstrip("\n").isprintable()
