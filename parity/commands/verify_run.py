@@ -285,11 +285,8 @@ def _results(
 
 def _asked(check: Check, case: Case) -> list[Comparison]:
     """The comparisons of a check. An error on the way says where it stopped."""
-    try:
+    with setting.stopped_at(f"{case.reference.name} {check.name} {case.dtype}"):
         return check(case)
-    except Exception as error:
-        error.add_note(f"stopped at {case.reference.name} {check.name} {case.dtype}")
-        raise
 
 
 def _again(target: str, check: str, dtype: str, args: argparse.Namespace) -> str:

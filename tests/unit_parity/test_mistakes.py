@@ -7,11 +7,13 @@ The answer is one line on standard error, status 2, and nothing new on disk.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shlex
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 
+from parity import references
 from parity.cli import main
 from parity.convert import save
 from parity.reference import Facts
@@ -259,6 +262,7 @@ def test_a_damaged_file_is_answered_with_one_line(
 
 
 PORT = """
+import sys
 from dataclasses import replace
 
 import torch
@@ -273,6 +277,14 @@ DATA = SOUND.data(0)
 
 def no(*_):
     raise RuntimeError("no")
+
+
+def leave(*_):
+    sys.exit(0)
+
+
+def close(*_):
+    raise GeneratorExit
 
 
 class Nothing(torch.nn.Module):
@@ -312,7 +324,7 @@ REFERENCE = replace(SOUND, **{{"port": PORT, {change}}})
 """
 AT_WEIGHTS = "; stopped at wrong weights float64"
 NOT_READ = {
-    "'build': no": f"line 15: RuntimeError: no{AT_WEIGHTS}",
+    "'build': no": f"line 16: RuntimeError: no{AT_WEIGHTS}",
     "'build': lambda tf: None": "Reference(build=...) returns a NoneType; it has to",
     "'build': asserted": "TF1's graph cannot be run: InvalidArgumentError: "
     f"'Assert/Assert' assertion failed: [too small]{AT_WEIGHTS}",
@@ -326,7 +338,7 @@ NOT_READ = {
     "'data': lambda seed: replace(DATA, evaluation={'x': DATA.evaluation['y_'], "
     "'y_': DATA.evaluation['y_']})": "Cannot feed value of shape (60, 3) for Tensor "
     "Placeholder:0, which has shape (None, 7, 7, 2); stopped at wrong accuracy float64",
-    "'port': replace(PORT, module=no)": f"line 15: RuntimeError: no{AT_WEIGHTS}",
+    "'port': replace(PORT, module=no)": f"line 16: RuntimeError: no{AT_WEIGHTS}",
     "'port': replace(PORT, module=lambda: 3)": "wrong: Port(module=...) returns a int",
     "'port': replace(PORT, optimizer=lambda w: 3)": "Port(optimizer=...) returns a int",
     "'port': replace(PORT, forward=lambda m, f: (m(f['x']), 1))": "Port(forward=...) "
@@ -336,6 +348,20 @@ NOT_READ = {
     "stage 'conv': 'nothing' returns a NoneType",
 }
 """What stands in a reference's place, and what is said of it."""
+LEFT = "line 20: ends the program (SystemExit: 0); a port has to return, or to raise"
+AT_FORWARD = "; stopped at wrong forward float64"
+LEAVES = {
+    "'build': leave": (LEFT, AT_FORWARD),
+    "'data': leave": (LEFT, "; stopped at the data of wrong"),
+    "'data': lambda seed: replace(DATA, batch=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, module=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, optimizer=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, forward=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, forward=close)": ("line 24: GeneratorExit", AT_FORWARD),
+    "'port': replace(PORT, loss=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, update=leave)": (LEFT, "; stopped at wrong step float64"),
+}
+"""Functions of a port that end the program, and what is said of them."""
 DIFFERS = {
     "'port': replace(PORT, forward=no)": ("forward", "conv"),
     "'port': replace(PORT, loss=no)": ("loss", "loss"),
@@ -358,6 +384,38 @@ def test_what_cannot_be_read_ends_with_status_2_and_says_where(
     port = write_port(tmp_path, change)
     line = refused("verify {made} --checks weights,accuracy --dtype float64", port)
     assert NOT_READ[change] in line
+
+
+@pytest.mark.parametrize("change", LEAVES)
+@pytest.mark.parametrize("command", ["verify", "lockstep"])
+def test_a_port_that_ends_the_program_is_not_taken_for_a_sound_one(
+    command: str, change: str, tmp_path: Path, refused: Any
+) -> None:
+    port = write_port(tmp_path, change)
+    said, where = LEAVES[change]
+    options = {"verify": "--checks forward,step", "lockstep": "--steps 2 --out {new}"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        line = refused(f"{command} {{made}} {options[command]} --dtype float64", port)
+    assert said in line
+    if command == "verify":
+        assert where in line
+
+
+@pytest.mark.parametrize("command", ["verify {}", "lockstep {} --steps 2"])
+@pytest.mark.parametrize("named", ["leaving:REFERENCE", "leaving_plug_in"])
+def test_a_module_that_ends_the_program_is_named(
+    command: str,
+    named: str,
+    tmp_path: Path,
+    refused: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = EntryPoint("leaving_plug_in", "leaving:REFERENCE", "parity.references")
+    monkeypatch.setattr(references, "plug_ins", lambda: {entry.name: entry})
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    line = refused(command.format(named))
+    assert "leaving.py, line 2: ends the program (SystemExit)" in line
 
 
 @pytest.mark.parametrize("change", DIFFERS)
