@@ -145,9 +145,7 @@ TRACEBACK = "PARITY_TRACEBACK"
 
 LONGEST = 300
 """The most letters of an error's message that are printed."""
-OURS = tuple(
-    f"{folder}{os.sep}" for folder in (*mnistport.__path__, *parity.__path__)
-)
+OURS = tuple(f"{folder}{os.sep}" for folder in (*mnistport.__path__, *parity.__path__))
 """How the paths of our own files begin."""
 
 

@@ -67,6 +67,7 @@ class Graph:
             self.initializer = tf.global_variables_initializer()
             self.variables = self._variables_by_place()
             self._check_variables(tf)
+            self._check_positive()
             self._check_gradients()
             self._check_draws()
             self._check_stages()
@@ -148,6 +149,15 @@ class Graph:
             raise UserError(
                 f"{self.reference.name}: the graph has variables that Endpoints does not "
                 f"name: {sorted(unnamed)}"
+            )
+
+    def _check_positive(self) -> None:
+        """Each positive variable exists."""
+        names, positive = list(self.endpoints.variables), self.reference.positive
+        if unknown := sorted(set(positive) - set(names)):
+            raise UserError(
+                f"{self.reference.name}: Reference(positive=...) names {unknown}; "
+                f"the variables are {names}"
             )
 
     def _check_gradients(self) -> None:
