@@ -151,6 +151,7 @@ def data_of(reference: Reference, args: argparse.Namespace) -> Data:
     Raises:
         UserError: The reference gives something else.
     """
+    from parity.fields import looked_at
     from parity.reference import Data
 
     with stopped_at(f"the data of {reference.name}"):
@@ -160,4 +161,4 @@ def data_of(reference: Reference, args: argparse.Namespace) -> Data:
             f"{reference.name}: Reference(data=...) returns a {type(data).__name__}; it "
             "has to return Data"
         )
-    return data
+    return looked_at(data, reference.name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from mnistport.errors import UserError
 from parity import float64, tf1
+from parity.fields import refuse_wrong_endpoints
 from parity.reference import Endpoints, Reference
 from parity.sides.side import LOSS, returned
 from parity.state import Places, State, slot_name
@@ -54,6 +55,7 @@ class Graph:
         with self.graph.as_default():
             tf.set_random_seed(seed)
             self.endpoints = _built(tf, reference.build)
+            refuse_wrong_endpoints(reference.name, self.endpoints)
             self.trainable = {
                 name: variable
                 for name, variable in self.endpoints.variables.items()
@@ -66,6 +68,7 @@ class Graph:
             }
             self.initializer = tf.global_variables_initializer()
             self.variables = self._variables_by_place()
+            self._check_values(tf)
             self._check_variables(tf)
             self._check_positive()
             self._check_gradients()
@@ -137,6 +140,17 @@ class Graph:
             name: tuple(variable.shape.as_list())
             for name, variable in self.endpoints.variables.items()
         }
+
+    def _check_values(self, tf: Any) -> None:
+        """Each variable has a fixed number of numbers."""
+        for name, variable in self.endpoints.variables.items():
+            shape, what = variable.shape, f"{self.reference.name}: the variable {name!r}"
+            if not shape.is_fully_defined() or not shape.num_elements():
+                raise UserError(
+                    f"{what} has the shape {shape}; it needs a fixed one, with elements"
+                )
+            if variable.dtype.base_dtype == tf.string:
+                raise UserError(f"{what} holds texts; only numbers can be compared")
 
     def _check_variables(self, tf: Any) -> None:
         """Each variable of the graph is in `Endpoints`, or it is the optimizer's."""

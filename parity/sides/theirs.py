@@ -11,10 +11,11 @@ import numpy as np
 
 from mnistport.errors import UserError
 from parity import tf1
+from parity.fields import refuse_what_is_no_array
 from parity.reference import Array, Feeds, Reference
 from parity.sides.branches import Branches
 from parity.sides.graph import Graph
-from parity.sides.side import LOSS, Answer, refuse_what_is_no_array, returned
+from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State
 
 PART_BYTES = 1 << 25
@@ -79,7 +80,7 @@ class Theirs:
                 f"feeds: {sorted(different)}"
             )
         dictionary = {endpoints.feeds[name]: array for name, array in feeds.items()}
-        refuse_what_is_no_array(self.reference, feeds)
+        refuse_what_is_no_array(self.reference.name, feeds)
         more = endpoints.evaluation if draws is None else endpoints.training
         dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
         for name, numbers in (draws or {}).items():

@@ -327,6 +327,30 @@ def test_an_error_in_a_port_names_its_line_and_gives_a_traceback_if_asked(
     assert f'File "{tmp_path / "port.py"}", line 2, in make' in error
 
 
+@pytest.mark.tf
+def test_an_error_with_no_line_of_the_port_is_one_line_too(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch raises it when it is asked for the shape, and no line is the user's."""
+    (tmp_path / "port.py").write_text(
+        "from dataclasses import replace\nimport torch\nfrom parity import references\n"
+        f"SOUND = references.get({TINY!r})\n"
+        "module = lambda: torch.nn.LazyLinear(3)\n"
+        "REFERENCE = replace(SOUND, port=replace(SOUND.port, module=module))\n"
+    )
+    words = ["verify", str(tmp_path / "port.py"), "--dtype", "float64"]
+    assert main(words) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("parity: ") and line.count("\n") == 1
+    assert "uninitialized param" in line and "stopped at tiny weights float64" in line
+    assert len(line) < 500
+    monkeypatch.setenv("PARITY_TRACEBACK", "1")
+    assert main(words) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
 # Claims
 
 

@@ -312,6 +312,18 @@ def asserted(tf):
     return replace(endpoints, stages=stages)
 
 
+def built(**changes):
+    return lambda tf: replace(SOUND.build(tf), **changes)
+
+
+def with_variable(shape):
+    def build(tf):
+        endpoints, texts = SOUND.build(tf), tf.fill(shape, "" if shape == [] else 0.0)
+        more = {{"q": tf.Variable(texts, trainable=False)}}
+        return replace(endpoints, variables={{**endpoints.variables, **more}})
+    return build
+
+
 def fed(**changes):
     # Data whose batches are changed.
     def batch(step):
@@ -322,6 +334,7 @@ def fed(**changes):
 
 REFERENCE = replace(SOUND, **{{"port": PORT, {change}}})
 """
+MAPPING = " Endpoints.feeds to arrays; stopped at wrong weights float64"
 AT_WEIGHTS = "; stopped at wrong weights float64"
 NOT_READ = {
     "'build': no": f"line 16: RuntimeError: no{AT_WEIGHTS}",
@@ -345,7 +358,39 @@ NOT_READ = {
     "returns (a tensor, a int); it has to return a Tensor",
     "'port': replace(PORT, loss=lambda o, f: 1.0)": "Port(loss=...) returns a float",
     "'port': replace(PORT, module=Tiny), 'stages': [Stage('conv', 'nothing')]": "the "
-    "stage 'conv': 'nothing' returns a NoneType",
+    "stage 'conv': 'nothing' returns a NoneType; name a submodule that returns a tensor",
+    "'port': None": "Reference(port=...) is None; it has to be a Port",
+    "'port': replace(PORT, name='')": "Port(name=...) is ''; it has to be a text",
+    "'port': replace(PORT, module=SOUND.port.module())": "Port(module=...) is of the "
+    "type Tiny; it has to be a function",
+    "'port': replace(PORT, module=torch.nn.LazyLinear)": "missing 1 required positional",
+    "'weights': list(SOUND.weights.rows)": "Reference(weights=...) is a list of Weight",
+    "'stages': {'conv': 'conv'}": "(stages=...) is a dict of str; it has to be a list of",
+    "'stages': [Stage('conv', 'conv', 'a -> a')]": "Stage(layout=...) is 'a -> a'; it",
+    "'draws': None": "Reference(draws=...) is None; it has to be a list of Draw",
+    "'slots': None": "Reference(slots=...) is None; it has to be a Slots",
+    "'positive': 'W_fc'": "(positive=...) is 'W_fc'; it has to be a collection of names",
+    "'trained_steps': -1": "(trained_steps=...) is -1; it has to be a whole number",
+    "'data': DATA": "Reference(data=...) is of the type Data; it has to be a function",
+    "'data': lambda: DATA": "but 1 was given; stopped at the data of wrong",
+    "'data': lambda seed: replace(DATA, batch=lambda step: [1])": "Data(batch=...) gives "
+    f"a list of int; it has to give a mapping from the names in{MAPPING}",
+    "'data': lambda seed: replace(DATA, batch=lambda step: {})": "(batch=...) gives a "
+    f"dict of nothing; it has to give a mapping from the names in{MAPPING}",
+    "'data': lambda seed: replace(DATA, batch=lambda step: next(iter(())))": "line 72: "
+    f"StopIteration{AT_WEIGHTS}",
+    "'data': fed(x=lambda x: x[:0])": "gives no example for the feed 'x', as its shape "
+    f"is (0, 7, 7, 2); its first axis is that of the examples{AT_WEIGHTS}",
+    "'data': lambda seed: replace(DATA, evaluation={})": "Data(evaluation=...) gives a "
+    "dict of nothing; it has to give",
+    "'data': lambda seed: replace(DATA, labels=[1])": "Data(labels=...) is a list of int",
+    "'build': built(loss=None)": "Endpoints(loss=...) is None; it has to be a tensor",
+    "'build': built(train_op=None)": "(train_op=...) is None; it has to be an operation",
+    "'build': built(optimizer=3)": "(optimizer=...) is 3; it has to be a tf.train.Opt",
+    "'build': built(variables=[])": "is a list of nothing; it has to be a mapping from",
+    "'build': built(training={'rate': 0.5})": "is a dict of float; it has to be a map",
+    "'build': with_variable([0, 3])": "the variable 'q' has the shape (0, 3); it needs",
+    "'build': with_variable([])": "'q' holds texts; only numbers can be compared",
 }
 """What stands in a reference's place, and what is said of it."""
 LEFT = "line 20: ends the program (SystemExit: 0); a port has to return, or to raise"
