@@ -168,7 +168,7 @@ class Lockstep:
         if different := sorted(set(arrays) ^ set(theirs)):
             raise UserError(
                 f"{self.case.reference.name}: only one side keeps {different}; "
-                "`parity verify` says which optimizer does not train what the other does"
+                "the check `step` says which optimizer does not train what the other does"
             )
         return {
             name: float(np.max(np.abs(arrays[name] - theirs[name]))) for name in theirs
