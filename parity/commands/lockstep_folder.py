@@ -102,9 +102,10 @@ def _refuse_other_settings(
 ) -> None:
     """Refuse to continue a run that began with other settings."""
     changes = []
-    for key, value in now.items():
-        if earlier.get(key) != value:
-            changes.append(f"{key} {earlier.get(key)!r} (now {value!r})")
+    for key in {**earlier, **now}:
+        before, value = earlier.get(key), now.get(key)
+        if before != value:
+            changes.append(f"{key} {before!r} (now {value!r})")
     if changes:
         raise UserError(
             f"{folder}: holds a run with {', '.join(changes)}; "

@@ -69,7 +69,8 @@ def _run(
     """Take the steps and report. Returns the exit status."""
     steps = _steps(args.steps, case.data.recipe_steps, case.reference.name)
     run, settings = _run_at_start(case, steps, folder, args)
-    continue_run(run, folder, settings, steps, fresh=args.fresh)
+    recognised = {**settings, **_origin(args.target)}
+    continue_run(run, folder, recognised, steps, fresh=args.fresh)
     print(
         f"{case.reference.name} in {args.dtype} on {case.data.name}, {steps:,} steps, "
         f"recorded every {run.every:,}, our steps by {run.engine}",
@@ -173,6 +174,13 @@ def _steps(text: str, recipe_steps: int, name: str) -> int:
             )
         return recipe_steps
     return int(text)
+
+
+def _origin(target: str) -> dict[str, str]:
+    """Where a port is, as two ports may have one name. Empty for a name."""
+    if target.endswith(".py"):
+        return {"file": str(Path(target).resolve())}
+    return {"module": target} if ":" in target else {}
 
 
 def _run_at_start(

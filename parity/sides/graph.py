@@ -184,15 +184,18 @@ class Graph:
             )
 
     def _check_draws(self) -> None:
-        """Each random draw of a training step is fed."""
+        """Each random draw of a training step and of the stages is fed."""
         name, endpoints = self.reference.name, self.endpoints
         fed = {tensor.name for tensor in endpoints.draws.values()}
-        random = tf1.random_ancestors(endpoints.loss, endpoints.train_op)
-        if random - fed:
-            raise UserError(
-                f"{name}: a training step depends on random draws that are not fed: "
-                f"{sorted(random - fed)}"
-            )
+        goals = {
+            "a training step": (endpoints.loss, endpoints.train_op),
+            "a stage": tuple(endpoints.stages.values()),
+        }
+        for what, these in goals.items():
+            if random := sorted(tf1.random_ancestors(*these, fed=fed)):
+                raise UserError(
+                    f"{name}: {what} depends on random draws that are not fed: {random}"
+                )
         if set(endpoints.draws) != {draw.theirs for draw in self.reference.draws}:
             raise UserError(
                 f"{name}: the graph draws {sorted(endpoints.draws)}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -37,6 +38,7 @@ class Theirs:
         asked: The graph that answers: the program, or its float64 twin.
         session: The session.
         branches: The ways that the float64 graph took. None in float32.
+        records: Whether the ways are recorded (see `unrecorded`).
 
     Raises:
         UserError: See `Graph`.
@@ -61,6 +63,7 @@ class Theirs:
         self.session = tf1.session(self.graph)
         in_float64 = dtype == "float64"
         self.branches = Branches(self.program, self.asked) if in_float64 else None
+        self.records = True
 
     @property
     def takes_any_batch(self) -> bool:
@@ -154,7 +157,7 @@ class Theirs:
 
     def _run(self, goals: Any, fed: Mapping[Any, Any], *, step: bool = False) -> Any:
         """Run the session, and record the ways that the graph takes."""
-        if self.branches is None:
+        if self.branches is None or not self.records:
             return self._run_session(goals, fed)
         ways = self.branches.of_step if step else self.branches.of_forward
         if ways is None:
@@ -162,6 +165,15 @@ class Theirs:
         answer, taken = self._run_session([goals, ways], fed)
         self.branches.take(taken, step=step)
         return answer
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Ask in the block what is no part of a claim: no way counts as taken."""
+        before, self.records = self.records, False
+        try:
+            yield
+        finally:
+            self.records = before
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""
