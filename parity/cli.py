@@ -14,12 +14,11 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
 import mnistport
 import parity
-from mnistport import __version__
+from mnistport import __version__, networks
 from mnistport.errors import UserError
 from mnistport.output import is_of_output, with_output
 
@@ -109,40 +108,81 @@ def _answered(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
         return 130
-    except Exception as error:
-        if is_of_output(error):
+    except BaseException as error:
+        if _ends_the_program(error):
             raise
-        # Status 1 would say that a claim fails.
-        place = _place_in_the_users_code(error)
-        if place is None or os.environ.get(TRACEBACK):
-            traceback.print_exc()
-        else:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(
-                f"parity: {place}: {reason}{_notes(error)} ({TRACEBACK}=1 shows more)",
-                file=sys.stderr,
-            )
-        return 2
+        _say(error, args)
+        return 2  # status 1 would say that a claim fails
+
+
+def _ends_the_program(error: BaseException) -> bool:
+    """Whether an error is not about a port: an exit of our own, or a closed output."""
+    if isinstance(error, SystemExit):
+        frames = traceback.extract_tb(error.__traceback__)
+        return frames[-1].filename.startswith(OURS)
+    return isinstance(error, Exception) and is_of_output(error)
+
+
+def _say(error: BaseException, args: argparse.Namespace) -> None:
+    """Say in one line what was raised, and where. It is a traceback if that is ours."""
+    if isinstance(error.__cause__, StopIteration):  # which a generator lets by like this
+        error = error.__cause__
+    place = _place_in_the_users_code(error)
+    is_a_ports = place is not None or _is_about_a_port(args)
+    if os.environ.get(TRACEBACK) or not is_a_ports:
+        traceback.print_exception(error)
+        return
+    where = "" if place is None else f"{place}: "
+    print(
+        f"parity: {where}{_reason(error)}{_notes(error)} ({TRACEBACK}=1 shows more)",
+        file=sys.stderr,
+    )
 
 
 TRACEBACK = "PARITY_TRACEBACK"
 """The environment variable that asks for a traceback of an error in a port."""
 
 
-def _notes(error: Exception) -> str:
+LONGEST = 300
+"""The most letters of an error's message that are printed."""
+OURS = tuple(f"{folder}{os.sep}" for folder in (*mnistport.__path__, *parity.__path__))
+"""How the paths of our own files begin."""
+
+
+def _is_about_a_port(args: argparse.Namespace) -> bool:
+    """Whether a command is asked about another network than the eight tutorials."""
+    asked = [getattr(args, "target", None), getattr(args, "network", None)]
+    asked += getattr(args, "targets", [])
+    names = [name for name in asked if isinstance(name, str)]
+    return any(name not in networks.BUILT_IN for name in names)
+
+
+def _reason(error: BaseException) -> str:
+    """The type of an error and its message, in one line."""
+    is_empty = isinstance(error, SystemExit) and error.code is None
+    kind = type(error).__name__
+    message = "" if is_empty else " ".join(str(error).split())
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]}..."
+    reason = f"{kind}: {message}" if message else kind
+    if isinstance(error, SystemExit):
+        return f"ends the program ({reason}); a port has to return, or to raise an error"
+    return reason
+
+
+def _notes(error: BaseException) -> str:
     """What was noted on an error on its way, such as the check in which it arose."""
     return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
-def _place_in_the_users_code(error: Exception) -> str | None:
+def _place_in_the_users_code(error: BaseException) -> str | None:
     """The last line of the error's traceback that is in the user's own code.
 
-    None if there is none. The error is then ours.
+    None if there is none.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
-    ours = [str(Path(mnistport.__file__).parent), str(Path(parity.__file__).parent)]
-    others = [*ours, sysconfig.get_paths()["stdlib"], "site-packages", "<"]
+    others = [*OURS, sysconfig.get_paths()["stdlib"], "site-packages", "<"]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not any(part in frame.filename for part in others):
             return f"{frame.filename}, line {frame.lineno}"

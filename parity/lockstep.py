@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mnistport.errors import UserError
 from mnistport.files import written_whole
 from parity.case import Case
 from parity.reference import Array
@@ -125,7 +126,9 @@ class Lockstep:
                 _nudge(self.again)
         self.step += 1
         if before is not None:
-            self.local.load(before)
+            # At the start it is in this state, and what torch makes late is not made.
+            if not first:
+                self.local.load(before)
             self.local.step(feeds, draws)
             self.records.append(self._record(our_loss, their_loss))
 
@@ -139,11 +142,11 @@ class Lockstep:
         arrays = their_state.named()
         weights = set(their_state.weights)
         slots = set(arrays) - weights
-        local = _errors(self.local.state().named(), arrays)
-        accumulated = _errors(self.ours.state().named(), arrays)
+        local = self._errors(self.local, arrays)
+        accumulated = self._errors(self.ours, arrays)
         floor = None
         if self.again is not None and self.step <= self.floor_steps:
-            floor = _largest(_errors(self.again.state().named(), arrays), weights)
+            floor = _largest(self._errors(self.again, arrays), weights)
         return Record(
             step=self.step,
             loss=our_loss,
@@ -154,6 +157,22 @@ class Lockstep:
             local_slots=_largest(local, slots),
             accumulated_slots=_largest(accumulated, slots),
         )
+
+    def _errors(self, side: Side, theirs: Mapping[str, Array]) -> dict[str, float]:
+        """The largest |difference| of each array of a side. NaN if one holds a NaN.
+
+        Raises:
+            UserError: The sides do not keep the same slots.
+        """
+        arrays = side.state().named()
+        if different := sorted(set(arrays) ^ set(theirs)):
+            raise UserError(
+                f"{self.case.reference.name}: only one side keeps {different}; "
+                "the check `step` says which optimizer does not train what the other does"
+            )
+        return {
+            name: float(np.max(np.abs(arrays[name] - theirs[name]))) for name in theirs
+        }
 
     def _free_sides(self) -> dict[str, Side]:
         """The sides that run free, by name."""
@@ -222,13 +241,6 @@ def nudged(weight: Array) -> Array:
         return weight
     next_number = np.nextafter(weight, np.copysign(np.inf, weight))
     return np.where(weight == 0, weight, next_number).astype(weight.dtype)
-
-
-def _errors(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, float]:
-    """The largest |difference| of each array. It is NaN if either side holds a NaN."""
-    if set(ours) != set(theirs):
-        raise ValueError(f"states differ in {sorted(set(ours) ^ set(theirs))}")
-    return {name: float(np.max(np.abs(ours[name] - theirs[name]))) for name in theirs}
 
 
 def _largest(errors: Mapping[str, float], names: set[str]) -> float:

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -95,27 +95,46 @@ def uniform_of(dropped: Any) -> Any:
     return draws[0].outputs[0]
 
 
+GENERATES = {
+    *("RngReadAndSkip", "NonDeterministicInts", "StatefulRandomBinomial"),
+    *("StatefulUniform", "StatefulUniformInt", "StatefulUniformFullInt"),
+    *("StatefulStandardNormal", "StatefulStandardNormalV2", "StatefulTruncatedNormal"),
+}
+"""Operations that draw from the state of a `tf.random.Generator`, which is a variable."""
+
+
 def is_random(operation: Any) -> bool:
     """Whether an operation draws random numbers: it has a state, and a seed.
 
-    This includes the candidate samplers in `tf.nn.nce_loss` and similar losses.
+    This includes the candidate samplers in `tf.nn.nce_loss` and similar losses. Or it
+    draws from the state of a generator.
     """
+    if operation.type in GENERATES:
+        return True
     definition = operation.op_def
     return bool(definition.is_stateful) and any(
         attribute.name == "seed" for attribute in definition.attr
     )
 
 
-def random_ancestors(*goals: Any) -> set[str]:
+def random_ancestors(*goals: Any, fed: Collection[str] = ()) -> set[str]:
     """Names of the random draws on which tensors or operations depend.
 
     They must be fed. Otherwise two runs cannot be compared.
+
+    Args:
+        goals: The tensors or operations.
+        fed: The names of tensors that are fed, so that nothing before them is run.
     """
-    return {op.outputs[0].name for op in ancestors(*goals) if is_random(op)}
+    names = {op.outputs[0].name for op in ancestors(*goals, fed=fed) if is_random(op)}
+    return names - set(fed)
 
 
-def ancestors(*goals: Any) -> list[Any]:
-    """The operations on which tensors or operations depend, and these operations."""
+def ancestors(*goals: Any, fed: Collection[str] = ()) -> list[Any]:
+    """The operations on which tensors or operations depend, and these operations.
+
+    What is only before the tensors of these names is left out.
+    """
     found: dict[Any, None] = {}
     queue = [getattr(goal, "op", goal) for goal in goals]
     while queue:
@@ -124,7 +143,7 @@ def ancestors(*goals: Any) -> list[Any]:
             continue
         found[op] = None
         if op.type not in ("VarHandleOp", "VariableV2"):
-            queue.extend(source.op for source in op.inputs)
+            queue.extend(source.op for source in op.inputs if source.name not in fed)
             queue.extend(op.control_inputs)
     return list(found)
 

@@ -93,7 +93,9 @@ def _large_step(case: Case) -> list[Comparison]:
     """Compare how far all weights move together, and all slots of a kind.
 
     Single ones may move by rounding alone, such as a bias before a batch normalization.
+    Slots move from TF1's initial ones, as torch may create ours only in the step.
     """
+    fresh = case.theirs().initial.slots
 
     def question(side: Side) -> Answer:
         side.reset(larger(case.bench.weights, LARGE))
@@ -102,7 +104,7 @@ def _large_step(case: Case) -> list[Comparison]:
         after = side.state()
         moved = {"weights": _changes(before.weights, after.weights)}
         for place, array in after.slots.items():
-            moved.setdefault(place[1], []).append(array - before.slots[place])
+            moved.setdefault(place[1], []).append(array - fresh[place])
         when = "after a step from large weights"
         return {f"{SIZE}{kind} {when}": _size(moved[kind]) for kind in moved}
 

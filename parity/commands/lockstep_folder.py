@@ -7,7 +7,8 @@ state.npz       both sides' states and the records so far
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,27 @@ from mnistport.files import write_whole
 from parity.lockstep import Lockstep
 from parity.state import whole_step
 
+SETTINGS, STATE = "settings.json", "state.npz"
+
+
+@contextmanager
+def made_for_a_run(folder: Path) -> Iterator[None]:
+    """Make a folder for the block. If it raises before there is a state, undo that.
+
+    Settings without a state are of no run, so they are removed, too.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        if not (folder / STATE).exists():
+            (folder / SETTINGS).unlink(missing_ok=True)
+            with suppress(OSError):  # something else was put there
+                for path in made:
+                    path.rmdir()
+        raise
+
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
     """The settings of the run in a folder. None if there is no state of a run.
@@ -23,8 +45,8 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: There is a state, but its settings cannot be read.
     """
-    file = folder / "settings.json"
-    if not (folder / "state.npz").is_file():
+    file = folder / SETTINGS
+    if not (folder / STATE).is_file():
         return None
     try:
         settings = json.loads(file.read_text())
@@ -53,7 +75,7 @@ def continue_run(
         UserError: The earlier run has other settings, has taken more steps, or cannot be
             read.
     """
-    state = folder / "state.npz"
+    state = folder / STATE
     if fresh:
         # This comes first: an old state must never lie beside new settings.
         state.unlink(missing_ok=True)
@@ -73,7 +95,7 @@ def continue_run(
                 "add --fresh, or --out"
             )
         print(f"going on after step {run.step:,}")
-    write_whole(folder / "settings.json", json.dumps(settings))
+    write_whole(folder / SETTINGS, json.dumps(settings))
 
 
 def _refuse_other_settings(
@@ -81,9 +103,10 @@ def _refuse_other_settings(
 ) -> None:
     """Refuse to continue a run that began with other settings."""
     changes = []
-    for key, value in now.items():
-        if earlier.get(key) != value:
-            changes.append(f"{key} {earlier.get(key)!r} (now {value!r})")
+    for key in {**earlier, **now}:
+        before, value = earlier.get(key), now.get(key)
+        if before != value:
+            changes.append(f"{key} {before!r} (now {value!r})")
     if changes:
         raise UserError(
             f"{folder}: holds a run with {', '.join(changes)}; "

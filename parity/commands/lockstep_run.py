@@ -22,7 +22,12 @@ from parity.bench import Bench
 from parity.case import Case
 from parity.checks.accuracy import outputs
 from parity.commands import setting
-from parity.commands.lockstep_folder import continue_run, read_settings
+from parity.commands.lockstep_folder import (
+    STATE,
+    continue_run,
+    made_for_a_run,
+    read_settings,
+)
 from parity.compare import Comparison, compare_all
 from parity.lockstep import Lockstep
 from parity.reference import Array
@@ -49,22 +54,35 @@ def lockstep(args: argparse.Namespace, words: Sequence[str]) -> int:
     folder = _folder_of_results(args)
     _refuse_impossible(args, folder)
     case = _case(args)
+    at = f"{case.reference.name} lockstep {case.dtype}"
+    with setting.stopped_at(at), made_for_a_run(folder):
+        return _run(case, facts, folder, args, words)
+
+
+def _run(
+    case: Case,
+    facts: dict[str, Any],
+    folder: Path,
+    args: argparse.Namespace,
+    words: Sequence[str],
+) -> int:
+    """Take the steps and report. Returns the exit status."""
     steps = _steps(args.steps, case.data.recipe_steps, case.reference.name)
-    folder.mkdir(parents=True, exist_ok=True)
     run, settings = _run_at_start(case, steps, folder, args)
-    continue_run(run, folder, settings, steps, fresh=args.fresh)
+    recognised = {**settings, **_origin(args.target)}
+    continue_run(run, folder, recognised, steps, fresh=args.fresh)
     print(
         f"{case.reference.name} in {args.dtype} on {case.data.name}, {steps:,} steps, "
         f"recorded every {run.every:,}, our steps by {run.engine}",
         flush=True,
     )
     try:
-        run.run(steps, Progress(steps, folder / "state.npz"))
+        run.run(steps, Progress(steps, folder / STATE))
     except KeyboardInterrupt:
-        run.save(folder / "state.npz")
+        run.save(folder / STATE)
         print(f"\nstopped after step {run.step:,}; the same command goes on from there")
         return 130
-    run.save(folder / "state.npz")
+    run.save(folder / STATE)
 
     facts |= {"kernels": whose_kernels(), "command": shlex.join(words)}
     return _report(run, settings, facts, folder, args)
@@ -156,6 +174,13 @@ def _steps(text: str, recipe_steps: int, name: str) -> int:
             )
         return recipe_steps
     return int(text)
+
+
+def _origin(target: str) -> dict[str, str]:
+    """Where a port is, as two ports may have one name. Empty for a name."""
+    if target.endswith(".py"):
+        return {"file": str(Path(target).resolve())}
+    return {"module": target} if ":" in target else {}
 
 
 def _run_at_start(

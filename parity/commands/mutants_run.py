@@ -44,7 +44,7 @@ def mutants(args: argparse.Namespace, words: Sequence[str]) -> int:
     }
     for target, case in cases:
         checks = _checks(case)
-        _refuse_unsound(target, case, checks)
+        _refuse_unsound(target, case, checks, args)
         start, here = time.perf_counter(), []
         for each in _outcomes(case, checks, args.only):
             here.append(each)
@@ -98,12 +98,15 @@ def _checks(case: Case) -> list[Check]:
     return [check for check in CHECKS if check.quick and not check.needs]
 
 
-def _refuse_unsound(target: str, case: Case, checks: Sequence[Check]) -> None:
+def _refuse_unsound(
+    target: str, case: Case, checks: Sequence[Check], args: argparse.Namespace
+) -> None:
+    words = ["parity", "verify", target, "--dtype", args.dtype, *setting.words(args)]
     for check in checks:
         if not all(comparison.passed for comparison in check(case)):
             raise UserError(
                 f"{case.reference.name}: fails {check.name} without any fault; "
-                f"first make `parity verify {target}` pass"
+                f"first make `{shlex.join(words)}` pass"
             )
 
 

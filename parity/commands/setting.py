@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mnistport.errors import UserError
@@ -125,6 +126,16 @@ def words(args: argparse.Namespace) -> list[str]:
     return options
 
 
+@contextmanager
+def stopped_at(place: str) -> Iterator[None]:
+    """Note on whatever the block raises at which place of the work it stopped."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"stopped at {place}")
+        raise
+
+
 def refuse_device(name: str) -> None:
     """Refuse a device on which our side cannot compute in both precisions.
 
@@ -171,12 +182,14 @@ def data_of(reference: Reference, args: argparse.Namespace) -> Data:
     Raises:
         UserError: The reference gives something else.
     """
+    from parity.fields import looked_at
     from parity.reference import Data
 
-    data = reference.data(args.seed, **data_set(reference, args))
+    with stopped_at(f"the data of {reference.name}"):
+        data = reference.data(args.seed, **data_set(reference, args))
     if not isinstance(data, Data):
         raise UserError(
             f"{reference.name}: Reference(data=...) returns a {type(data).__name__}; it "
             "has to return Data"
         )
-    return data
+    return looked_at(data, reference.name)

@@ -20,6 +20,7 @@ from parity.advice import advice
 from parity.bench import Bench
 from parity.case import Case
 from parity.checks import CHECKS, Check
+from parity.checks.lockstep import STEPS
 from parity.commands import setting
 from parity.compare import Comparison
 from parity.reference import Data, Dtype, Reference
@@ -181,7 +182,7 @@ def _questions(
         if args.dtype is not None and args.dtype not in check.precisions and by_name:
             raise UserError(
                 f"{check.name}: asked in {', '.join(check.precisions)} only, "
-                f"as {check.because}{_instead(check, reference)}"
+                f"as {check.because}{_instead(check, target, args)}"
             )
         if lacking:
             notes.append(
@@ -216,11 +217,13 @@ def _left_out(possible: Sequence[Check], dtype: str | None) -> dict[str, list[st
     return names
 
 
-def _instead(check: Check, reference: Reference) -> str:
+def _instead(check: Check, target: str, args: argparse.Namespace) -> str:
     """What to ask about the precision in which a check is not asked."""
     if "float32" in check.precisions:
         return ""
-    return f"; `parity lockstep {reference.name} --dtype float32` records how far"
+    words = ["parity", "lockstep", target, "--steps", str(STEPS), "--dtype", "float32"]
+    command = shlex.join([*words, *setting.words(args)])
+    return f"; `{command}` records how far"
 
 
 def _bench(questions: Questions, args: argparse.Namespace) -> Bench:
@@ -285,11 +288,8 @@ def _results(
 
 def _asked(check: Check, case: Case) -> list[Comparison]:
     """The comparisons of a check. An error on the way says where it stopped."""
-    try:
+    with setting.stopped_at(f"{case.reference.name} {check.name} {case.dtype}"):
         return check(case)
-    except Exception as error:
-        error.add_note(f"stopped at {case.reference.name} {check.name} {case.dtype}")
-        raise
 
 
 def _again(target: str, check: str, dtype: str, args: argparse.Namespace) -> str:

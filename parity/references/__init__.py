@@ -169,6 +169,7 @@ def _put_on_path(folder: Path) -> None:
 
 
 def _reference(module: ModuleType, attribute: str, target: str) -> Reference:
+    from parity.fields import refuse_wrong_fields
     from parity.reference import Reference
 
     found = getattr(module, attribute, None)
@@ -178,4 +179,5 @@ def _reference(module: ModuleType, attribute: str, target: str) -> Reference:
             f"{target}: {attribute} is {what}; "
             f"define {attribute} = parity.reference.Reference(...)"
         )
+    refuse_wrong_fields(found, target)
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from mnistport.errors import UserError
 from parity import float64, tf1
+from parity.fields import refuse_wrong_endpoints
 from parity.reference import Endpoints, Reference
 from parity.sides.side import LOSS, returned
 from parity.state import Places, State, slot_name
@@ -54,6 +55,7 @@ class Graph:
         with self.graph.as_default():
             tf.set_random_seed(seed)
             self.endpoints = _built(tf, reference.build)
+            refuse_wrong_endpoints(reference.name, self.endpoints)
             self.trainable = {
                 name: variable
                 for name, variable in self.endpoints.variables.items()
@@ -66,7 +68,9 @@ class Graph:
             }
             self.initializer = tf.global_variables_initializer()
             self.variables = self._variables_by_place()
+            self._check_values(tf)
             self._check_variables(tf)
+            self._check_positive()
             self._check_gradients()
             self._check_draws()
             self._check_stages()
@@ -137,6 +141,17 @@ class Graph:
             for name, variable in self.endpoints.variables.items()
         }
 
+    def _check_values(self, tf: Any) -> None:
+        """Each variable has a fixed number of numbers."""
+        for name, variable in self.endpoints.variables.items():
+            shape, what = variable.shape, f"{self.reference.name}: the variable {name!r}"
+            if not shape.is_fully_defined() or not shape.num_elements():
+                raise UserError(
+                    f"{what} has the shape {shape}; it needs a fixed one, with elements"
+                )
+            if variable.dtype.base_dtype == tf.string:
+                raise UserError(f"{what} holds texts; only numbers can be compared")
+
     def _check_variables(self, tf: Any) -> None:
         """Each variable of the graph is in `Endpoints`, or it is the optimizer's."""
         endpoints = self.endpoints
@@ -150,6 +165,15 @@ class Graph:
                 f"name: {sorted(unnamed)}"
             )
 
+    def _check_positive(self) -> None:
+        """Each positive variable exists."""
+        names, positive = list(self.endpoints.variables), self.reference.positive
+        if unknown := sorted(set(positive) - set(names)):
+            raise UserError(
+                f"{self.reference.name}: Reference(positive=...) names {unknown}; "
+                f"the variables are {names}"
+            )
+
     def _check_gradients(self) -> None:
         """The loss depends on each trainable variable."""
         missing = [name for name, grad in self.gradient_of.items() if grad is None]
@@ -160,15 +184,18 @@ class Graph:
             )
 
     def _check_draws(self) -> None:
-        """Each random draw of a training step is fed."""
+        """Each random draw of a training step and of the stages is fed."""
         name, endpoints = self.reference.name, self.endpoints
         fed = {tensor.name for tensor in endpoints.draws.values()}
-        random = tf1.random_ancestors(endpoints.loss, endpoints.train_op)
-        if random - fed:
-            raise UserError(
-                f"{name}: a training step depends on random draws that are not fed: "
-                f"{sorted(random - fed)}"
-            )
+        goals = {
+            "a training step": (endpoints.loss, endpoints.train_op),
+            "a stage": tuple(endpoints.stages.values()),
+        }
+        for what, these in goals.items():
+            if random := sorted(tf1.random_ancestors(*these, fed=fed)):
+                raise UserError(
+                    f"{name}: {what} depends on random draws that are not fed: {random}"
+                )
         if set(endpoints.draws) != {draw.theirs for draw in self.reference.draws}:
             raise UserError(
                 f"{name}: the graph draws {sorted(endpoints.draws)}; "

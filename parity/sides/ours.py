@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 
 from mnistport.errors import UserError
 from mnistport.float32 import use_tf32
+from parity.fields import refuse_what_is_no_array
 from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage
 from parity.sides.dropouts import FedDropouts
 from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
-from parity.sides.side import LOSS, Answer, refuse_what_is_no_array, returned
+from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State, to_ours, to_theirs
 from parity.weights import Layout
 
@@ -106,7 +107,7 @@ class Ours(OwnState):
 
     def _tensors(self, feeds: Feeds) -> dict[str, Tensor]:
         """Arrays as tensors on our device. Floats get our precision."""
-        refuse_what_is_no_array(self.reference, feeds)
+        refuse_what_is_no_array(self.reference.name, feeds)
         tensors = {}
         for name, array in feeds.items():
             tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -300,10 +301,13 @@ def _item(output: Any, stage: Stage, name: str) -> Tensor:
             )
         found = found[place]
     if not isinstance(found, Tensor):
+        remedy = "name a submodule that returns a tensor, or a tuple with one"
+        if isinstance(output, (tuple, list)):
+            row = f"Stage({stage.theirs!r}, {stage.ours!r}, item=0)"
+            remedy = f"say which tensor of it is meant, such as {row}"
         raise UserError(
             f"{name}: the stage {stage.theirs!r}: {stage.ours!r} returns "
-            f"{_described(output)}; say which tensor of it is meant, such as "
-            f"Stage({stage.theirs!r}, {stage.ours!r}, item=0)"
+            f"{_described(output)}; {remedy}"
         )
     return found
 

@@ -42,11 +42,19 @@ class OwnState:
         self.module.zero_grad()
         self.optimizer = self.reference.port.optimizer(self.module.parameters())
 
+    def _tensors_by_name(self) -> dict[str, Tensor]:
+        """All tensors of the module, also the buffers that its state leaves out."""
+        return {**dict(self.module.named_buffers()), **self.module.state_dict()}
+
     def _unmapped_tensors(self) -> dict[str, Tensor]:
-        """The module's tensors that have no counterpart, by name."""
-        tensors = self.module.state_dict()
+        """The module's tensors that have no counterpart, by name.
+
+        A buffer that the module's state leaves out is one, and no row names it.
+        """
+        tensors, in_state = self._tensors_by_name(), self.module.state_dict()
         rows = [row for row in self.reference.weights.rows if isinstance(row, Unmapped)]
         names = [row.name for row in rows if row.side == "ours"]
+        names += [name for name in tensors if name not in in_state]
         return {name: tensors[name] for name in names if name in tensors}
 
     @property
@@ -63,7 +71,7 @@ class OwnState:
     def own_state(self) -> State:
         """The whole present state, in our names and layouts.
 
-        A slot that torch has not created yet is zeros.
+        A slot that torch has not created yet is zeros (see `slots_not_made`).
         """
         tensors, group = self.module.state_dict(), self.optimizer.param_groups[0]
         scalars = self.reference.slots.shared.values()
@@ -75,9 +83,30 @@ class OwnState:
         return State(
             weights={row.ours: to_array(tensors[row.ours]) for row in self.rows.values()},
             slots={place: to_array(slot) for place, slot in self._slots()},
-            scalars={name: to_array(group[name]) for name in scalars},
+            scalars={name: self._scalar(group[name]) for name in scalars},
             unmapped=unmapped,
         )
+
+    def _scalar(self, value: Tensor | float) -> Array:
+        """A number of the optimizer. One of Python's has the precision of the weights."""
+        array = to_array(value)
+        if not isinstance(value, float):
+            return array
+        dtypes = [tensor.dtype for tensor in self.module.state_dict().values()]
+        is_wide = torch.float64 in dtypes
+        return array.astype(np.float64 if is_wide else np.float32)
+
+    def slots_not_made(self) -> set[str]:
+        """The flat names, in TF1's names, of slots that torch has not created yet."""
+        rows = {row.ours: name for name, row in self.rows.items()}
+        kinds = self.reference.slots.per_weight
+        slots_of, parameters = self.optimizer.state, self.parameters
+        return {
+            slot_name(rows[weight], theirs)
+            for (weight, kind), _ in self._slots()
+            for theirs, ours in kinds.items()
+            if ours == kind and slots_of.get(parameters[weight], {}).get(kind) is None
+        }
 
     def own_gradients(self) -> dict[str, Array]:
         """The gradient of each parameter that has one, in TF1's names and layouts."""
@@ -101,8 +130,13 @@ class OwnState:
         return replace(state, unmapped={**unmapped, **state.unmapped})
 
     def _slots(self) -> Iterator[tuple[tuple[str, str], Tensor]]:
-        """Each slot that has a counterpart, by weight and kind."""
+        """Each slot that has a counterpart, by weight and kind.
+
+        Only a weight that is in the optimizer has slots.
+        """
         parameters = self.parameters
+        groups = self.optimizer.param_groups
+        trained = {id(weight) for group in groups for weight in group["params"]}
         for row in self.rows.values():
             weight = parameters.get(row.ours)
             if weight is None:
@@ -111,7 +145,7 @@ class OwnState:
                 slot = self.optimizer.state.get(weight, {}).get(kind)
                 if slot is not None:
                     yield (row.ours, kind), slot
-                elif weight.requires_grad:
+                elif weight.requires_grad and id(weight) in trained:
                     yield (row.ours, kind), torch.zeros_like(weight)
 
     def _unmapped_slots(self) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -160,7 +194,7 @@ class OwnState:
         group = self.optimizer.param_groups[0]
         for name, array in state.scalars.items():
             group[name] = _like(group[name], array)
-        tensors = self.module.state_dict()
+        tensors = self._tensors_by_name()
         unmapped = {
             name: array
             for (side, name), array in state.unmapped.items()
@@ -176,7 +210,7 @@ class OwnState:
 
     def _copy(self, values: Mapping[str, Tensor]) -> None:
         """Copy values into the module's tensors of these names."""
-        tensors = self.module.state_dict()
+        tensors = self._tensors_by_name()
         with torch.no_grad():
             for name, value in values.items():
                 tensors[name].copy_(value)
@@ -184,7 +218,7 @@ class OwnState:
     def _load_slots(self, state: State) -> None:
         """Load the mapped and the unmapped slots. Slots that are missing are created."""
         parameters, slots_of = self.parameters, self.optimizer.state
-        tensors = self.module.state_dict()
+        tensors = self._tensors_by_name()
         unmapped = {
             name
             for side, name in state.unmapped
@@ -221,7 +255,7 @@ class OwnState:
             for weight, slots in self.optimizer.state.items()
         }
         tensors = {
-            name: tensor.clone() for name, tensor in self.module.state_dict().items()
+            name: tensor.clone() for name, tensor in self._tensors_by_name().items()
         }
         for parameter in self.module.parameters():
             parameter.grad = None
@@ -242,6 +276,8 @@ def to_array(value: Tensor | float, layout: Layout | None = None) -> Array:
 
     With a layout it is converted to TF1's axes.
     """
+    if isinstance(value, float):
+        return np.asarray(value)  # torch would round it to its default dtype
     array: Array = torch.as_tensor(value).detach().cpu().numpy()
     return array.copy() if layout is None else layout.backward(array)
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-import numpy as np
-
-from mnistport.errors import UserError
 from parity.reference import Array, Feeds, Reference
 from parity.state import Places, State
 
@@ -23,22 +20,6 @@ def returned(reference: Reference) -> str:
     It is compared apart from the stage `output`, because a port may return another value.
     """
     return f"{reference.output} (returned)"
-
-
-def refuse_what_is_no_array(reference: Reference, feeds: Feeds) -> None:
-    """Look at what the data give.
-
-    Raises:
-        UserError: A feed is no array of numbers.
-    """
-    for name, array in feeds.items():
-        of_numpy = isinstance(array, (np.ndarray, np.generic))
-        if not of_numpy or array.dtype.kind not in "biuf":
-            kind = array.dtype if of_numpy else type(array).__name__
-            raise UserError(
-                f"{reference.name}: the data give {kind} for the feed {name!r}; give a "
-                "NumPy array of numbers"
-            )
 
 
 class Side(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 
 from mnistport.errors import UserError
 from parity import tf1
+from parity.fields import refuse_what_is_no_array
 from parity.reference import Array, Feeds, Reference
 from parity.sides.branches import Branches
 from parity.sides.graph import Graph
-from parity.sides.side import LOSS, Answer, refuse_what_is_no_array, returned
+from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State
 
 PART_BYTES = 1 << 25
@@ -36,6 +38,7 @@ class Theirs:
         asked: The graph that answers: the program, or its float64 twin.
         session: The session.
         branches: The ways that the float64 graph took. None in float32.
+        records: Whether the ways are recorded (see `unrecorded`).
 
     Raises:
         UserError: See `Graph`.
@@ -60,6 +63,7 @@ class Theirs:
         self.session = tf1.session(self.graph)
         in_float64 = dtype == "float64"
         self.branches = Branches(self.program, self.asked) if in_float64 else None
+        self.records = True
 
     @property
     def takes_any_batch(self) -> bool:
@@ -79,7 +83,7 @@ class Theirs:
                 f"feeds: {sorted(different)}"
             )
         dictionary = {endpoints.feeds[name]: array for name, array in feeds.items()}
-        refuse_what_is_no_array(self.reference, feeds)
+        refuse_what_is_no_array(self.reference.name, feeds)
         more = endpoints.evaluation if draws is None else endpoints.training
         dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
         for name, numbers in (draws or {}).items():
@@ -153,7 +157,7 @@ class Theirs:
 
     def _run(self, goals: Any, fed: Mapping[Any, Any], *, step: bool = False) -> Any:
         """Run the session, and record the ways that the graph takes."""
-        if self.branches is None:
+        if self.branches is None or not self.records:
             return self._run_session(goals, fed)
         ways = self.branches.of_step if step else self.branches.of_forward
         if ways is None:
@@ -161,6 +165,15 @@ class Theirs:
         answer, taken = self._run_session([goals, ways], fed)
         self.branches.take(taken, step=step)
         return answer
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Ask in the block what is no part of a claim: no way counts as taken."""
+        before, self.records = self.records, False
+        try:
+            yield
+        finally:
+            self.records = before
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""

@@ -9,13 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mnistport.optimizers import GradientDescent
+from parity.advice import advice
 from parity.case import Case
 from parity.cli import main
+from parity.compare import compare
 from parity.reference import Endpoints, Reference, Slots
 from parity.sides import Theirs
+from parity.tolerances import exact
 
 pytestmark = pytest.mark.tf
 
@@ -143,3 +147,27 @@ def test_the_report_and_the_json_file_name_them(
     document = json.loads(json_file.read_text())
     assert document["environment"]["not_reached"] == {"tiny": [line]}
     assert f"- tiny: {line}" in (folder / "verify.md").read_text()
+
+
+def test_what_is_asked_for_advice_does_not_count(
+    tiny: Any, small_case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TF1 is asked again after a failure, on whatever the advice needs."""
+    case: Case = small_case(with_loss(tiny, capped))
+    theirs, (feeds, draws) = case.theirs(), case.step_feeds(0)
+    theirs.reset(case.bench.weights)
+    theirs.step(feeds, draws)
+    large = {**feeds, "x": feeds["x"] * 1e4}
+
+    def ask(_: Case) -> list[str]:
+        return [f"{float(theirs.stages(large)['loss']):.0f}"]
+
+    monkeypatch.setattr("parity.advice.map_or_layer", ask)
+    failed = compare("conv", np.zeros(1), np.ones(1), exact())
+    assert theirs.branches is not None
+    before = theirs.branches.missed()
+    assert before == ["cap (Minimum): its second input was never the smaller one"]
+    assert advice(case, "forward", [failed]) == ["50"]
+    assert theirs.branches.missed() == before
+    theirs.stages(large)
+    assert theirs.branches.missed() == []

@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import io
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ from mnistport import files, networks
 from mnistport.errors import UserError
 from parity import checks, references, tf1
 from parity.checks import CHECKS
-from parity.cli import main
+from parity.cli import main, parser
+from parity.commands.verify_run import _instead
 from parity.compare import Comparison, compare
 from parity.tolerances import exact
 
@@ -325,6 +328,88 @@ def test_an_error_in_a_port_names_its_line_and_gives_a_traceback_if_asked(
     assert main(["verify", str(tmp_path / "port.py")]) == 2
     error = capsys.readouterr().err
     assert f'File "{tmp_path / "port.py"}", line 2, in make' in error
+
+
+@pytest.mark.tf
+def test_an_error_with_no_line_of_the_port_is_one_line_too(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch raises it when it is asked for the shape, and no line is the user's."""
+    (tmp_path / "port.py").write_text(
+        "from dataclasses import replace\nimport torch\nfrom parity import references\n"
+        f"SOUND = references.get({TINY!r})\n"
+        "module = lambda: torch.nn.LazyLinear(3)\n"
+        "REFERENCE = replace(SOUND, port=replace(SOUND.port, module=module))\n"
+    )
+    words = ["verify", str(tmp_path / "port.py"), "--dtype", "float64"]
+    assert main(words) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("parity: ") and line.count("\n") == 1
+    assert "uninitialized param" in line and "stopped at tiny weights float64" in line
+    assert len(line) < 500
+    monkeypatch.setenv("PARITY_TRACEBACK", "1")
+    assert main(words) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def suggested(text: str) -> list[str]:
+    """The words of the one command that a message suggests, without the program."""
+    (command,) = re.findall(r"`(parity [^`]+)`", text)
+    program, *words = shlex.split(command)
+    assert program == "parity"
+    return words
+
+
+OPTIONS = {
+    "--seed 3 --data.source digits": {"seed": 3, "source": "digits"},
+    "--options pooling=average,fc_size=8": {
+        "options": {"pooling": "average", "fc_size": 8}
+    },
+    "--data.dir 'a folder' --data.source mnist": {
+        "directory": "a folder",
+        "source": "mnist",
+    },
+}
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_command_that_is_suggested_for_float32_exists(options: str) -> None:
+    args = parser("verify").parse_args(["verify", "hvass", *shlex.split(options)])
+    words = suggested(_instead(checks.get("lockstep"), args.targets[0], args))
+    again = parser("lockstep").parse_args(words)
+    assert (again.command, again.target) == ("lockstep", "hvass")
+    assert (again.steps, again.dtype) == ("50", "float32")
+    for name, value in OPTIONS[options].items():
+        assert getattr(again, name) == value
+
+
+@pytest.mark.tf
+def test_a_suggested_command_names_the_file_of_the_port_and_can_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", TINY, "--seed", "2", "--checks", "lockstep", "--dtype", "float32"]
+    command = suggested(refused(capsys, words))
+    assert command[1] == TINY and command[-2:] == ["--seed", "2"]
+    command[command.index("50")] = "2"
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.tf
+def test_mutants_suggests_the_command_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a port.py"
+    file.write_text(
+        "from dataclasses import replace\nfrom parity import references\n"
+        f"SOUND = references.get({TINY!r})\n"
+        "REFERENCE = replace(SOUND, port=replace(SOUND.port, loss=lambda o, f: o.sum()))"
+    )
+    command = suggested(refused(capsys, ["mutants", str(file), "--seed", "2"]))
+    assert command == ["verify", str(file), "--dtype", "float64", "--seed", "2"]
+    assert main(command) == 1
 
 
 # Claims

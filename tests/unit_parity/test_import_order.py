@@ -16,6 +16,7 @@ ORDER = (
     "state",
     "reference",
     "tf1",
+    "fields",
     "float64",
     "sides",
     "references",

@@ -299,8 +299,7 @@ def test_a_fresh_run_leaves_nothing_of_the_one_before(
     assert cli.main(words) == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lockstep, "run", lambda *_: (_ for _ in ()).throw(SystemExit(137)))
-        with pytest.raises(SystemExit):
-            cli.main([*words, "--fresh", "--seed", "1"])
+        assert cli.main([*words, "--fresh", "--seed", "1"]) == 2
     capsys.readouterr()
     assert cli.main([*words, "--seed", "1"]) == 0
     assert "going on" not in capsys.readouterr().out
@@ -354,3 +353,40 @@ def test_a_damaged_state_gives_one_line(
         assert (
             "settings.json: cannot be read; add --fresh" in err and err.count("\n") == 1
         )
+
+
+def test_a_port_does_not_go_on_with_the_run_of_another_of_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = Path(__file__).parent / "tiny_port.py"
+    for name in ("one.py", "two.py"):
+        text = f"from parity import references\nREFERENCE = references.get({str(tiny)!r})"
+        (tmp_path / name).write_text(text)
+    words = ["--out", str(tmp_path / "out"), "--floor-steps", "0", "--steps"]
+    one, two = (str(tmp_path / name) for name in ("one.py", "two.py"))
+    assert cli.main(["lockstep", one, *words, "1"]) == 0
+    assert cli.main(["lockstep", two, *words, "2"]) == 2
+    error = capsys.readouterr().err
+    assert f"holds a run with file {one!r} (now {two!r}); go on with" in error
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("steps", ["full", "2"])
+def test_a_refused_run_leaves_nothing(
+    steps: str, there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before the first step, or in it."""
+    tiny = Path(__file__).parent / "tiny_port.py"
+    (tmp_path / "port.py").write_text(
+        "from dataclasses import replace\nfrom parity import references\n"
+        f"SOUND = references.get({str(tiny)!r})\n"
+        "PORT = replace(SOUND.port, loss=lambda output, feeds: output.nothing)\n"
+        "REFERENCE = replace(SOUND, port=PORT)\n"
+    )
+    out = tmp_path / "deep" / "out"
+    if there:
+        out.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    words = ["lockstep", str(tmp_path / "port.py"), "--steps", steps, "--out", str(out)]
+    assert cli.main(words) == 2
+    assert sorted(tmp_path.rglob("*")) == before

@@ -7,12 +7,14 @@ The answer is one line on standard error, status 2, and nothing new on disk.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shlex
 import warnings
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 
+from parity import references
 from parity.cli import main
 from parity.convert import save
 from parity.convert.selection import FACTS
@@ -365,6 +368,7 @@ def test_a_damaged_file_is_answered_with_one_line(
 
 
 PORT = """
+import sys
 from dataclasses import replace
 
 import torch
@@ -379,6 +383,14 @@ DATA = SOUND.data(0)
 
 def no(*_):
     raise RuntimeError("no")
+
+
+def leave(*_):
+    sys.exit(0)
+
+
+def close(*_):
+    raise GeneratorExit
 
 
 class Nothing(torch.nn.Module):
@@ -406,6 +418,18 @@ def asserted(tf):
     return replace(endpoints, stages=stages)
 
 
+def built(**changes):
+    return lambda tf: replace(SOUND.build(tf), **changes)
+
+
+def with_variable(shape):
+    def build(tf):
+        endpoints, texts = SOUND.build(tf), tf.fill(shape, "" if shape == [] else 0.0)
+        more = {{"q": tf.Variable(texts, trainable=False)}}
+        return replace(endpoints, variables={{**endpoints.variables, **more}})
+    return build
+
+
 def fed(**changes):
     # Data whose batches are changed.
     def batch(step):
@@ -416,9 +440,10 @@ def fed(**changes):
 
 REFERENCE = replace(SOUND, **{{"port": PORT, {change}}})
 """
+MAPPING = " Endpoints.feeds to arrays; stopped at wrong weights float64"
 AT_WEIGHTS = "; stopped at wrong weights float64"
 NOT_READ = {
-    "'build': no": f"line 15: RuntimeError: no{AT_WEIGHTS}",
+    "'build': no": f"line 16: RuntimeError: no{AT_WEIGHTS}",
     "'build': lambda tf: None": "Reference(build=...) returns a NoneType; it has to",
     "'build': asserted": "TF1's graph cannot be run: InvalidArgumentError: "
     f"'Assert/Assert' assertion failed: [too small]{AT_WEIGHTS}",
@@ -432,16 +457,62 @@ NOT_READ = {
     "'data': lambda seed: replace(DATA, evaluation={'x': DATA.evaluation['y_'], "
     "'y_': DATA.evaluation['y_']})": "Cannot feed value of shape (60, 3) for Tensor "
     "Placeholder:0, which has shape (None, 7, 7, 2); stopped at wrong accuracy float64",
-    "'port': replace(PORT, module=no)": f"line 15: RuntimeError: no{AT_WEIGHTS}",
+    "'port': replace(PORT, module=no)": f"line 16: RuntimeError: no{AT_WEIGHTS}",
     "'port': replace(PORT, module=lambda: 3)": "wrong: Port(module=...) returns a int",
     "'port': replace(PORT, optimizer=lambda w: 3)": "Port(optimizer=...) returns a int",
     "'port': replace(PORT, forward=lambda m, f: (m(f['x']), 1))": "Port(forward=...) "
     "returns (a tensor, a int); it has to return a Tensor",
     "'port': replace(PORT, loss=lambda o, f: 1.0)": "Port(loss=...) returns a float",
     "'port': replace(PORT, module=Tiny), 'stages': [Stage('conv', 'nothing')]": "the "
-    "stage 'conv': 'nothing' returns a NoneType",
+    "stage 'conv': 'nothing' returns a NoneType; name a submodule that returns a tensor",
+    "'port': None": "Reference(port=...) is None; it has to be a Port",
+    "'port': replace(PORT, name='')": "Port(name=...) is ''; it has to be a text",
+    "'port': replace(PORT, module=SOUND.port.module())": "Port(module=...) is of the "
+    "type Tiny; it has to be a function",
+    "'port': replace(PORT, module=torch.nn.LazyLinear)": "missing 1 required positional",
+    "'weights': list(SOUND.weights.rows)": "Reference(weights=...) is a list of Weight",
+    "'stages': {'conv': 'conv'}": "(stages=...) is a dict of str; it has to be a list of",
+    "'stages': [Stage('conv', 'conv', 'a -> a')]": "Stage(layout=...) is 'a -> a'; it",
+    "'draws': None": "Reference(draws=...) is None; it has to be a list of Draw",
+    "'slots': None": "Reference(slots=...) is None; it has to be a Slots",
+    "'positive': 'W_fc'": "(positive=...) is 'W_fc'; it has to be a collection of names",
+    "'trained_steps': -1": "(trained_steps=...) is -1; it has to be a whole number",
+    "'data': DATA": "Reference(data=...) is of the type Data; it has to be a function",
+    "'data': lambda: DATA": "but 1 was given; stopped at the data of wrong",
+    "'data': lambda seed: replace(DATA, batch=lambda step: [1])": "Data(batch=...) gives "
+    f"a list of int; it has to give a mapping from the names in{MAPPING}",
+    "'data': lambda seed: replace(DATA, batch=lambda step: {})": "(batch=...) gives a "
+    f"dict of nothing; it has to give a mapping from the names in{MAPPING}",
+    "'data': lambda seed: replace(DATA, batch=lambda step: next(iter(())))": "line 72: "
+    f"StopIteration{AT_WEIGHTS}",
+    "'data': fed(x=lambda x: x[:0])": "gives no example for the feed 'x', as its shape "
+    f"is (0, 7, 7, 2); its first axis is that of the examples{AT_WEIGHTS}",
+    "'data': lambda seed: replace(DATA, evaluation={})": "Data(evaluation=...) gives a "
+    "dict of nothing; it has to give",
+    "'data': lambda seed: replace(DATA, labels=[1])": "Data(labels=...) is a list of int",
+    "'build': built(loss=None)": "Endpoints(loss=...) is None; it has to be a tensor",
+    "'build': built(train_op=None)": "(train_op=...) is None; it has to be an operation",
+    "'build': built(optimizer=3)": "(optimizer=...) is 3; it has to be a tf.train.Opt",
+    "'build': built(variables=[])": "is a list of nothing; it has to be a mapping from",
+    "'build': built(training={'rate': 0.5})": "is a dict of float; it has to be a map",
+    "'build': with_variable([0, 3])": "the variable 'q' has the shape (0, 3); it needs",
+    "'build': with_variable([])": "'q' holds texts; only numbers can be compared",
 }
 """What stands in a reference's place, and what is said of it."""
+LEFT = "line 20: ends the program (SystemExit: 0); a port has to return, or to raise"
+AT_FORWARD = "; stopped at wrong forward float64"
+LEAVES = {
+    "'build': leave": (LEFT, AT_FORWARD),
+    "'data': leave": (LEFT, "; stopped at the data of wrong"),
+    "'data': lambda seed: replace(DATA, batch=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, module=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, optimizer=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, forward=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, forward=close)": ("line 24: GeneratorExit", AT_FORWARD),
+    "'port': replace(PORT, loss=leave)": (LEFT, AT_FORWARD),
+    "'port': replace(PORT, update=leave)": (LEFT, "; stopped at wrong step float64"),
+}
+"""Functions of a port that end the program, and what is said of them."""
 DIFFERS = {
     "'port': replace(PORT, forward=no)": ("forward", "conv"),
     "'port': replace(PORT, loss=no)": ("loss", "loss"),
@@ -464,6 +535,38 @@ def test_what_cannot_be_read_ends_with_status_2_and_says_where(
     port = write_port(tmp_path, change)
     line = refused("verify {made} --checks weights,accuracy --dtype float64", port)
     assert NOT_READ[change] in line
+
+
+@pytest.mark.parametrize("change", LEAVES)
+@pytest.mark.parametrize("command", ["verify", "lockstep"])
+def test_a_port_that_ends_the_program_is_not_taken_for_a_sound_one(
+    command: str, change: str, tmp_path: Path, refused: Any
+) -> None:
+    port = write_port(tmp_path, change)
+    said, where = LEAVES[change]
+    options = {"verify": "--checks forward,step", "lockstep": "--steps 2 --out {new}"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        line = refused(f"{command} {{made}} {options[command]} --dtype float64", port)
+    assert said in line
+    if command == "verify":
+        assert where in line
+
+
+@pytest.mark.parametrize("command", ["verify {}", "lockstep {} --steps 2"])
+@pytest.mark.parametrize("named", ["leaving:REFERENCE", "leaving_plug_in"])
+def test_a_module_that_ends_the_program_is_named(
+    command: str,
+    named: str,
+    tmp_path: Path,
+    refused: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = EntryPoint("leaving_plug_in", "leaving:REFERENCE", "parity.references")
+    monkeypatch.setattr(references, "plug_ins", lambda: {entry.name: entry})
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    line = refused(command.format(named))
+    assert "leaving.py, line 2: ends the program (SystemExit)" in line
 
 
 @pytest.mark.parametrize("change", DIFFERS)

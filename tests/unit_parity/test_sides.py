@@ -278,9 +278,48 @@ def with_sampled_classes(tf: Any, endpoints: Endpoints) -> Endpoints:
     return replace(endpoints, loss=whole, train_op=endpoints.optimizer.minimize(whole))
 
 
+def with_generator(tf: Any, endpoints: Endpoints) -> Endpoints:
+    """Noise from a generator, whose state is a variable that is named."""
+    generator = tf.random.Generator.from_seed(3)
+    loss = endpoints.loss + generator.uniform([], name="drawn")
+    return replace(
+        endpoints,
+        variables={**endpoints.variables, "state": generator.state},
+        loss=loss,
+        train_op=endpoints.optimizer.minimize(loss),
+    )
+
+
+def with_noise_in_a_stage(tf: Any, endpoints: Endpoints) -> Endpoints:
+    noisy = endpoints.stages["fc"] + tf.random_normal([6], name="noise")
+    return replace(endpoints, stages={**endpoints.stages, "noisy": noisy})
+
+
+def test_a_generator_whose_draws_are_fed_is_no_random_draw(tiny: Any) -> None:
+    def change(tf: Any, endpoints: Endpoints) -> Endpoints:
+        changed = with_generator(tf, endpoints)
+        (drawn,) = [t for t in changed.loss.op.inputs if t is not endpoints.loss]
+        return replace(changed, draws={**endpoints.draws, "drawn": drawn})
+
+    draws = (*tiny.REFERENCE.draws, Draw("drawn", "relu", ()))
+    rows = [*tiny.REFERENCE.weights.rows, Unmapped("theirs", "state", "a generator's")]
+    reference = tiny.with_graph(change, draws=draws, weights=WeightMap(*rows))
+    Theirs(reference, "float32")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            with_generator,
+            r"a training step depends on random draws that are not fed: "
+            r"\['drawn/RngReadAndSkip:0'\]",
+        ),
+        (
+            with_noise_in_a_stage,
+            r"a stage depends on random draws that are not fed: "
+            r"\['noise/RandomStandardNormal:0'\]",
+        ),
         (with_sampled_classes, r"not fed: \['nce_loss/LogUniformCandidateSampler:0'\]"),
         (with_variable, r"variables that Endpoints does not name: \['stray:0'\]"),
         (
