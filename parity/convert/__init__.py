@@ -99,13 +99,8 @@ def convert(
     step = None if step is None else whole_step("--step", "number", step)
     source_format = format_of_source(source)
     target_format = to or format_of_target(target, source_format)
-    refuse_name("TARGET", target, target)
-    _refuse_existing(target)
+    _refuse_target(target, target_format)
     _refuse_needless(source, source_format, target_format, step, like, selection)
-    refuse_misleading_target(target, target_format)
-    refuse_unwritable_file("TARGET", target)
-    if target_format == "tf1":
-        refuse_name("TARGET", target, longest_name(target))
     facts = _facts(source, source_format, reference)
     reference = reference or references.get(_network_of(source, facts))
     _refuse_other_network(source, facts, reference)
@@ -119,14 +114,22 @@ def convert(
     if alone.weights_only:
         facts = replace(facts, optimizer={}, left_out=())
     notes += _notes_on_run(facts, target_format)
-    facts = replace(facts, network=reference.name, options=reference.options)
-    if reference.trainer is not None:
-        reference.trainer.refuse(source, facts)
+    facts = _facts_of_reference(source, reference, facts)
     text = _facts_as_text(source, facts, step)
     notes += _write(
         target, target_format, reference, state, step, facts, text, like, of_like
     )
     return Converted(state=state, step=step, notes=notes)
+
+
+def _refuse_target(target: Path, kind: Format) -> None:
+    """Refuse a target that exists, or cannot be written, or could not be read again."""
+    refuse_name("TARGET", target, target)
+    _refuse_existing(target)
+    refuse_misleading_target(target, kind)
+    refuse_unwritable_file("TARGET", target)
+    if kind == "tf1":
+        refuse_name("TARGET", target, longest_name(target))
 
 
 def _refuse_existing(target: Path) -> None:
@@ -180,6 +183,18 @@ def _facts(source: Path, kind: Format, reference: Reference | None) -> Facts:
     if reference is None:
         return mnist_checkpoints.facts(source)
     return _trainer_of(reference, source).facts(source)
+
+
+def _facts_of_reference(source: Path, reference: Reference, facts: Facts) -> Facts:
+    """The facts of a source, which the reference's trainer can put back.
+
+    Raises:
+        UserError: It cannot.
+    """
+    facts = replace(facts, network=reference.name, options=reference.options)
+    if reference.trainer is not None:
+        reference.trainer.refuse(source, facts)
+    return facts
 
 
 def _network_of(source: Path, facts: Facts) -> str:
