@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -130,16 +130,23 @@ def random_ancestors(*goals: Any, fed: Collection[str] = ()) -> set[str]:
     return names - set(fed)
 
 
-def ancestors(*goals: Any, fed: Collection[str] = ()) -> list[Any]:
+def ancestors(
+    *goals: Any,
+    fed: Collection[str] = (),
+    without: Callable[[Any], bool] = lambda _: False,
+) -> list[Any]:
     """The operations on which tensors or operations depend, and these operations.
 
-    What is only before the tensors of these names is left out.
+    Args:
+        goals: The tensors and operations.
+        fed: What is only before the tensors of these names is left out.
+        without: An operation -> whether it is left out, with what is only before it.
     """
     found: dict[Any, None] = {}
     queue = [getattr(goal, "op", goal) for goal in goals]
     while queue:
         op = queue.pop()
-        if op in found:
+        if op in found or without(op):
             continue
         found[op] = None
         if op.type not in ("VarHandleOp", "VariableV2"):

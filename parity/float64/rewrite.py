@@ -22,6 +22,8 @@ from parity.float64.types import (
 
 SUFFIX = "_in_float64"
 """The end of the names of functions whose body was rewritten."""
+COMPOSED = "composed_by_parity"
+"""The end of the names of calls of compositions."""
 
 
 class Rewritten(NamedTuple):
@@ -83,7 +85,7 @@ class _Rewriting:
             if wide:
                 target.node.extend(self._in_float64(node))
             elif node.op in COMPOSITIONS or (sums_in_order and _is_sum(node)):
-                target.node.append(self._call(node, tf1.definition_of(node.op)))
+                target.node.extend(self._call(node, tf1.definition_of(node.op)))
             else:
                 target.node.append(node)
 
@@ -95,7 +97,7 @@ class _Rewriting:
             self._use_wide_functions(wide)
             return [wide]
         if node.op in COMPOSITIONS:
-            return [self._call(wide, definition)]
+            return self._call(wide, definition)
         if not must_stay(definition) and has_kernel(definition, wide.attr):
             self._use_wide_functions(wide)
         else:
@@ -139,8 +141,12 @@ class _Rewriting:
             )
         return nodes[0]
 
-    def _call(self, node: Any, definition: Any) -> Any:
-        """The call of a composition, under the node's own name."""
+    def _call(self, node: Any, definition: Any) -> list[Any]:
+        """The call of a composition, and a node of the old name that has its results.
+
+        TensorFlow writes the composition into the graph, with the call's name as a scope.
+        The old name may be a scope already, as in `tf.losses`.
+        """
         library = self.result.graph_def.library
         name = f"{node.op}{SUFFIX}_{len(library.function)}"
         inputs = types_of(definition.input_arg, node.attr)
@@ -150,12 +156,20 @@ class _Rewriting:
         function = composed(name, node, inputs, outputs, sums_in_order=self.sums_in_order)
         library.function.add().CopyFrom(function)
         call = type(node)(
-            name=node.name, op="PartitionedCall", input=node.input, device=node.device
+            name=f"{node.name}/{COMPOSED}",
+            op="PartitionedCall",
+            input=node.input,
+            device=node.device,
         )
         call.attr["f"].func.name = name
         call.attr["Tin"].list.type.extend(inputs)
         call.attr["Tout"].list.type.extend(outputs)
-        return call
+        sources = [f"{call.name}:{number}" for number in range(len(outputs))]
+        last = type(node)(
+            name=node.name, op="IdentityN", input=sources, device=node.device
+        )
+        last.attr["T"].list.type.extend(outputs)
+        return [call, last]
 
 
 def _types_around(definition: Any, node: Any) -> list[int]:

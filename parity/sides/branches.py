@@ -17,6 +17,7 @@ from parity.reference import Array
 from parity.sides.graph import Graph
 
 CONDITION = ("its condition was never true", "its condition was never false")
+COMPARED = (*CONDITION, "its two inputs were never equal")
 LIMITS = {
     "Minimum": (
         "its first input was never the smaller one",
@@ -26,7 +27,14 @@ LIMITS = {
         "its first input was never the larger one",
         "its second input was never the larger one",
     ),
-    "Relu6": ("no input was below 0", "no input was from 0 to 6", "no input was above 6"),
+    "Relu6": (
+        "no input was below 0",
+        "no input was from 0 to 6",
+        "no input was above 6",
+        "no input was exactly 6",
+    ),
+    "DivNoNan": ("no divisor was 0", "no divisor was other than 0"),
+    "OneHot": ("no index was outside of the classes", "no index was a class"),
     "ClipByValue": (
         "no input was below the limits",
         "no input was within the limits",
@@ -91,7 +99,7 @@ class Branches:
             ways = _ways_of(operation)
             if not ways or operation not in needed or _is_gradient(operation):
                 continue
-            if ways is CONDITION:
+            if ways in (CONDITION, COMPARED):
                 decides = _decides(operation)
                 if decides in seen or not draws.isdisjoint(decides.op.inputs):
                     continue  # what is decided by a draw is decided by the checks
@@ -132,19 +140,22 @@ def _names(graph: Any) -> set[str]:
 
 def _needed(*goals: Any) -> set[Any]:
     """The operations on which goals depend, without those that only check something."""
-    return {
-        operation
-        for operation in tf1.ancestors(*goals)
-        if "AssertGuard" not in operation.name and operation.type != "Assert"
-    }
+    return set(tf1.ancestors(*goals, without=_only_checks))
+
+
+def _only_checks(operation: Any) -> bool:
+    names = operation.name.split("/")
+    is_ours = any(name.startswith("assert_") or name == "AssertGuard" for name in names)
+    return is_ours or operation.type == "Assert"
 
 
 def _ways_of(operation: Any) -> tuple[str, ...]:
     """What is said of the ways of an operation. Empty if it has only one."""
     if operation.type in LIMITS:
-        is_float = operation.inputs[0].dtype.base_dtype.is_floating
-        return LIMITS[operation.type] if is_float else ()
-    return CONDITION if operation.type in (*tf1.COMPARES, *PLACES) else ()
+        return LIMITS[operation.type]
+    if operation.type in PLACES:
+        return CONDITION
+    return COMPARED if operation.type in (*tf1.COMPARES, "Equal", "NotEqual") else ()
 
 
 def _decides(operation: Any) -> Any:
@@ -159,7 +170,7 @@ def _decides(operation: Any) -> Any:
 
 def _is_gradient(operation: Any) -> bool:
     """Whether TF made it for a gradient: it takes the way of its forward operation."""
-    return any(part.startswith("gradients") for part in operation.name.split("/"))
+    return any(part.endswith("_grad") for part in operation.name.split("/"))
 
 
 def _is_inside(operation: Any) -> bool:
@@ -205,9 +216,19 @@ def _where(tf: Any, operation: Any) -> tuple[Any, ...]:
     if kind in ("Minimum", "Maximum"):
         smaller, larger = tf.less(*inputs), tf.greater(*inputs)
         return (smaller, larger) if kind == "Minimum" else (larger, smaller)
+    if kind == "DivNoNan":
+        zero = tf.equal(inputs[1], tf.zeros_like(inputs[1]))
+        return zero, tf.logical_not(zero)
+    if kind == "OneHot":
+        depth = tf.cast(inputs[1], inputs[0].dtype)
+        outside = tf.logical_or(inputs[0] < 0, inputs[0] >= depth)
+        return outside, tf.logical_not(outside)
     if kind in ("Relu6", "ClipByValue"):
         low, high = inputs[1:] or (0.0, 6.0)
         below, above = tf.less(inputs[0], low), tf.greater(inputs[0], high)
-        return below, tf.logical_not(tf.logical_or(below, above)), above
+        within = tf.logical_not(tf.logical_or(below, above))
+        exactly = (tf.equal(inputs[0], high),) if kind == "Relu6" else ()
+        return below, within, above, *exactly
     decides = _decides(operation)
-    return decides, tf.logical_not(decides)
+    equal = () if kind in PLACES else (tf.equal(*inputs),)
+    return decides, tf.logical_not(decides), *equal
