@@ -51,7 +51,7 @@ def refuse_other_run(
     _refuse_other_shapes(checkpoint["state_dict"], weights)
     _refuse_other_kinds(checkpoint["state_dict"], weights)
     stored = checkpoint.get("hyper_parameters", {}).get("options") or {}
-    _refuse_other_options({**defaults, **stored}, {**defaults, **options})
+    refuse_other_options({**defaults, **stored}, {**defaults, **options})
     if run is not None:
         _refuse_other_settings(settings, run)
 
@@ -174,8 +174,16 @@ def _refuse_other_kinds(
             )
 
 
-def _refuse_other_options(stored: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Refuse options that change no shape, such as another pooling."""
+def refuse_other_options(stored: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that change no shape, such as another pooling.
+
+    Args:
+        stored: The options of the checkpoint's network, or some of them.
+        options: Those of the model's network.
+
+    Raises:
+        UserError: An option has another value.
+    """
     for name, value in options.items():
         if name in stored and stored[name] != value:
             raise UserError(

@@ -60,6 +60,11 @@ def refused(here, capfd):
 COMMANDS = """
 train                              | no command is called 'train'
 --nonsense                         | no command is called '--nonsense'
+list x                             | list takes no more words, and got 'x'
+list --help x                      | list takes no more words, and got '--help'
+--version x                        | --version takes no more words, and got 'x'
+--help x                           | --help takes no more words, and got 'x'
+-h fit                             | -h takes no more words, and got 'fit'
 fit                                | fit needs a recipe; give --config with one of
 fit --data.source digits           | fit needs a recipe
 fit --trainer.max_steps 3          | fit needs a recipe
@@ -201,6 +206,14 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor=acc | never logged
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=file/x | is a file
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=/proc/x | be written
+--trainer.callbacks+=OnExceptionCheckpoint --trainer.callbacks.dirpath=file/x | is a file
+--trainer.callbacks+=OnExceptionCheckpoint --trainer.callbacks.dirpath=/proc/x | written
+--trainer.profiler SimpleProfiler --trainer.profiler.dirpath file/x \
+ --trainer.profiler.filename y | SimpleProfiler's dirpath file/x
+--trainer.profiler AdvancedProfiler --trainer.profiler.dirpath /proc/x \
+ --trainer.profiler.filename y | AdvancedProfiler's dirpath /proc/x: cannot be written
+--trainer.profiler PyTorchProfiler --trainer.profiler.dirpath file/x \
+ --trainer.profiler.filename y | PyTorchProfiler's dirpath file/x
 --trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=val/los | never logged
 --trainer.callbacks+=BackboneFinetuning | backbone
 --trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
