@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mnistport import networks
 from mnistport.data.batches import BatchStream
-from mnistport.data.sources import SOURCES, DataSet, ImageSet, load, scale, split
+from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
 from mnistport.training.checkpoint_form import refuse_other_form
 from mnistport.training.loader import Batches, ChunkLoader, Slices
-from mnistport.values import choice, is_whole_number, plain, whole_number
+from mnistport.values import is_whole_number, plain
 
 
 class MnistData(pl.LightningDataModule):
@@ -50,17 +50,18 @@ class MnistData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.recipe = networks.get(network).recipe
-        choice("source", source, SOURCES)
         if not is_whole_number(eval_batch_size) or eval_batch_size < 1:
             raise UserError(
                 f"eval_batch_size {eval_batch_size!r}: expected at least 1 image"
             )
         if batch_size is not None and not is_whole_number(batch_size):
-            raise UserError(f"batch_size {batch_size!r}: expected a number of images")
+            raise UserError(
+                f"batch size {batch_size!r}: expected a whole number of images"
+            )
         network, source = plain("network", network), plain("source", source)
         batch_size = plain("batch_size", batch_size)
         eval_batch_size = plain("eval_batch_size", eval_batch_size)
-        seed = whole_number("seed", seed, least=0)
+        seed = plain("seed", seed)
         self.save_hyperparameters(ignore=["dir"])
         self.network = network
         self.source, self.folder, self.seed = source, dir, seed

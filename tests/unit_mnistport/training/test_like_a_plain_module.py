@@ -157,6 +157,8 @@ def test_an_interval_of_no_steps_is_refused(interval):
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*was called without a model:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*there is no last checkpoint:UserWarning")
 def test_a_stopped_run_saves_beside_a_checkpoint_of_any_kind(tmp_path, capsys):
     """With it, Lightning adds no ModelCheckpoint."""
     callback = OnExceptionCheckpoint(tmp_path)

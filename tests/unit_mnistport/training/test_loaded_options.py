@@ -131,10 +131,6 @@ def test_numbers_of_numpy_make_a_checkpoint_that_can_be_read(tmp_path, module, d
         lambda: MnistData(batch_size=True),
         lambda: MnistData(batch_size=2.5),
         lambda: MnistData(batch_size="x"),
-        lambda: MnistData(seed=-1),
-        lambda: MnistData(seed="x"),
-        lambda: MnistData(source="x"),
-        lambda: MnistData(source=None),
         lambda: MnistData(eval_batch_size=True),
     ],
 )
