@@ -13,7 +13,7 @@ from mnistport.errors import UserError
 from mnistport.training.checkpoint_form import (
     DAMAGED,
     refuse_other_form,
-    refuse_other_optimizer,
+    refuse_other_state,
     refuse_other_type,
 )
 from mnistport.training.lightning_steps import loop_state_at, new_optimizers
@@ -119,7 +119,7 @@ def refuse_unfinished(checkpoint: Mapping[str, Any]) -> None:
             f"the checkpoint is damaged: its global_step is {checkpoint['global_step']}"
         )
     _refuse_other_shape("loops", checkpoint["loops"], loop_state_at(0))
-    refuse_other_optimizer(checkpoint["optimizer_states"], checkpoint["state_dict"])
+    refuse_other_state(checkpoint["optimizer_states"], checkpoint["state_dict"])
 
 
 def _refuse_other_shape(name: str, value: Any, pattern: Any) -> None:

@@ -190,8 +190,10 @@ class CountedSetUp:
         """Make the loader, if the fit has begun, and note the number of steps."""
         module: Any = self.trainer.lightning_module
         ours = isinstance(module, self.kind) and self.trainer.limit_train_batches != 0
+        asked = self.trainer.val_check_interval
         if not ours or module.has_begun_to_fit:
             self.otherwise()
+            self.trainer.val_check_interval = asked  # callbacks look at it, too
         if ours:
             self.trainer.fit_loop.max_batches = module.steps_of_epoch()
 
