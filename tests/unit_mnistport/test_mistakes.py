@@ -313,7 +313,6 @@ CONFIGURATIONS = {
     "ckpt_path: http://127.0.0.1:9/a.ckpt": "is not read from another machine",
     "ckpt_path: s3://bucket/a.ckpt": "is not read from another machine",
     "ckpt_path: file": "not a checkpoint that can be read",
-    "ckpt_path: last": "no checkpoint of softmax lies below",
     "ckpt_path: [1]": "ckpt_path",
     "ckpt_path: 5": "5",
     "model: {learning_rate: .nan}": "expected a finite number greater than 0",
