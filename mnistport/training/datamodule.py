@@ -113,6 +113,22 @@ class MnistData(pl.LightningDataModule):
         """
         lightning_steps.val_check_interval(trainer, self.steps_of_epoch(trainer))
 
+    def refuse_share_of_test(self, trainer: pl.Trainer) -> None:
+        """Refuse to score a share of the test set that is less than one batch.
+
+        Lightning would refuse it, too, but after the training.
+
+        Raises:
+            UserError: It is less than one batch.
+        """
+        share = trainer.limit_test_batches
+        batches = -(-len(self._load().test) // self.eval_batch_size)
+        if isinstance(share, float) and 0 < share * batches < 1:
+            raise UserError(
+                f"--trainer.limit_test_batches {share}: this share of the test set is "
+                "less than one batch; give a greater share, or a number of batches"
+            )
+
     def last_step(self, trainer: pl.Trainer) -> int | None:
         """The step after which a run of the trainer ends. None if no number says it."""
         ends = [] if trainer.max_steps == -1 else [trainer.max_steps]

@@ -187,6 +187,7 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.limit_train_batches 1.5  | invalid value 1.5 for limit_train_batches
 --trainer.limit_val_batches -3     | invalid value -3 for limit_val_batches
 --trainer.limit_test_batches x     | trainer.limit_test_batches
+--trainer.limit_test_batches 0.00001 | less than one batch
 --trainer.overfit_batches -3       | invalid value -3 for overfit_batches
 --trainer.overfit_batches 1.5      | invalid value 1.5 for overfit_batches
 --trainer.num_sanity_val_steps -3  | expected a whole number of at least -1
@@ -218,6 +219,10 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.callbacks+=BackboneFinetuning | backbone
 --trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
  --trainer.callbacks.make_pruning_permanent=false | leave it out
+--trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
+ --trainer.callbacks.amount=-1 | ModelPruning's amount -1: expected
+--trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
+ --trainer.callbacks.amount=1.5 | ModelPruning's amount 1.5: expected
 --trainer.limit_val_batches 0.00001 | limit_val_batches
 --trainer.max_time 00:00:00:00     | ended before its first step
 --model.learning_rate 0            | expected a finite number greater than 0
