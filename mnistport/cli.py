@@ -38,6 +38,9 @@ are LightningCLI's, for example --trainer.max_steps 100, --trainer.accelerator c
 all. `parity verify` checks that the networks equal TensorFlow's.
 """
 
+ALONE = ("-h", "--help", "--version", "list")
+"""Commands after which nothing follows."""
+
 LIGHTNING = ("fit", "validate", "test", "predict")
 
 
@@ -63,6 +66,8 @@ def _answered(command: str, words: list[str]) -> int:
 
 def _run(command: str, words: list[str]) -> int:
     """Run one command. Returns the exit status."""
+    if command in ALONE and len(words) > 1:
+        raise UserError(f"{command} takes no more words, and got {words[1]!r}")
     if command in ("-h", "--help"):
         print(HELP, end="")
         return 0

@@ -15,6 +15,7 @@ READER_IS_GONE = 141
 PRINTERS = (
     *("__main__", "mnistport", "parity", "argparse"),
     *("rich", "tqdm", "pytorch_lightning.loops", "pytorch_lightning.utilities"),
+    "jsonargparse._actions",
 )
 """Modules that print. What they write to files, they write through other modules."""
 

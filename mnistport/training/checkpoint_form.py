@@ -142,7 +142,18 @@ def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
 
 
 def refuse_other_optimizer(states: list[Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse the state of another number of optimizers, or slots of other shapes.
+    """Refuse the state of another number of optimizers or groups, or of another form."""
+    refuse_other_state(states, weights)
+    groups = states[0]["param_groups"]
+    if len(groups) != 1:
+        raise UserError(
+            "no run can be continued from this checkpoint: its optimizer has "
+            f"{len(groups)} groups of weights, expected one"
+        )
+
+
+def refuse_other_state(states: list[Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuse the state of several optimizers, or slots of other shapes.
 
     What a certain optimizer has is asked by `optimizer_form`.
     """
@@ -155,15 +166,10 @@ def refuse_other_optimizer(states: list[Any], weights: Mapping[str, Tensor]) -> 
     refuse_other_type("optimizer_states", state, Mapping)
     for key, kind in {"state": Mapping, "param_groups": list}.items():
         refuse_other_type(f"optimizer_states.{key}", state.get(key), kind)
-    groups = state["param_groups"]
-    if len(groups) != 1:
-        raise UserError(
-            "no run can be continued from this checkpoint: its optimizer has "
-            f"{len(groups)} groups of weights, expected one"
-        )
-    refuse_other_type("optimizer_states.param_groups", groups[0], Mapping)
-    numbers = groups[0].get("params")
-    refuse_other_type("optimizer_states.param_groups.params", numbers, list)
+    for group in state["param_groups"]:
+        refuse_other_type("optimizer_states.param_groups", group, Mapping)
+        numbers = group.get("params")
+        refuse_other_type("optimizer_states.param_groups.params", numbers, list)
     shapes = {tuple(weight.shape) for weight in weights.values()}
     for number, slots in state["state"].items():
         refuse_other_type(f"optimizer_states.state.{number}", slots, Mapping)

@@ -13,7 +13,7 @@ from mnistport.errors import UserError
 from mnistport.training.checkpoint_form import (
     DAMAGED,
     refuse_other_form,
-    refuse_other_optimizer,
+    refuse_other_state,
     refuse_other_type,
 )
 from mnistport.training.lightning_steps import loop_state_at, new_optimizers
@@ -51,7 +51,7 @@ def refuse_other_run(
     _refuse_other_shapes(checkpoint["state_dict"], weights)
     _refuse_other_kinds(checkpoint["state_dict"], weights)
     stored = checkpoint.get("hyper_parameters", {}).get("options") or {}
-    _refuse_other_options({**defaults, **stored}, {**defaults, **options})
+    refuse_other_options({**defaults, **stored}, {**defaults, **options})
     if run is not None:
         _refuse_other_settings(settings, run)
 
@@ -119,7 +119,7 @@ def refuse_unfinished(checkpoint: Mapping[str, Any]) -> None:
             f"the checkpoint is damaged: its global_step is {checkpoint['global_step']}"
         )
     _refuse_other_shape("loops", checkpoint["loops"], loop_state_at(0))
-    refuse_other_optimizer(checkpoint["optimizer_states"], checkpoint["state_dict"])
+    refuse_other_state(checkpoint["optimizer_states"], checkpoint["state_dict"])
 
 
 def _refuse_other_shape(name: str, value: Any, pattern: Any) -> None:
@@ -174,8 +174,16 @@ def _refuse_other_kinds(
             )
 
 
-def _refuse_other_options(stored: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Refuse options that change no shape, such as another pooling."""
+def refuse_other_options(stored: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that change no shape, such as another pooling.
+
+    Args:
+        stored: The options of the checkpoint's network, or some of them.
+        options: Those of the model's network.
+
+    Raises:
+        UserError: An option has another value.
+    """
     for name, value in options.items():
         if name in stored and stored[name] != value:
             raise UserError(

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mnistport import networks
 from mnistport.data.batches import BatchStream
-from mnistport.data.sources import SOURCES, DataSet, ImageSet, load, scale, split
+from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
 from mnistport.training.checkpoint_form import refuse_other_form
 from mnistport.training.loader import Batches, ChunkLoader, Slices
-from mnistport.values import choice, is_whole_number, plain, whole_number
+from mnistport.values import is_whole_number, plain
 
 
 class MnistData(pl.LightningDataModule):
@@ -50,17 +50,18 @@ class MnistData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.recipe = networks.get(network).recipe
-        choice("source", source, SOURCES)
         if not is_whole_number(eval_batch_size) or eval_batch_size < 1:
             raise UserError(
                 f"eval_batch_size {eval_batch_size!r}: expected at least 1 image"
             )
         if batch_size is not None and not is_whole_number(batch_size):
-            raise UserError(f"batch_size {batch_size!r}: expected a number of images")
+            raise UserError(
+                f"batch size {batch_size!r}: expected a whole number of images"
+            )
         network, source = plain("network", network), plain("source", source)
         batch_size = plain("batch_size", batch_size)
         eval_batch_size = plain("eval_batch_size", eval_batch_size)
-        seed = whole_number("seed", seed, least=0)
+        seed = plain("seed", seed)
         self.save_hyperparameters(ignore=["dir"])
         self.network = network
         self.source, self.folder, self.seed = source, dir, seed
@@ -111,6 +112,22 @@ class MnistData(pl.LightningDataModule):
             UserError: The interval is longer than an epoch.
         """
         lightning_steps.val_check_interval(trainer, self.steps_of_epoch(trainer))
+
+    def refuse_share_of_test(self, trainer: pl.Trainer) -> None:
+        """Refuse to score a share of the test set that is less than one batch.
+
+        Lightning would refuse it, too, but after the training.
+
+        Raises:
+            UserError: It is less than one batch.
+        """
+        share = trainer.limit_test_batches
+        batches = -(-len(self._load().test) // self.eval_batch_size)
+        if isinstance(share, float) and 0 < share * batches < 1:
+            raise UserError(
+                f"--trainer.limit_test_batches {share}: this share of the test set is "
+                "less than one batch; give a greater share, or a number of batches"
+            )
 
     def last_step(self, trainer: pl.Trainer) -> int | None:
         """The step after which a run of the trainer ends. None if no number says it."""

@@ -248,6 +248,7 @@ class Cli(LightningCLI):
         if self.trainer.is_global_zero:
             self.datamodule.prepare_data()
             self.datamodule.refuse_interval(self.trainer)
+            self.datamodule.refuse_share_of_test(self.trainer)
             self.model.trainer = self.trainer
             self.model.refuse_checkpoint(self.datamodule)
 

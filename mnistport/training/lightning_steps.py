@@ -191,9 +191,16 @@ class CountedSetUp:
         module: Any = self.trainer.lightning_module
         ours = isinstance(module, self.kind) and self.trainer.limit_train_batches != 0
         if not ours or module.has_begun_to_fit:
-            self.otherwise()
+            self._set_up()
         if ours:
             self.trainer.fit_loop.max_batches = module.steps_of_epoch()
+
+    def _set_up(self) -> None:
+        """Make the loader. Callbacks still see the interval that was asked for."""
+        interval = getattr(self.trainer, "val_check_interval", None)  # it may be a time
+        self.otherwise()
+        if interval is not None:
+            self.trainer.val_check_interval = interval
 
 
 def steps_of_epoch(limit: int | float, whole_epoch: int) -> int:

@@ -24,7 +24,11 @@ from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import load_for_trainer, opened_safely
 from mnistport.training.checkpoint_form import refuse_other_form
-from mnistport.training.checkpoints import refuse_other_optimization, refuse_other_run
+from mnistport.training.checkpoints import (
+    refuse_other_optimization,
+    refuse_other_options,
+    refuse_other_run,
+)
 from mnistport.training.chunks import Chunk, Pace
 from mnistport.training.datamodule import MnistData
 from mnistport.training.evaluation import Counts, Score, score
@@ -462,12 +466,21 @@ class Classifier(pl.LightningModule):
         `weights_only` has no effect: no code of the file is run in any case.
 
         Raises:
-            UserError: It cannot be read without running code, or is not one of ours.
+            UserError: It cannot be read without running code, or is not one of ours. Or
+                its network has other options than those that are given.
         """
-        with opened_safely(checkpoint_path, refuse_other_form) as file:
-            return super().load_from_checkpoint(
+        stored: dict[str, Any] = {}
+
+        def check(checkpoint: Any) -> None:
+            refuse_other_form(checkpoint)
+            stored.update(checkpoint.get("hyper_parameters", {}))
+
+        with opened_safely(checkpoint_path, check) as file:
+            module = super().load_from_checkpoint(
                 file, map_location, hparams_file, strict, weights_only=True, **kwargs
             )
+        module._refuse_options(stored)
+        return module
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the network and the settings of the run.
@@ -515,15 +528,24 @@ class Classifier(pl.LightningModule):
     def _refuse(self, checkpoint: dict[str, Any], data: MnistData | None) -> None:
         """See `checkpoints.refuse_other_run`."""
         run = None if data is None else self._run_settings(data)
-        parameters = inspect.signature(self.network.module).parameters
-        defaults = {name: each.default for name, each in parameters.items()}
-        options = self.hparams.get("options") or {}
+        defaults, options = self._default_options(), self.hparams.get("options") or {}
         weights = self.state_dict()
         refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
         if data is not None:
             refuse_other_optimization(checkpoint, self)
             step = checkpoint["global_step"]
             refuse_run_that_is_over(step, data.last_step(self.trainer))
+
+    def _default_options(self) -> dict[str, Any]:
+        """What an option of the network is if nobody says it."""
+        parameters = inspect.signature(self.network.module).parameters
+        return {name: each.default for name, each in parameters.items()}
+
+    def _refuse_options(self, stored: dict[str, Any]) -> None:
+        """Refuse other options than those among a checkpoint's hyper-parameters."""
+        defaults, options = self._default_options(), self.hparams.get("options") or {}
+        theirs = stored.get("options") or {}
+        refuse_other_options({**defaults, **theirs}, {**defaults, **options})
 
 
 def _fast_engine(step: Step, longest: int) -> Engine | str:

@@ -52,7 +52,7 @@ def refuse_unsuitable_run(trainer: pl.Trainer, known_module: type) -> None:
         for kind, instead in _REFUSED_CALLBACKS.items():
             if isinstance(callback, kind):
                 raise UserError(f"{type(callback).__name__} is not supported: {instead}")
-        _refuse_lasting_masks(callback)
+        _refuse_pruning(callback)
     module = trainer.lightning_module
     known = (known_module, *pl.LightningModule.__mro__)
     for method in _NOT_CALLED:
@@ -63,9 +63,18 @@ def refuse_unsuitable_run(trainer: pl.Trainer, known_module: type) -> None:
             )
 
 
-def _refuse_lasting_masks(callback: Callback) -> None:
-    """Refuse a pruning after which the weights have other names."""
-    if isinstance(callback, ModelPruning) and not callback._make_pruning_permanent:
+def _refuse_pruning(callback: Callback) -> None:
+    """Refuse a pruning of no amount, or after which the weights have other names."""
+    if not isinstance(callback, ModelPruning):
+        return
+    amount = callback.amount
+    most = 1.0 if isinstance(amount, float) else float("inf")
+    if not callable(amount) and not 0 <= amount <= most:
+        raise UserError(
+            f"ModelPruning's amount {amount}: expected a share from 0.0 to 1.0, or a "
+            "whole number of weights"
+        )
+    if not callback._make_pruning_permanent:
         raise UserError(
             "ModelPruning with make_pruning_permanent false would save each weight as "
             "two tensors with other names, which no command can load; leave it out"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mnistport.output import READER_IS_GONE
@@ -229,6 +229,7 @@ def going_on(command: str, checkpoint: Path) -> str:
 def _path_beside_the_runs_checkpoints(trainer: pl.Trainer) -> Path | None:
     """Where the last checkpoint goes. None if the run saves no checkpoints."""
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
-            return Path(callback.dirpath) / f"stopped-step={trainer.global_step}.ckpt"
+        folder = getattr(callback, "dirpath", None)  # OnExceptionCheckpoint has it, too
+        if folder:
+            return Path(folder) / f"stopped-step={trainer.global_step}.ckpt"
     return None

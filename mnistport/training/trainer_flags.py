@@ -219,14 +219,16 @@ def words_for_objects(trainer: Namespace) -> None:
 
 
 def _refuse_callbacks(config: Namespace) -> None:
-    """Refuse callbacks with which the run would fail later.
+    """Refuse callbacks, or a profiler, with which the run would fail later.
 
     Raises:
         UserError: A folder cannot be written, or a figure is never logged.
     """
-    for callback in _callbacks(config):
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
-            refuse_unwritable_folder("ModelCheckpoint's dirpath", Path(callback.dirpath))
+    for writer in (*_callbacks(config), config.profiler):
+        folder = getattr(writer, "dirpath", None)
+        if isinstance(folder, (str, Path)) and str(folder):
+            option = f"{type(writer).__name__}'s dirpath"
+            refuse_unwritable_folder(option, Path(folder))
     _refuse_monitors(config)
 
 

@@ -60,6 +60,11 @@ def refused(here, capfd):
 COMMANDS = """
 train                              | no command is called 'train'
 --nonsense                         | no command is called '--nonsense'
+list x                             | list takes no more words, and got 'x'
+list --help x                      | list takes no more words, and got '--help'
+--version x                        | --version takes no more words, and got 'x'
+--help x                           | --help takes no more words, and got 'x'
+-h fit                             | -h takes no more words, and got 'fit'
 fit                                | fit needs a recipe; give --config with one of
 fit --data.source digits           | fit needs a recipe
 fit --trainer.max_steps 3          | fit needs a recipe
@@ -182,6 +187,7 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.limit_train_batches 1.5  | invalid value 1.5 for limit_train_batches
 --trainer.limit_val_batches -3     | invalid value -3 for limit_val_batches
 --trainer.limit_test_batches x     | trainer.limit_test_batches
+--trainer.limit_test_batches 0.00001 | less than one batch
 --trainer.overfit_batches -3       | invalid value -3 for overfit_batches
 --trainer.overfit_batches 1.5      | invalid value 1.5 for overfit_batches
 --trainer.num_sanity_val_steps -3  | expected a whole number of at least -1
@@ -201,10 +207,22 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor=acc | never logged
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=file/x | is a file
 --trainer.callbacks+=ModelCheckpoint --trainer.callbacks.dirpath=/proc/x | be written
+--trainer.callbacks+=OnExceptionCheckpoint --trainer.callbacks.dirpath=file/x | is a file
+--trainer.callbacks+=OnExceptionCheckpoint --trainer.callbacks.dirpath=/proc/x | written
+--trainer.profiler SimpleProfiler --trainer.profiler.dirpath file/x \
+ --trainer.profiler.filename y | SimpleProfiler's dirpath file/x
+--trainer.profiler AdvancedProfiler --trainer.profiler.dirpath /proc/x \
+ --trainer.profiler.filename y | AdvancedProfiler's dirpath /proc/x: cannot be written
+--trainer.profiler PyTorchProfiler --trainer.profiler.dirpath file/x \
+ --trainer.profiler.filename y | PyTorchProfiler's dirpath file/x
 --trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=val/los | never logged
 --trainer.callbacks+=BackboneFinetuning | backbone
 --trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
  --trainer.callbacks.make_pruning_permanent=false | leave it out
+--trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
+ --trainer.callbacks.amount=-1 | ModelPruning's amount -1: expected
+--trainer.callbacks+=ModelPruning --trainer.callbacks.pruning_fn=l1_unstructured \
+ --trainer.callbacks.amount=1.5 | ModelPruning's amount 1.5: expected
 --trainer.limit_val_batches 0.00001 | limit_val_batches
 --trainer.max_time 00:00:00:00     | ended before its first step
 --model.learning_rate 0            | expected a finite number greater than 0
@@ -300,7 +318,6 @@ CONFIGURATIONS = {
     "ckpt_path: http://127.0.0.1:9/a.ckpt": "is not read from another machine",
     "ckpt_path: s3://bucket/a.ckpt": "is not read from another machine",
     "ckpt_path: file": "not a checkpoint that can be read",
-    "ckpt_path: last": "no checkpoint of softmax lies below",
     "ckpt_path: [1]": "ckpt_path",
     "ckpt_path: 5": "5",
     "model: {learning_rate: .nan}": "expected a finite number greater than 0",

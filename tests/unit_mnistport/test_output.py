@@ -63,7 +63,7 @@ def test_a_reader_that_has_enough_is_no_error(call, command):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "fit --config softmax --print_config"])
 def test_an_output_that_is_full_is_named(call, command):
     with FULL.open("w") as output:
         status, err = call(command, output)

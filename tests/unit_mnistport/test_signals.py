@@ -224,3 +224,17 @@ def test_two_processes_end_after_the_same_step_and_leave_a_checkpoint(
     assert err.count("mnistport: ") == 1
     assert command_in(err)[-2] == "--ckpt_path"
     assert list(here.glob("lightning_logs/version_0/checkpoints/stopped-step=*.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore:.*was called without a model:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*there is no last checkpoint:UserWarning")
+@pytest.mark.parametrize(
+    "hook", ["setup", "on_fit_start", "training_step", "on_train_end", "test_step"]
+)
+def test_a_callback_that_saves_at_an_exception_does_not_change_the_status(
+    here, capfd, handlers, sent, hook
+):
+    sent(hook, signal.SIGTERM)
+    callback = "--trainer.callbacks+=OnExceptionCheckpoint --trainer.callbacks.dirpath=on"
+    assert main(shlex.split(f"{FIT} {callback}")) == 143
+    assert "Traceback" not in capfd.readouterr().err

@@ -262,7 +262,7 @@ class Seen(Callback):
         self.validated.append(trainer.global_step)
 
 
-@pytest.mark.parametrize("interval", [1.0, 2, 0.7])
+@pytest.mark.parametrize("interval", [1.0, 2, 0.5])
 @pytest.mark.parametrize(
     "name", ["softmax", pytest.param("three_minute_adam", marks=pytest.mark.slow)]
 )

@@ -3,12 +3,13 @@
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, OnExceptionCheckpoint
 from torch.optim.lr_scheduler import StepLR
 
 from mnistport import Classifier, MnistData, networks
 from mnistport.errors import UserError
 from mnistport.training.loader import ChunkLoader
+from mnistport.training.stopping import save_and_say
 
 
 class Plain(pl.LightningModule):
@@ -36,10 +37,9 @@ def fit(module, data=None, callbacks=(), **flags):
         devices=1,
         callbacks=list(callbacks),
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **({"limit_val_batches": 0} | flags),
+        **({"limit_val_batches": 0, "enable_checkpointing": False} | flags),
     )
     data = data or MnistData("softmax", source="digits")
     trainer.fit(module, datamodule=data)
@@ -155,3 +155,16 @@ def test_an_interval_of_no_steps_is_refused(interval):
             limit_val_batches=1.0,
             val_check_interval=interval,
         )
+
+
+@pytest.mark.filterwarnings("ignore:.*was called without a model:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*there is no last checkpoint:UserWarning")
+def test_a_stopped_run_saves_beside_a_checkpoint_of_any_kind(tmp_path, capsys):
+    """With it, Lightning adds no ModelCheckpoint."""
+    callback = OnExceptionCheckpoint(tmp_path)
+    flags = {"enable_checkpointing": True, "max_steps": 2}
+    trainer = fit(Classifier("softmax"), None, [callback], **flags)
+    save_and_say(trainer, "mnistport fit")
+    path = tmp_path / "stopped-step=2.ckpt"
+    assert path.is_file()
+    assert f"go on with: mnistport fit --ckpt_path {path}" in capsys.readouterr().err

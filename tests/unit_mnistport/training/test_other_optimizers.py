@@ -37,7 +37,13 @@ class Decayed(Classifier):
         return [optimizer], [ExponentialLR(optimizer, 0.5)]
 
 
-KINDS = [Classifier, TorchAdam, Momentum, PlainSgd, Halved, Decayed]
+class TwoGroups(Classifier):
+    def configure_optimizers(self):
+        groups = [{"params": [weight]} for weight in self.net.parameters()]
+        return torch.optim.SGD(groups, 0.1, momentum=0.5)
+
+
+KINDS = [TwoGroups, Classifier, TorchAdam, Momentum, PlainSgd, Halved, Decayed]
 
 
 def fit(kind, path, steps, callbacks=(), ckpt_path=None):
