@@ -387,6 +387,10 @@ NOT_READ = {
     f"is (0, 7, 7, 2); its first axis is that of the examples{AT_WEIGHTS}",
     "'data': lambda seed: replace(DATA, evaluation={})": "Data(evaluation=...) gives a "
     "dict of nothing; it has to give",
+    "'data': lambda seed: replace(DATA, evaluation={'x': DATA.evaluation['x']})": "do "
+    f"not give the same feeds: ['y_']{AT_WEIGHTS}",
+    "'data': lambda seed: replace(DATA, labels=DATA.labels[1:])": "Data(labels=...) has "
+    "the shape (59,), and there are 60 examples in Data(evaluation=...)",
     "'data': lambda seed: replace(DATA, labels=[1])": "Data(labels=...) is a list of int",
     "'data': lambda seed: raised(BrokenPipeError('gone'))": "line 28: BrokenPipeError: "
     "gone; stopped at the data of wrong",
