@@ -120,6 +120,8 @@ def _ends_the_program(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
         frames = traceback.extract_tb(error.__traceback__)
         return frames[-1].filename.startswith(OURS)
+    if isinstance(error, BrokenPipeError) and _place_in_the_users_code(error):
+        return False  # if it is our output all the same, `with_output` sees that
     return isinstance(error, Exception) and is_of_output(error)
 
 
@@ -161,7 +163,9 @@ def _reason(error: BaseException) -> str:
     """The type of an error and its message, in one line."""
     is_empty = isinstance(error, SystemExit) and error.code is None
     kind = type(error).__name__
-    message = "" if is_empty else " ".join(str(error).split())
+    letters = "" if is_empty else str(error)
+    printed = (letter if letter.isprintable() else " " for letter in letters)
+    message = " ".join("".join(printed).split())
     if len(message) > LONGEST:
         message = f"{message[:LONGEST]}..."
     reason = f"{kind}: {message}" if message else kind

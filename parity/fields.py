@@ -143,11 +143,23 @@ def looked_at(data: Data, name: str) -> Data:
         UserError: A field of the data is of another kind.
     """
     _refuse(name, data, OF_DATA)
-    refuse_no_feeds(name, "Data(evaluation=...)", data.evaluation)
+    evaluation, labels = data.evaluation, data.labels
+    refuse_no_feeds(name, "Data(evaluation=...)", evaluation)
+    examples = len(next(iter(evaluation.values())))
+    if labels is not None and labels.shape[:1] != (examples,):
+        raise UserError(
+            f"{name}: Data(labels=...) has the shape {labels.shape}, and there are "
+            f"{examples:,} examples in Data(evaluation=...)"
+        )
 
     def batch(step: int) -> Feeds:
         feeds = data.batch(step)
         refuse_no_feeds(name, "Data(batch=...)", feeds)
+        if different := sorted(set(feeds) ^ set(evaluation)):
+            raise UserError(
+                f"{name}: Data(batch=...) and Data(evaluation=...) do not give the same "
+                f"feeds: {different}"
+            )
         return feeds
 
     return replace(data, batch=batch)

@@ -408,7 +408,8 @@ class Reference:
             graph, as its author ran it, in TF's default graph. The float64 graph is
             derived from it. A second argument without a default value, `dtype`, is
             always given as "float32".
-        weights: Each TF variable and each tensor of the module's state, exactly once.
+        weights: Each TF variable and each tensor of the module's state, exactly once. A
+            buffer that the module's state leaves out needs no row. It is reset, too.
         positive: Variables that must be above zero, such as a moving variance. The checks
             give them such values.
         stages: The intermediate results to compare, in the order of computation.

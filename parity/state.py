@@ -34,7 +34,8 @@ class Slots:
 
     Attributes:
         per_weight: TF slot name -> key in `optimizer.state[weight]`. If torch creates the
-            slot only in the first step, it is compared after that step.
+            slot only in the first step, it is compared after that step. A weight that an
+            optimizer does not hold has none.
         shared: TF variable name -> key in the (single) parameter group.
         unmapped: Names that exist on one side only, and the reason, such as
             `Unmapped("ours", "step", "counts steps; this update does not use it")`. A

@@ -18,9 +18,10 @@ from mnistport.errors import UserError
 from mnistport.files import refuse_unwritable_file, refuse_unwritable_folder, write_whole
 from mnistport.process import whose_kernels
 from parity import references, tf1, tolerances
+from parity.batches import rows_of
 from parity.bench import Bench
 from parity.case import Case
-from parity.checks.accuracy import outputs
+from parity.checks.accuracy import BATCH, outputs
 from parity.commands import setting
 from parity.commands.lockstep_folder import (
     STATE,
@@ -69,6 +70,8 @@ def _run(
     """Take the steps and report. Returns the exit status."""
     steps = _steps(args.steps, case.data.recipe_steps, case.reference.name)
     run, settings = _run_at_start(case, steps, folder, args)
+    # What is asked after the last step is tried before the first.
+    run.theirs.output(rows_of(case.data.evaluation, slice(BATCH)))
     recognised = {**settings, **_origin(args.target)}
     continue_run(run, folder, recognised, steps, fresh=args.fresh)
     print(

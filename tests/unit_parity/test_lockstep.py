@@ -370,18 +370,28 @@ def test_a_port_does_not_go_on_with_the_run_of_another_of_its_name(
     assert f"holds a run with file {one!r} (now {two!r}); go on with" in error
 
 
+REFUSED = {
+    "port=replace(SOUND.port, loss=lambda output, feeds: output.nothing)": "in its step",
+    "build=lambda tf: replace(SOUND.build(tf), evaluation={})": "when it is scored",
+}
+
+
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("steps", ["full", "2"])
+@pytest.mark.parametrize("change", REFUSED, ids=REFUSED.get)
 def test_a_refused_run_leaves_nothing(
-    steps: str, there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: str,
+    steps: str,
+    there: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It is refused before the first step, or in it."""
     tiny = Path(__file__).parent / "tiny_port.py"
     (tmp_path / "port.py").write_text(
         "from dataclasses import replace\nfrom parity import references\n"
         f"SOUND = references.get({str(tiny)!r})\n"
-        "PORT = replace(SOUND.port, loss=lambda output, feeds: output.nothing)\n"
-        "REFERENCE = replace(SOUND, port=PORT)\n"
+        f"REFERENCE = replace(SOUND, {change})\n"
     )
     out = tmp_path / "deep" / "out"
     if there:
@@ -389,4 +399,5 @@ def test_a_refused_run_leaves_nothing(
     before = sorted(tmp_path.rglob("*"))
     words = ["lockstep", str(tmp_path / "port.py"), "--steps", steps, "--out", str(out)]
     assert cli.main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

@@ -393,6 +393,10 @@ def close(*_):
     raise GeneratorExit
 
 
+def raised(error):
+    raise error
+
+
 class Nothing(torch.nn.Module):
     def forward(self, image):
         return None
@@ -483,13 +487,21 @@ NOT_READ = {
     f"a list of int; it has to give a mapping from the names in{MAPPING}",
     "'data': lambda seed: replace(DATA, batch=lambda step: {})": "(batch=...) gives a "
     f"dict of nothing; it has to give a mapping from the names in{MAPPING}",
-    "'data': lambda seed: replace(DATA, batch=lambda step: next(iter(())))": "line 72: "
+    "'data': lambda seed: replace(DATA, batch=lambda step: next(iter(())))": "line 76: "
     f"StopIteration{AT_WEIGHTS}",
     "'data': fed(x=lambda x: x[:0])": "gives no example for the feed 'x', as its shape "
     f"is (0, 7, 7, 2); its first axis is that of the examples{AT_WEIGHTS}",
     "'data': lambda seed: replace(DATA, evaluation={})": "Data(evaluation=...) gives a "
     "dict of nothing; it has to give",
+    "'data': lambda seed: replace(DATA, evaluation={'x': DATA.evaluation['x']})": "do "
+    f"not give the same feeds: ['y_']{AT_WEIGHTS}",
+    "'data': lambda seed: replace(DATA, labels=DATA.labels[1:])": "Data(labels=...) has "
+    "the shape (59,), and there are 60 examples in Data(evaluation=...)",
     "'data': lambda seed: replace(DATA, labels=[1])": "Data(labels=...) is a list of int",
+    "'data': lambda seed: raised(BrokenPipeError('gone'))": "line 28: BrokenPipeError: "
+    "gone; stopped at the data of wrong",
+    "'build': lambda tf: raised(ValueError('a\\x1b[31m\\nb'))": "line 28: ValueError: a "
+    f"[31m b{AT_WEIGHTS}",
     "'build': built(loss=None)": "Endpoints(loss=...) is None; it has to be a tensor",
     "'build': built(train_op=None)": "(train_op=...) is None; it has to be an operation",
     "'build': built(optimizer=3)": "(optimizer=...) is 3; it has to be a tf.train.Opt",
