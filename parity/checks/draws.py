@@ -4,7 +4,7 @@ seed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
@@ -15,10 +15,12 @@ from parity.case import Case
 from parity.checks.initialisation import correlation
 from parity.checks.trainer import start_of
 from parity.compare import Comparison, compare
-from parity.reference import Array
+from parity.reference import Array, Start
 
 SAMPLE = 200_000
 """The most numbers of a draw that are compared. All are looked at for their range."""
+MANY, FIRST = 40, 32
+"""The first steps and the first numbers of each that are looked at for repetitions."""
 CHUNK = 1_000
 """A step this far from the first: about as many as a chunk of the trainer."""
 
@@ -29,6 +31,7 @@ def draws(case: Case) -> list[Comparison]:
     They lie in [0, 1) and are uniform (Kolmogorov-Smirnov). Two draws share no more
     numbers than chance gives, and are not correlated: those of two images, of two units,
     of two layers, of two seeds, and of any two of the steps 0, 1, 2, 1,000 and the last.
+    Of many steps and seeds, and of all images of a batch, no two begin with the same.
     """
     trainer = case.reference.trainer
     assert trainer is not None
@@ -43,10 +46,40 @@ def draws(case: Case) -> list[Comparison]:
         numbers = {when: answer[name] for when, answer in by_step.items()}
         comparisons += _law(name, numbers["step 0"])
         comparisons += _pairs(name, numbers, other_seed[name])
+    comparisons += _repetitions(trainer.draws, start, last)
     for one, two in combinations(by_step["step 0"], 2):
         layers = by_step["step 0"]
         comparisons += _unrelated(f"{one} and {two}", layers[one], layers[two])
     return comparisons
+
+
+def _repetitions(
+    draws: Callable[[Start, int], Mapping[str, Array]], start: Start, last: int
+) -> list[Comparison]:
+    """No step, seed or image has the first numbers of another."""
+    near = {(1 << power) + place for power in range(32) for place in (-1, 0, 1)}
+    steps = sorted(({*range(MANY)} | near) & {*range(last + 1)})
+    seeds = sorted({(start.seed + number) % 2**32 for number in {*range(8)} | near})
+    first = draws(start, 0)
+    by_step = [_beginnings(draws(start, step)) for step in steps]
+    by_seed = [_beginnings(draws(replace(start, seed=seed), 0)) for seed in seeds]
+    comparisons = []
+    for name, numbers in first.items():
+        for what, parts in (
+            ("steps", [beginning[name] for beginning in by_step]),
+            ("seeds", [beginning[name] for beginning in by_seed]),
+            ("images", [image.ravel()[:FIRST].tobytes() for image in numbers]),
+        ):
+            repeated = np.asarray(len(parts) - len(set(parts)))
+            told = f"{name}: {what} that repeat another's numbers, of {len(parts)}"
+            nothing = np.zeros_like(repeated)
+            comparisons.append(compare(told, repeated, nothing, tolerances.exact()))
+    return comparisons
+
+
+def _beginnings(numbers: Mapping[str, Array]) -> dict[str, bytes]:
+    """The first numbers of each draw."""
+    return {name: array.ravel()[:FIRST].tobytes() for name, array in numbers.items()}
 
 
 def _law(name: str, numbers: Array) -> list[Comparison]:

@@ -86,7 +86,7 @@ def _the_way(commands: Commands, run: Run, short: Short) -> list[Comparison]:
         "steps of which fit gave a loss": with_loss,
         "epochs that began": run.epochs,
         "crosses a chunk's end within an epoch": int(len(run.chunks) > run.epochs),
-        "takes several steps in one call": int(max(run.chunks, default=0) > 1),
+        "takes three steps in one call": int(max(run.chunks, default=0) > 2),
     }
     epochs = 1 + (short.steps - 1) // short.whole_epoch
     return _exactly(ours, [short.steps, short.steps, epochs, 1, 1])

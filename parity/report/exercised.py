@@ -57,8 +57,15 @@ EXERCISES = (
     Exercise("steps of the port's own command", " of fit", "`product`, if it has one"),
     Exercise("weights that TF1 trained, and every test example", "output", "`accuracy`"),
 )
-LATE = "late_steps"
-NEVER = "several devices"
+OTHER_CHECKS = {
+    "late_steps": "steps late in the recipe",
+    "initialisation": "initial distributions",
+}
+"""Checks that are not asked by default, and what they reach."""
+NEVER = (
+    "steps of the recipe between those that were compared; another number of threads; "
+    "several devices"
+)
 MOST_TOLD = 12
 """The most lines about the ways of one graph. The JSON file has all."""
 
@@ -81,8 +88,12 @@ def exercised(results: Sequence[Result], not_reached: Mapping[str, Sequence[str]
             reached.append(exercise.what + (share if these != networks else ""))
         else:
             missed.append(f"{exercise.what} ({exercise.by})")
-    if not any(result.check == LATE for result in results):
-        missed.append(f"steps late in the recipe (`--checks {LATE}`)")
+    asked = {result.check for result in results}
+    missed += [
+        f"{what} (`--checks {check}`)"
+        for check, what in OTHER_CHECKS.items()
+        if check not in asked
+    ]
     devices = ", ".join(sorted({result.device for result in results}))
     text = (
         f"Exercised, on {devices}: {'; '.join(reached) or 'nothing of this list'}. "

@@ -153,9 +153,9 @@ def _ways_of(operation: Any) -> tuple[str, ...]:
     """What is said of the ways of an operation. Empty if it has only one."""
     if operation.type in LIMITS:
         return LIMITS[operation.type]
-    if operation.type in PLACES:
+    if operation.type in (*PLACES, "Equal", "NotEqual"):
         return CONDITION
-    return COMPARED if operation.type in (*tf1.COMPARES, "Equal", "NotEqual") else ()
+    return COMPARED if operation.type in tf1.COMPARES else ()
 
 
 def _decides(operation: Any) -> Any:
@@ -230,5 +230,5 @@ def _where(tf: Any, operation: Any) -> tuple[Any, ...]:
         exactly = (tf.equal(inputs[0], high),) if kind == "Relu6" else ()
         return below, within, above, *exactly
     decides = _decides(operation)
-    equal = () if kind in PLACES else (tf.equal(*inputs),)
-    return decides, tf.logical_not(decides), *equal
+    ways = (decides, tf.logical_not(decides))
+    return (*ways, tf.equal(*inputs)) if kind in tf1.COMPARES else ways

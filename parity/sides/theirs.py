@@ -61,6 +61,7 @@ class Theirs:
         self.graph, self.endpoints = self.asked.graph, self.asked.endpoints
         self.variables, self.shapes = self.asked.variables, self.asked.shapes
         self.session = tf1.session(self.graph)
+        self._constants: dict[Any, Array] = {}
         in_float64 = dtype == "float64"
         self.branches = Branches(self.program, self.asked) if in_float64 else None
         self.records = True
@@ -88,7 +89,23 @@ class Theirs:
         dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
         for name, numbers in (draws or {}).items():
             dictionary[endpoints.draws[name]] = numbers
-        return dictionary
+        return {**dictionary, **self._constants}
+
+    def tensor_of(self, operation: str) -> Any:
+        """The first result of an operation of the graph that is asked. None without."""
+        try:
+            return self.graph.get_operation_by_name(operation).outputs[0]
+        except KeyError:
+            return None
+
+    @contextmanager
+    def with_constant(self, tensor: Any, value: Array) -> Iterator[None]:
+        """Feed another value in place of one constant of the graph."""
+        self._constants = {tensor: value}
+        try:
+            yield
+        finally:
+            self._constants = {}
 
     def _run_session(self, goals: Any, fed: Mapping[Any, Any]) -> Any:
         """What the graph computes.

@@ -334,15 +334,27 @@ def tiny_adam_in_float64(weights: Any) -> Any:
     return optimizer
 
 
-def test_where_none_of_ours_is_known_those_of_tf1_are_named(advised) -> None:
-    class Literal(nn.Module):
-        def forward(self, unit: Tensor) -> Tensor:
-            return torch.where(unit > 0, unit, 0.2 * unit)
+@pytest.mark.parametrize(("factor", "is_it"), [(1.0, True), (1.0 + 3e-8, False)])
+def test_where_none_of_ours_is_known_the_decimal_is_tried_in_tf1(
+    factor: float, is_it: bool, tiny, small_case
+) -> None:
+    """Our rate is in a function, where it cannot be seen."""
 
-    line = advised(with_layer("leaky", Literal), "forward")
-    assert line == (
-        "a constant rounded to float32? TF1's LeakyRelu (alpha) is 0.20000000298023224"
+    def update(_: nn.Module, optimizer: Any) -> None:
+        optimizer.param_groups[0]["lr"] = 0.01 * factor
+        optimizer.step()
+        optimizer.param_groups[0]["lr"] = 0.5
+
+    port = replace(tiny.REFERENCE.port, update=update)
+    case = small_case(replace(tiny.REFERENCE, port=port))
+    comparisons = checks.get("step")(case)
+    assert not all(comparison.passed for comparison in comparisons)
+    lines = " ".join(advice(case, "step", comparisons))
+    told = (
+        "TF1's Adam/learning_rate is 0.009999999776482582, and with 0.01 there it agrees"
     )
+    assert (told in lines) == is_it
+    assert ("constant" in lines) == is_it
 
 
 def test_no_constant_is_suspected_where_the_gap_is_large_or_in_float32(advised) -> None:

@@ -72,6 +72,30 @@ def chosen(tf: Any, endpoints: Endpoints) -> Any:
     return tf.where(tf.greater(loss, 50.0, name="large"), 2.0 * loss, loss, name="pick")
 
 
+def in_a_scope_called_gradients(tf: Any, endpoints: Endpoints) -> Any:
+    with tf.name_scope("gradients"):
+        return tf.minimum(endpoints.loss, 50.0, name="cap")
+
+
+def of_whole_numbers(tf: Any, endpoints: Endpoints) -> Any:
+    few = tf.minimum(tf.shape(endpoints.feeds["x"])[0] + 0, 2, name="few")
+    return endpoints.loss * tf.cast(few, tf.float32)
+
+
+def divided(tf: Any, endpoints: Endpoints) -> Any:
+    return tf.math.divide_no_nan(endpoints.loss, tf.abs(endpoints.loss), name="mean")
+
+
+def hot(tf: Any, endpoints: Endpoints) -> Any:
+    classes = tf.one_hot(tf.argmax(endpoints.feeds["y_"], 1), 3, name="hot")
+    return endpoints.loss + 0 * tf.reduce_sum(classes)
+
+
+def masked(tf: Any, endpoints: Endpoints) -> Any:
+    mask = tf.not_equal(tf.argmax(endpoints.feeds["y_"], 1) + 1, 0, name="mask")
+    return endpoints.loss + 0 * tf.reduce_sum(tf.cast(mask, tf.float32))
+
+
 def conditional(tf: Any, endpoints: Endpoints) -> Any:
     loss = endpoints.loss
     return tf.cond(loss < 50.0, lambda: loss, lambda: tf.minimum(2 * loss, 9.0))
@@ -93,11 +117,28 @@ def within_six(tf: Any, endpoints: Endpoints) -> Any:
     [
         (capped, ["cap (Minimum): its second input was never the smaller one"]),
         (floored, ["low (Maximum): its first input was never the larger one"]),
-        (chosen, ["large (Greater): its condition was never true"]),
+        (
+            chosen,
+            [
+                "large (Greater): its condition was never true, "
+                "its two inputs were never equal"
+            ],
+        ),
         (
             within_six,
-            ["six (Relu6): no input was below 0, no input was above 6"],
+            [
+                "six (Relu6): no input was below 0, no input was above 6, "
+                "no input was exactly 6"
+            ],
         ),
+        (
+            in_a_scope_called_gradients,
+            ["gradients_1/cap (Minimum): its second input was never the smaller one"],
+        ),
+        (of_whole_numbers, ["few (Minimum): its first input was never the smaller one"]),
+        (divided, ["mean_1 (DivNoNan): no divisor was 0"]),
+        (hot, ["hot (OneHot): no index was outside of the classes"]),
+        (masked, ["mask (NotEqual): its condition was never false"]),
     ],
 )
 def test_a_way_that_is_not_taken_is_named(
@@ -110,7 +151,7 @@ def test_what_is_inside_a_condition_or_a_loop_is_named_as_not_seen(
     tiny, small_case
 ) -> None:
     condition, inside = ways_of(with_loss(tiny, conditional), small_case)
-    assert condition.endswith("(Less): its condition was never false")
+    assert "(Less): its condition was never false, its two inputs" in condition
     assert inside == "inside a loop or a condition, and not seen: cond/Minimum"
     (inside,) = ways_of(with_loss(tiny, looped), small_case)
     assert "while/inner" in inside
