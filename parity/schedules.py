@@ -41,12 +41,14 @@ class Counter:
         changes: The steps at which something changes that depends on it alone.
         more: Whether there are more changes than these.
         is_mapped: Whether our side has it, so that it can be set on both sides.
+        unseen: The operations inside a loop or a condition at which it may change, too.
     """
 
     name: str
     changes: Sequence[int]
     more: bool
     is_mapped: bool
+    unseen: Sequence[str] = ()
 
     @property
     def steps(self) -> list[int]:
@@ -66,7 +68,14 @@ def counters(bench: Bench) -> list[Counter]:
         if parts:
             changes = Schedule(bench, name, parts).changes()
             more = len(changes) > MOST
-            found.append(Counter(name, changes[:MOST], more, name in rows))
+            unseen = [
+                part.name
+                for part in parts
+                if (_is_stepped(part) or part.type in LIMITS)
+                and not _can_be_fetched(part)
+            ]
+            mapped = name in rows
+            found.append(Counter(name, changes[:MOST], more, mapped, unseen))
     return found
 
 
@@ -81,6 +90,12 @@ def not_reached(bench: Bench) -> list[str]:
         what = f"the schedule by {counter.name}"
         if counter.changes:
             what += f", which changes at {changes}" + " and later" * counter.more
+        if counter.unseen:
+            names = ", ".join(counter.unseen)
+            lines.append(
+                f"{what}: it may change at other steps, too, because of what is inside a "
+                f"loop or a condition: {names}"
+            )
         if not counter.is_mapped:
             lines.append(f"{what}: no row of the weight map gives our side this counter")
         elif counter.more:
@@ -185,16 +200,21 @@ def _dependents(program: Graph, variable: Any) -> list[Any]:
     known: set[Any] = set()
     found: dict[Any, None] = {}
     needed = set(tf1.ancestors(program.endpoints.train_op))
-    for operation in program.graph.get_operations():
-        if operation.name == variable.op.name or operation.type == "Const":
-            known.add(operation)
-        elif _follows(operation, known) and operation in needed:
-            known.add(operation)
+    before = -1
+    while len(known) > before:  # the inputs of a condition are made after their use
+        before = len(known)
+        for operation in program.graph.get_operations():
+            if operation in known or operation not in needed:
+                continue
             sources = {tensor.op for tensor in operation.inputs}
-            if any(
-                source.name == variable.op.name or source in found for source in sources
-            ):
-                found[operation] = None
+            if operation.name == variable.op.name or operation.type == "Const":
+                known.add(operation)
+            elif _follows(operation, known):
+                known.add(operation)
+                if any(
+                    each.name == variable.op.name or each in found for each in sources
+                ):
+                    found[operation] = None
     reads = ("Identity", "ReadVariableOp")
     return [operation for operation in found if operation.type not in reads]
 
@@ -203,4 +223,5 @@ def _follows(operation: Any, known: set[Any]) -> bool:
     """Whether an operation is computed from known numbers alone, and stores nothing."""
     stores = operation.type.startswith("Assign") or "Assert" in operation.type
     inputs = list(operation.inputs)
-    return bool(inputs) and not stores and all(tensor.op in known for tensor in inputs)
+    merges = any if operation.type == "Merge" else all  # one of its inputs decides
+    return bool(inputs) and not stores and merges(tensor.op in known for tensor in inputs)

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import torch
 
 from mnistport.errors import UserError
-from mnistport.training.checkpoint_form import refuse_other_form
+from mnistport.training.checkpoint_form import refuse_what_lightning_cannot_load
 from mnistport.training.checkpoints import refuse_unfinished
 
 REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
@@ -35,7 +35,7 @@ def read_checkpoint(path: str, *, to_continue: bool) -> dict[str, Any]:
     """
     try:
         checkpoint: dict[str, Any] = _read(path, mmap=True)
-        refuse_other_form(checkpoint)
+        refuse_what_lightning_cannot_load(checkpoint)
         if to_continue:
             refuse_unfinished(checkpoint)
     except UserError as error:

@@ -43,7 +43,6 @@ def refuse_other_form(checkpoint: Any) -> None:
     for key in ("state_dict", "hyper_parameters", "datamodule_hyper_parameters"):
         for name in checkpoint.get(key, {}):
             refuse_other_type(f"name {name!r} in {key}", name, str)
-    refuse_old_version(checkpoint)
     for key, weight in checkpoint["state_dict"].items():
         refuse_unusual_tensor(f"state_dict.{key}", weight)
     _refuse_unknown_settings(checkpoint["mnistport"])
@@ -78,6 +77,16 @@ def refuse_other_type(name: str, value: Any, kind: type) -> None:
             f"the checkpoint is damaged: its {name} is a {type(value).__name__}, "
             f"expected {expected}"
         )
+
+
+def refuse_what_lightning_cannot_load(checkpoint: Any) -> None:
+    """Refuse what is not a checkpoint of ours, or what Lightning cannot load.
+
+    Raises:
+        UserError: See `refuse_other_form` and `refuse_old_version`.
+    """
+    refuse_other_form(checkpoint)
+    refuse_old_version(checkpoint)
 
 
 def refuse_old_version(checkpoint: Mapping[str, Any]) -> None:

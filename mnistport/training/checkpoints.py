@@ -12,9 +12,9 @@ from torch import Tensor
 from mnistport.errors import UserError
 from mnistport.training.checkpoint_form import (
     DAMAGED,
-    refuse_other_form,
     refuse_other_state,
     refuse_other_type,
+    refuse_what_lightning_cannot_load,
 )
 from mnistport.training.lightning_steps import loop_state_at, new_optimizers
 from mnistport.training.optimizer_form import OTHER, refuse_state_of_another_optimizer
@@ -43,7 +43,7 @@ def refuse_other_run(
         UserError: The checkpoint cannot be loaded into this model, or its run cannot be
             continued with these settings.
     """
-    refuse_other_form(checkpoint)
+    refuse_what_lightning_cannot_load(checkpoint)
     if run is not None:
         refuse_unfinished(checkpoint)
     settings = dict(checkpoint["mnistport"])

@@ -16,7 +16,7 @@ from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
-from mnistport.training.checkpoint_form import refuse_other_form
+from mnistport.training.checkpoint_form import refuse_what_lightning_cannot_load
 from mnistport.training.loader import Batches, ChunkLoader, Slices
 from mnistport.values import is_whole_number, plain
 
@@ -87,7 +87,7 @@ class MnistData(pl.LightningDataModule):
         Raises:
             UserError: It cannot be read without running code, or is not one of ours.
         """
-        with opened_safely(checkpoint_path, refuse_other_form) as file:
+        with opened_safely(checkpoint_path, refuse_what_lightning_cannot_load) as file:
             return super().load_from_checkpoint(
                 file, map_location, hparams_file, weights_only=True, **kwargs
             )

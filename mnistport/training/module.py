@@ -23,7 +23,7 @@ from mnistport.float32 import float32, use_tf32
 from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import load_for_trainer, opened_safely
-from mnistport.training.checkpoint_form import refuse_other_form
+from mnistport.training.checkpoint_form import refuse_what_lightning_cannot_load
 from mnistport.training.checkpoints import (
     refuse_other_optimization,
     refuse_other_options,
@@ -472,7 +472,7 @@ class Classifier(pl.LightningModule):
         stored: dict[str, Any] = {}
 
         def check(checkpoint: Any) -> None:
-            refuse_other_form(checkpoint)
+            refuse_what_lightning_cannot_load(checkpoint)
             stored.update(checkpoint.get("hyper_parameters", {}))
 
         with opened_safely(checkpoint_path, check) as file:

@@ -95,7 +95,9 @@ class Branches:
         needed = forward | _needed(endpoints.train_op)
         draws = set(endpoints.draws.values())
         seen: set[Any] = set()
-        for operation in _varying(program.graph):
+        varying = _varying(program.graph)
+        may_vary = set(varying)
+        for operation in varying:
             ways = _ways_of(operation)
             if not ways or operation not in needed or _is_gradient(operation):
                 continue
@@ -103,8 +105,8 @@ class Branches:
                 decides = _decides(operation)
                 if decides in seen or not draws.isdisjoint(decides.op.inputs):
                     continue  # what is decided by a draw is decided by the checks
-                if decides.op.type == "LoopCond":
-                    continue  # a loop ends at some time
+                if decides.op.type == "LoopCond" or decides.op not in may_vary:
+                    continue  # a loop ends at some time, and constants decide once
                 seen.add(decides)
             if _is_inside(operation) or operation.name not in names:
                 self._unseen.append(operation.name)

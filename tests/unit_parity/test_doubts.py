@@ -246,6 +246,25 @@ def test_sums_in_order_are_the_same_but_for_rounding(tiny, small_case) -> None:
         np.testing.assert_allclose(array, answers[1][name], rtol=1e-4, atol=1e-6)
 
 
+def test_a_mean_whose_name_is_a_scope_too_can_be_summed_in_order(
+    tiny, small_case
+) -> None:
+    """`tf.losses` names its result after its scope, in which there are constants."""
+
+    def scoped(tf: Any, endpoints: Endpoints) -> Endpoints:
+        with tf.name_scope("loss") as scope:
+            axes = tf.constant([0, 1], name="Const")
+            term = tf.reduce_mean(endpoints.stages["logits"], axes, name=scope)
+        return replace(endpoints, loss=endpoints.loss + 0 * term)
+
+    case = small_case(tiny.with_graph(scoped))
+    theirs = case.bench.in_order
+    theirs.reset(case.bench.weights)
+    found = theirs.stages(case.data.batch(0))["loss"]
+    case.theirs().reset(case.bench.weights)
+    np.testing.assert_allclose(found, case.theirs().stages(case.data.batch(0))["loss"])
+
+
 def test_a_sum_in_order_adds_one_term_after_the_other() -> None:
     tf = tf1.load()
     terms = np.ones((2, 3, 5, 4), np.float32)

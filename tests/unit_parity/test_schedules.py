@@ -14,7 +14,7 @@ from torch import nn
 
 from mnistport.optimizers import GradientDescent
 from parity.reference import Endpoints, Reference, Slots
-from parity.schedules import LATE, counters
+from parity.schedules import LATE, counters, not_reached
 from parity.weights import Unmapped, Weight, WeightMap
 
 pytestmark = pytest.mark.tf
@@ -175,3 +175,14 @@ def test_a_counter_that_our_side_lacks_is_found_but_not_set(
     (counter,) = counters(case.bench)
     assert (counter.changes, counter.is_mapped) == ([101, 2_001], False)
     assert breaks(case) is None
+
+
+def with_restarts(tf: Any, step: Any) -> Any:
+    return tf.train.cosine_decay_restarts(0.01, step, 100, 2.0, 0.5)
+
+
+def test_changes_inside_a_condition_are_named_as_not_looked_for(tiny, small_case) -> None:
+    case = small_case(scheduled(tiny, with_restarts, lambda _: RATE))
+    (line,) = [line for line in not_reached(case.bench) if "other steps" in line]
+    assert "the schedule by global_step" in line
+    assert "SGDRDecay/cond/Floor" in line
