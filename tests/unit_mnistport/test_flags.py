@@ -77,7 +77,7 @@ def test_early_stopping_on_a_validated_figure_ends_the_run(run, tmp_path):
     ],
 )
 def test_nothing_is_switched_on_where_it_is_not_needed(run, flags):
-    status, _, err = run(f"fit --config softmax {QUIET} {flags} --trainer.max_steps 3")
+    status, _, err = run(f"fit --config softmax {QUIET} {flags} --trainer.max_steps 13")
     assert (status, "switched on" in err) == (0, False)
 
 

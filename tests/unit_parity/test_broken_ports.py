@@ -402,7 +402,7 @@ MUTANTS = {
             ),
             TORCH_RMSPROP,
         ),
-        {"weights": "fresh W1/rms", "step": "W1 after 1 step"},
+        {"step": "W1 after 1 step"},
     ),
     "rms from zeros": Mutant(
         "three_minute_rmsprop",

@@ -214,7 +214,7 @@ def test_the_rest_of_an_epoch_that_is_lost(
 ) -> None:
     monkeypatch.setattr(NextBatch, "_fill", NoCarryOver._fill)
     names = failing()
-    assert names[0] == "loss in step 4 of fit, the first of an epoch"
+    assert names[0] == "loss in step 5 of fit, the first of an epoch"
 
 
 def shifted(monkeypatch: pytest.MonkeyPatch, shift: Callable[[int, int], int]) -> None:
@@ -235,14 +235,14 @@ def test_the_last_step_of_an_epoch_that_is_dropped(
     failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shifted(monkeypatch, lambda step, epoch: step + step // (epoch - 1))
-    assert failing()[0].startswith("loss in step 3 of fit")
+    assert failing()[0].startswith("loss in step 4 of fit")
 
 
 def test_the_first_step_of_later_epochs_that_is_skipped(
     failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shifted(monkeypatch, lambda step, epoch: step + step // epoch)
-    assert failing()[0].startswith("loss in step 4 of fit")
+    assert failing()[0].startswith("loss in step 5 of fit")
 
 
 @pytest.mark.parametrize("reader", ["read_labels", "read_images"])
