@@ -19,7 +19,7 @@ from parity.reference import Array, Start
 
 SAMPLE = 200_000
 """The most numbers of a draw that are compared. All are looked at for their range."""
-MANY, FIRST = 40, 32
+MANY, FIRST = 8, 32
 """The first steps and the first numbers of each that are looked at for repetitions."""
 CHUNK = 1_000
 """A step this far from the first: about as many as a chunk of the trainer."""

@@ -214,9 +214,12 @@ def numbers(
     network: Network, options: Mapping[str, Any], start: Start, step: int
 ) -> Mapping[str, Array]:
     """The random numbers of `mnistport`'s dropouts in a step of the recipe."""
+    import torch
+
     from parity.references import mnist_trainer
 
-    net = network.module(**options)
+    with torch.device("meta"):  # the numbers need no weights
+        net = network.module(**options)
     return mnist_trainer.draws(start, net, network.recipe.batch_size, step)
 
 

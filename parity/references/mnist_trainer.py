@@ -133,6 +133,8 @@ def draws(start: Start, net: nn.Module, batch_size: int, step: int) -> Answer:
     keyed = KeyedDraws(net, start.seed, batch_size, slice(None))
     keyed.stand_at(step)
     device = next(net.parameters()).device
+    if device.type == "meta":
+        device = torch.device("cpu")
     answer: Answer = {}
     for draw in start.reference.draws:
         dropout = net.get_submodule(draw.ours)

@@ -62,7 +62,9 @@ def test_they_are_compiled_once_and_again_where_damaged(tmp_path: Path) -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("writable", ["file", "folder"])
+@pytest.mark.parametrize(
+    "writable", ["file", pytest.param("folder", marks=pytest.mark.slow)]
+)
 def test_a_library_that_others_could_have_written_is_not_loaded(
     tmp_path: Path, writable: str
 ) -> None:
@@ -79,6 +81,7 @@ def test_a_library_that_others_could_have_written_is_not_loaded(
     assert all(path.stat().st_mode & 0o022 == 0 for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_the_folder_of_another_user_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "mnistport"
