@@ -488,7 +488,7 @@ def test_a_broken_port_is_caught_where_it_is_broken(
         "keep read as drop",
         "sum for mean",
         "another rate",
-        "torch's RMSprop",
+        pytest.param("torch's RMSprop", marks=pytest.mark.slow),
     ],
 )
 def test_it_fails_in_float32_too(name: str, sound, broken, breaks, ladder) -> None:

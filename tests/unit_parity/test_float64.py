@@ -209,7 +209,9 @@ SIZES = [
     [{}, {"align_corners": True}, {"half_pixel_centers": True}],
     ids=["legacy", "align_corners", "half_pixel_centers"],
 )
-@pytest.mark.parametrize("kind", ["ResizeBilinear", "ResizeBicubic"])
+@pytest.mark.parametrize(
+    "kind", ["ResizeBilinear", pytest.param("ResizeBicubic", marks=pytest.mark.slow)]
+)
 def test_resizing(kind: str, options: dict[str, bool]) -> None:
     def build(tf: Any, **images: Any) -> Any:
         results = []

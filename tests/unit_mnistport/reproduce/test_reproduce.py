@@ -112,6 +112,7 @@ def test_a_damaged_result_of_another_command_is_refused_in_one_line(
     assert "deep-seed7/result.json: cannot be read; delete" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_run_is_freed_before_the_next(tmp_path):
     """The images of a run are freed before the next run reads its own."""
 
@@ -287,7 +288,7 @@ def test_a_signal_within_a_run_ends_the_command_and_keeps_the_table(
 
 
 @STOPS
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("lost", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_signal_between_two_runs_ends_the_command_at_once(
     words, tmp_path, capsys, monkeypatch, handlers, number, status, lost
 ):

@@ -47,6 +47,7 @@ def test_where_there_is_a_compiler_there_are_kernels(tmp_path: Path) -> None:
     assert why_not(tmp_path, MNISTPORT_KERNELS="1", CC="cc") == ""
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_they_are_compiled_once_and_again_where_damaged(tmp_path: Path) -> None:
     assert why_not(tmp_path) == ""

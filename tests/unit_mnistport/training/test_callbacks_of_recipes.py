@@ -162,6 +162,7 @@ def test_a_callback_leaves_the_weights_that_it_leaves_in_a_plain_module(
     assert_same_weights(plain, module)
 
 
+@pytest.mark.slow
 @every_recipe
 def test_callbacks_that_watch_see_what_they_see_in_a_plain_module(
     name, tmp_path, monkeypatch
