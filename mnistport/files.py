@@ -156,7 +156,7 @@ def partial_folder(file: Path) -> Iterator[Path]:
     """
     remove_left_over(file.parent)
     folder = file.with_name(f".{file.name}.{_HOST}.{os.getpid()}.partial")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     try:
         yield folder
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mnistport.errors import UserError
+from mnistport.files import partial_folder
 from parity import tf1
 from parity.convert.selection import FACTS, Selection
 from parity.convert.tf1_names import find, variable_shapes
@@ -101,7 +101,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 def _write_arrays(tf: Any, path: Path, arrays: Mapping[str, Array]) -> None:
     graph = tf.Graph()
     with (
-        tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder,
+        partial_folder(path.resolve()) as folder,
         graph.as_default(),
     ):
         tensors = [

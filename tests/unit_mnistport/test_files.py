@@ -194,6 +194,7 @@ def test_the_cache_folder_follows_the_environment(monkeypatch):
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / f".a.{files._HOST}.999999999.partial.ckpt").touch()
+    (tmp_path / f".f.{files._HOST}.999999999.partial" / "inside").mkdir(parents=True)
     mine = tmp_path / f".b.{files._HOST}.{os.getpid()}.partial.ckpt"
     elsewhere = tmp_path / ".c.another.999999999.partial.ckpt"
     for other in (mine, elsewhere, tmp_path / ".partial", tmp_path / "d.partial.ckpt"):

@@ -242,3 +242,22 @@ def test_every_epoch_loss_line_is_the_books_format():
             r"Epoch:  0003 Avg\. Cost =  0\.12\d+",
             report.line.format(epoch=3, loss=0.12345),
         )
+
+
+class Scores(Callback):
+    """Scores the network after each step, as the tutorials do after each hundredth."""
+
+    counts_chunks = True
+
+    def on_train_batch_end(self, trainer, module, *_) -> None:
+        module.score(*trainer.datamodule.test)
+
+
+def test_scores_on_the_way_change_no_step(train):
+    """After each of them dropout acts again."""
+    options = {"network": "three_minute_adam", "batch_size": 6, "max_steps": 6}
+    plain = train(**options, steps_per_execution=1)
+    scored = train(**options, steps_per_execution=1, callbacks=(Scores(),))
+    assert scored.record.losses == plain.record.losses
+    for name, weight in plain.weights.items():
+        assert torch.equal(scored.weights[name], weight)
