@@ -14,23 +14,23 @@ def gradients(case: Case) -> list[Comparison]:
 
     They are compared once more on whole numbers (`probes.py`). These have equal values
     inside pooling windows and units at exactly 0. Which of them gets the gradient is seen
-    only there. A dropout would divide, and equal values would round apart, so that with
-    dropouts it is asked in evaluation mode. Where other stages round (a sigmoid, a batch
+    only there. A dropout that divides by 0.8 rounds equal values apart. Where one does,
+    it is asked in evaluation mode. Where other stages round (a sigmoid, a batch
     normalization), it is not asked.
 
     In float64 they are compared on a batch without a class, too (`batches.py`).
     """
     feeds, draws = case.step_feeds(0)
     whole, weights = whole_feeds(feeds), whole_weights(case.bench)
-    mode: Answer | None = None if draws else {}  # evaluation, or training without draws
-    exact = ties_are_exact(case.bench)
+    modes: tuple[Answer | None, ...] = (draws, None)  # training, evaluation
+    exact = [mode for mode in modes if ties_are_exact(case.bench, mode)]
 
     def question(side: Side) -> Answer:
         side.reset(case.bench.weights)
         named = _named(side.gradients(feeds, draws))
         if exact:
             side.reset(weights)
-            named |= _named(side.gradients(whole, mode), f" {TIES}")
+            named |= _named(side.gradients(whole, exact[0]), f" {TIES}")
         return named
 
     comparisons = case.ask("gradients", question)

@@ -18,7 +18,7 @@ from parity.reference import Array, Facts, Run
 from parity.state import State, to_ours
 from parity.steps import feeds_of, taken_step
 
-MILESTONES = (1_000, 10_000)
+MILESTONES = (100, 500, 1_000, 5_000, 10_000)
 """Steps after which one more is taken, beside the last step of the recipe."""
 
 

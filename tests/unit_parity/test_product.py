@@ -17,6 +17,7 @@ from mnistport.data import idx
 from mnistport.data.batches import NextBatch
 from mnistport.draws import KeyedDraws
 from mnistport.errors import UserError
+from mnistport.optimizers import adam
 from mnistport.speed import listing
 from mnistport.training import chunks, loader
 from mnistport.training.datamodule import MnistData
@@ -134,6 +135,21 @@ def test_a_rate_that_is_one_percent_too_high(
     names = failing("softmax", dtype)
     assert names[0].startswith("W in step 1 of fit")
     assert not any(name.startswith("d loss") for name in names)
+
+
+def test_the_third_step_of_a_chunk_that_is_wrong(
+    failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def change(gradient: torch.Tensor) -> None:
+        calls.append(gradient)
+        if len(calls) in (5, 6):  # W and b, in the third step
+            gradient *= 1.01
+
+    patch_gradients(monkeypatch, change)
+    names = failing()
+    assert names and all(" in step 3 of fit" in name for name in names)
 
 
 def test_a_list_that_holds_the_first_batch_s_labels(
@@ -445,6 +461,9 @@ def test_a_command_leaves_the_process_as_it_was() -> None:
 # Late in the recipe
 
 
+LATE = ["101", "501", "1,001", "1,500"]
+
+
 @pytest.fixture(scope="module")
 def late() -> Case:
     """A case whose recipe is longer than a thousand steps."""
@@ -461,22 +480,23 @@ def test_late_steps_are_taken_from_the_place_that_the_recipe_has_there(
     comparisons = late_steps(replace(late, dtype=dtype))
     assert all(one.passed for one in comparisons)
     losses = [one.name for one in comparisons if one.name.startswith("loss")]
-    assert losses == ["loss in step 1,001 of fit", "loss in step 1,500 of fit"]
+    assert losses == [f"loss in step {step} of fit" for step in LATE]
 
 
 @pytest.mark.parametrize(
     ("factor", "found"),
     [
-        (lambda step: 0.5 if step >= 1_000 else 1.0, [1_001, 1_500]),
-        (lambda step: 1.01 if step >= 51 else 1.0, [1_001, 1_500]),
-        (lambda step: 0.999 ** (step // 100), [1_001, 1_500]),
-        (lambda step: 0.5 if step >= 1_200 else 1.0, [1_500]),
+        (lambda step: 0.5 if step >= 1_000 else 1.0, LATE[2:]),
+        (lambda step: 1.01 if step >= 51 else 1.0, LATE),
+        (lambda step: 0.999 ** (step // 100), LATE),
+        (lambda step: 0.5 if step >= 1_200 else 1.0, LATE[3:]),
+        (lambda step: 2.0 if 60 <= step < 900 else 1.0, LATE[:2]),
     ],
-    ids=["halved", "one percent", "slowly less", "halved later"],
+    ids=["halved", "one percent", "slowly less", "halved later", "doubled between"],
 )
 def test_a_rate_that_changes_on_the_way(
     factor: Callable[[int], float],
-    found: list[int],
+    found: list[str],
     late: Case,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -489,8 +509,29 @@ def test_a_rate_that_changes_on_the_way(
     monkeypatch.setattr(Classifier, "training_step", wrong)
     failed = [one.name for one in late_steps(late) if not one.passed]
     assert {name.split(" in step ")[1] for name in failed} == {
-        f"{step:,} of fit" for step in found
+        f"{step} of fit" for step in found
     }
+
+
+def test_a_bias_correction_that_is_frozen_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From step 120 on, Adam corrects as in step 120. The recipe has 195 steps here."""
+    reference = replace(references.get("three_minute_adam"), trained_steps=20)
+    data = reference.data(0, source="digits")
+    bench = Bench(reference=reference, data=data, data_set={"source": "digits"})
+    right = adam.corrected_rate
+
+    def wrong(group: dict[str, Any], dtype: torch.dtype) -> float:
+        least = torch.tensor(0.999**120)
+        power = torch.maximum(group["beta2_power"], least)
+        return right({**group, "beta2_power": power}, dtype)
+
+    monkeypatch.setattr(adam, "corrected_rate", wrong)
+    failed = [
+        one.name
+        for one in late_steps(Case(bench=bench, dtype="float64"))
+        if not one.passed
+    ]
+    assert {name.split(" in step ")[1] for name in failed} == {"195 of fit"}
 
 
 def test_powers_are_those_of_tf1() -> None:

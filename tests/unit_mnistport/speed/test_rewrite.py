@@ -125,10 +125,11 @@ def test_gradients_through_pooling_are_torchs(
 
 
 @with_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("relu", [False, True])
-def test_pooling_equals_torchs_bit_for_bit_with_ties_zeros_and_nans(relu):
+def test_pooling_equals_torchs_bit_for_bit_with_ties_zeros_and_nans(relu, dtype):
     generator = torch.Generator().manual_seed(0)
-    image = torch.randint(-2, 3, (5, 19, 9, 7), generator=generator).float()
+    image = torch.randint(-2, 3, (5, 19, 9, 7), generator=generator).to(dtype)
     image[0, :, 2:4, 2] = torch.nan
     image[1, :, 0, 0], image[1, :, 0, 1], image[2] = torch.inf, -torch.inf, -torch.inf
     for ceil_mode in (False, True):
