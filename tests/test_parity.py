@@ -37,7 +37,14 @@ EVERY_CLAIM = [
     for check in CHECKS
     if dtype in check.precisions
 ]
-QUICK_CLAIMS = [(dtype, name) for dtype, name in EVERY_CLAIM if checks.get(name).quick]
+QUICK_CLAIMS = [
+    # `product` takes longest. In float64, test_product.py asks it of two networks.
+    pytest.param(dtype, name, marks=pytest.mark.slow)
+    if (dtype, name) == ("float64", "product")
+    else (dtype, name)
+    for dtype, name in EVERY_CLAIM
+    if checks.get(name).quick
+]
 
 
 def data(reference: Reference, data_set: DataSet) -> Data:

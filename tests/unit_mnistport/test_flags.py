@@ -41,7 +41,17 @@ STOP = "--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor={}"
 SAVE = "--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor={}"
 
 
-@pytest.mark.parametrize("recipe", networks.BUILT_IN)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "softmax",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in networks.BUILT_IN
+            if name != "softmax"
+        ),
+    ],
+)
 @pytest.mark.parametrize(
     ("callback", "figure"), [(STOP, "val/loss"), (SAVE, "val/accuracy")]
 )

@@ -455,14 +455,28 @@ def broken(with_reference) -> Callable[[Case, Change], Case]:
     return changed
 
 
+QUICK = {"tiny", "softmax", "three_minute_adam"}
+"""The networks whose mutants are quick. The others have convolutions."""
+
+
+def slow_unless_quick(name: str, network: str) -> Any:
+    return name if network in QUICK else pytest.param(name, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    "network", sorted({mutant.network for mutant in MUTANTS.values()})
+    "network",
+    [
+        slow_unless_quick(network, network)
+        for network in sorted({mutant.network for mutant in MUTANTS.values()})
+    ],
 )
 def test_correct_ports_pass(network: str, sound, breaks, ladder) -> None:
     assert breaks(sound(network), SHORT.get(network, ladder)) is None
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize(
+    "name", [slow_unless_quick(name, mutant.network) for name, mutant in MUTANTS.items()]
+)
 def test_a_broken_port_is_caught_where_it_is_broken(
     name: str, sound, broken, breaks, ladder
 ) -> None:

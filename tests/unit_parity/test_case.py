@@ -117,7 +117,16 @@ ASKED_BEFORE: dict[str, Callable[[Case], object]] = {
 }
 
 
-@pytest.mark.parametrize("before", ASKED_BEFORE)
+@pytest.mark.parametrize(
+    "before",
+    [
+        "step",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in {*ASKED_BEFORE} - {"step"}
+        ),
+    ],
+)
 def test_earlier_questions_change_no_answer(
     before: str, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ def _at(address: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return np.frombuffer(memory, dtype).reshape(shape)
 
 
-@pytest.mark.parametrize("name", ["deep", "hvass"])
+@pytest.mark.parametrize("name", ["deep", pytest.param("hvass", marks=pytest.mark.slow)])
 def test_a_kernel_that_gives_the_gradient_to_the_last_maximum(
     name: str,
     small_case: Callable[[Reference], Case],

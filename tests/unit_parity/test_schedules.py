@@ -142,10 +142,15 @@ def test_a_right_schedule_holds_and_its_changes_are_found(
     [
         (piecewise, in_pieces(99, 2_000), "after a step at global_step 100"),
         (piecewise, in_pieces(100, 2_001), "after a step at global_step 2001"),
-        (piecewise, lambda _: RATE, "after a step at global_step 101"),
+        pytest.param(
+            *(piecewise, lambda _: RATE, "after a step at global_step 101"),
+            marks=pytest.mark.slow,
+        ),
         (staircase, in_stairs(101), "after a step at global_step 100"),
         (by_condition, below(301), "after a step at global_step 300"),
-        (linear, straight(10**9), "after 10 steps"),
+        pytest.param(
+            *(linear, straight(10**9), "after 10 steps"), marks=pytest.mark.slow
+        ),
         (
             linear,
             lambda step: straight(250)(step) if step <= 250 else RATE,

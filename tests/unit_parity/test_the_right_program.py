@@ -25,6 +25,7 @@ pytestmark = pytest.mark.tf
 CHANNELS, CLASSES = 6, 3
 CHECKS = ("weights", "forward", "loss", "gradients", "step")
 Module = Callable[[], nn.Module]
+slow_float64 = pytest.param("float64", marks=pytest.mark.slow)
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def test_an_average_of_the_biased_variance_fails(
     assert any(name.startswith("moving_variance after") for name in failed)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [slow_float64, "float32"])
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -231,7 +232,7 @@ def test_torchs_local_response_norm_passes_with_a_multiplied_alpha(dtype: str) -
     assert failing(case(LRN, torchs_lrn, dtype)) == []
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [slow_float64, "float32"])
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -274,7 +275,7 @@ def test_torchs_interpolation_passes(layer: Layer, corners: bool, dtype: str) ->
     assert failing(case(layer, partial(Resize, align_corners=corners), dtype)) == []
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [slow_float64, "float32"])
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -133,15 +133,21 @@ def test_threads_that_need_them_at_the_same_time_all_get_them(
         ),
         ('gcc "', 'CC=gcc " is not a command: No closing quotation'),
         ("true", "the library compiled from pooled.c cannot be loaded: "),
-        (
+        pytest.param(
             "echo 'a.c:1: fatal error: omp.h: No such file'",
             "{} cannot compile pooled.c: a.c:1: fatal error: omp.h: No",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "echo '/usr/bin/ld: cannot find -lgomp'",
             "{} cannot compile pooled.c: /usr/bin/ld: cannot find -lgomp",
+            marks=pytest.mark.slow,
         ),
-        (r"printf '\377 error'", "{} cannot compile pooled.c: \ufffd error"),
+        pytest.param(
+            r"printf '\377 error'",
+            "{} cannot compile pooled.c: \ufffd error",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_reason_is_given_where_there_are_none(
@@ -160,6 +166,7 @@ def test_the_environment_can_switch_them_off(tmp_path: Path) -> None:
     assert why_not(tmp_path, MNISTPORT_KERNELS="0") == "MNISTPORT_KERNELS=0"
 
 
+@pytest.mark.slow
 def test_training_works_without_them_and_says_why(tmp_path: Path) -> None:
     words = [
         "fit",

@@ -91,7 +91,10 @@ def test_dropout_is_on_in_these_runs(train, whole, monkeypatch):
 
 
 @by_steps_or_epochs
-@pytest.mark.parametrize("stop", [5, EPOCH, 20, 2 * EPOCH])
+@pytest.mark.parametrize(
+    "stop",
+    [5, EPOCH, *(pytest.param(n, marks=pytest.mark.slow) for n in (20, 2 * EPOCH))],
+)
 @pytest.mark.parametrize("saved", ["after fit", "at the end of fit"])
 def test_a_run_stopped_by_max_steps_continues_as_if_it_had_not_been(
     train, whole, tmp_path, limit, stop, saved
