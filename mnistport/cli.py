@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mnistport import __version__, networks
 from mnistport.errors import UserError
+from mnistport.imports import delay_torchmetrics
 from mnistport.output import with_output
 
 HELP = """\
@@ -102,6 +103,7 @@ def _reproduce(words: Sequence[str]) -> int:
     from mnistport.process import set_up_for_training
 
     set_up_for_training()
+    delay_torchmetrics()
     from mnistport.reproduce.command import reproduce
 
     return reproduce(args, ["mnistport", "reproduce", *words])
@@ -113,6 +115,7 @@ def _lightning(words: Sequence[str]) -> int:
     from mnistport.process import set_up_for_training
 
     set_up_for_training()
+    delay_torchmetrics()
     try:
         from mnistport.training.lightning_cli import run
     except ModuleNotFoundError as error:

@@ -19,6 +19,7 @@ ROOMS = [
     "float32",
     "values",
     "environment",
+    "imports",
     "files",
     "output",
     "plugins",
