@@ -35,6 +35,7 @@ from mnistport.training.evaluation import Counts, Score, score
 from mnistport.training.hooked import Hooked
 from mnistport.training.own_batches import pixels_alone, pixels_and_labels
 from mnistport.training.progress import count_steps
+from mnistport.training.ranks import Together
 from mnistport.training.refusals import (
     refuse_other_data,
     refuse_other_loader,
@@ -142,11 +143,11 @@ class Classifier(pl.LightningModule):
         return self.network.recipe.optimizer(self.net.parameters(), **options)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Add the callback that prints the tutorial's lines.
+        """Add the callback that prints the tutorial's lines, and the one for ranks.
 
-        A trainer that first fits and then tests has it already. This is the first hook of
-        a run, so what cannot be run is refused here, and from now on the trainer runs no
-        code of checkpoints.
+        A trainer that first fits and then tests has them already. This is the first hook
+        of a run, so what cannot be run is refused here, and from now on the trainer runs
+        no code of checkpoints.
         """
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         lightning_steps.load_checkpoints_by(self.trainer, Classifier, load_for_trainer)
@@ -160,9 +161,13 @@ class Classifier(pl.LightningModule):
             raise SystemExit(2) from None  # one rank says why
         for callback in callbacks:
             count_steps(callback)
-        if any(isinstance(callback, TutorialLines) for callback in callbacks):
-            return []
-        return [TutorialLines(self.network.recipe)]
+        added: list[Callback] = []
+        if not any(isinstance(callback, TutorialLines) for callback in callbacks):
+            added.append(TutorialLines(self.network.recipe))
+        several = self.trainer.world_size > 1
+        if several and not any(isinstance(callback, Together) for callback in callbacks):
+            added.append(Together())
+        return added
 
     def _refuse_run(self) -> None:
         """Refuse what cannot be run, on every rank and before any file is written."""
