@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -18,7 +19,7 @@ from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
 from mnistport.training.checkpoint_form import refuse_what_lightning_cannot_load
 from mnistport.training.loader import Batches, ChunkLoader, Slices
-from mnistport.values import is_whole_number, plain
+from mnistport.values import is_whole_number, plain, whole_number
 
 
 class MnistData(pl.LightningDataModule):
@@ -32,6 +33,8 @@ class MnistData(pl.LightningDataModule):
             MNISTPORT_DATA, else a cache folder.
         batch_size: Images in each optimizer step, over all devices together. Default: the
             recipe's.
+        batch_size_per_device: Weak scaling: images of each device in each step. With two
+            devices the batch is twice as large as with one, so the result is another.
         eval_batch_size: Images scored at once in validation, test and prediction. It
             changes the memory in use, and no result.
         seed: The seed of the batches. They are those of the original's code if NumPy's
@@ -45,6 +48,7 @@ class MnistData(pl.LightningDataModule):
         source: Literal["auto", "mnist", "fashion", "digits"] = "auto",
         dir: str | None = None,
         batch_size: int | None = None,
+        batch_size_per_device: int | None = None,
         eval_batch_size: int = 500,
         seed: int = 0,
     ) -> None:
@@ -58,18 +62,44 @@ class MnistData(pl.LightningDataModule):
             raise UserError(
                 f"batch size {batch_size!r}: expected a whole number of images"
             )
+        if batch_size_per_device is not None:
+            whole_number("batch_size_per_device", batch_size_per_device, least=1)
         network, source = plain("network", network), plain("source", source)
         batch_size = plain("batch_size", batch_size)
+        batch_size_per_device = plain("batch_size_per_device", batch_size_per_device)
         eval_batch_size = plain("eval_batch_size", eval_batch_size)
         seed = plain("seed", seed)
         self.save_hyperparameters(ignore=["dir"])
         self.network = network
         self.source, self.folder, self.seed = source, dir, seed
-        self.batch_size = batch_size if batch_size is not None else self.recipe.batch_size
+        self.asked_batch_size = batch_size
+        self.batch_size_per_device = batch_size_per_device
         self.eval_batch_size = eval_batch_size
         self.name = source
         self._is_set_up = False
         self._loaded: DataSet | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Images in each optimizer step, over all devices together.
+
+        Raises:
+            UserError: `batch_size` and `batch_size_per_device` say different numbers.
+        """
+        asked = self.asked_batch_size
+        if self.batch_size_per_device is None:
+            return self.recipe.batch_size if asked is None else asked
+        if self.trainer is None:
+            return self.batch_size_per_device
+        world_size = self.trainer.world_size
+        batch_size = self.batch_size_per_device * world_size
+        if asked not in (None, batch_size):
+            raise UserError(
+                f"--data.batch_size_per_device {self.batch_size_per_device} makes "
+                f"batches of {batch_size} on {world_size} devices, and the batch size "
+                f"of the command or the checkpoint is {asked}; give one of the two"
+            )
+        return batch_size
 
     @_restricted_classmethod
     def load_from_checkpoint(
@@ -154,6 +184,14 @@ class MnistData(pl.LightningDataModule):
             self._loaded = load(self.source, self.folder)
             self.name = self._loaded.name
         return self._loaded
+
+    def checksum(self) -> str:
+        """A checksum of all images and labels, as they lie in the files."""
+        checksum, data = 0, self._load()
+        for images in (data.train, data.test):
+            checksum = zlib.crc32(images.images.tobytes(), checksum)
+            checksum = zlib.crc32(images.labels.tobytes(), checksum)
+        return f"{checksum:08x}"
 
     def setup(self, stage: str = "fit") -> None:
         """Read the images. They are scaled when they are asked for."""

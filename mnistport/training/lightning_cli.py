@@ -246,6 +246,7 @@ class Cli(LightningCLI):
         Otherwise the first process would end, and the others would print pages about it.
         """
         if self.trainer.is_global_zero:
+            self.datamodule.trainer = self.trainer  # it says the number of devices
             self.datamodule.prepare_data()
             self.datamodule.refuse_interval(self.trainer)
             self.datamodule.refuse_share_of_test(self.trainer)

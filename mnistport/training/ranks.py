@@ -19,7 +19,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, distributed
+from torch import distributed
 
 from mnistport import __version__
 from mnistport.errors import UserError
@@ -77,24 +77,12 @@ def _facts(trainer: pl.Trainer, module: Any) -> dict[str, Any]:
     }
     for name in ("batch_size", "seed", "name"):
         facts[f"--data.{name}"] = getattr(data, name, None)
-    parts = [getattr(data, part, None) for part in ("train", "validation", "test")]
-    facts["data with the checksum"] = _checksum(parts)
+    if hasattr(data, "checksum"):
+        facts["data with the checksum"] = data.checksum()
     if module.ckpt_path is not None and Path(module.ckpt_path).is_file():
         checksum = zlib.crc32(Path(module.ckpt_path).read_bytes())
         facts["a checkpoint with the checksum"] = f"{checksum:08x}"
     return facts
-
-
-def _checksum(parts: Sequence[Any]) -> str:
-    """A checksum of images and labels. Parts that are something else do not count."""
-    checksum = 0
-    for part in parts:
-        for tensor in part if isinstance(part, (tuple, list)) else ():
-            if isinstance(tensor, Tensor):
-                checksum = zlib.crc32(
-                    tensor.contiguous().cpu().numpy().tobytes(), checksum
-                )
-    return f"{checksum:08x}"
 
 
 def _from_all(text: str, device: torch.device) -> list[str]:

@@ -1,5 +1,7 @@
 """The data module: pixels and split of the recipe, and the parts of several ranks."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -108,3 +110,19 @@ def test_one_rank_sees_the_images_in_file_order():
     slices = Slices(torch.zeros(25, 1), torch.arange(25), 10)
     assert [len(label) for _, label in slices] == [10, 10, 5]
     assert torch.cat([label for _, label in slices]).tolist() == list(range(25))
+
+
+def test_weak_scaling_makes_larger_batches_on_more_devices():
+    data = MnistData("softmax", source="digits", batch_size_per_device=30)
+    assert data.batch_size == 30
+    data.trainer = SimpleNamespace(world_size=4)
+    assert data.batch_size == 120
+
+
+def test_weak_scaling_and_another_batch_size_are_refused():
+    data = MnistData("softmax", source="digits", batch_size=60, batch_size_per_device=30)
+    data.trainer = SimpleNamespace(world_size=2)
+    assert data.batch_size == 60
+    data.trainer = SimpleNamespace(world_size=4)
+    with pytest.raises(UserError, match=r"makes batches of 120 on 4 devices.* is 60"):
+        _ = data.batch_size
