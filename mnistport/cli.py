@@ -30,6 +30,8 @@ commands:
   test      score a checkpoint on the test set:
                               mnistport test --config deep --ckpt_path FILE
   predict   print the class of each test image
+  plot      draw a trained network:
+                              mnistport plot CHECKPOINT --out pictures
   reproduce train whole recipes, and compare with the published figures:
                               mnistport reproduce softmax --seeds 3
 
@@ -79,10 +81,12 @@ def _run(command: str, words: list[str]) -> int:
         return show_list()
     if command == "reproduce":
         return _reproduce(words[1:])
+    if command == "plot":
+        return _plot(words[1:])
     if command not in LIGHTNING:
         raise UserError(
             f"no command is called {command!r}; "
-            f"there are list, reproduce, {', '.join(LIGHTNING)}"
+            f"there are list, plot, reproduce, {', '.join(LIGHTNING)}"
         )
     return _lightning(words)
 
@@ -107,6 +111,17 @@ def _reproduce(words: Sequence[str]) -> int:
     from mnistport.reproduce.command import reproduce
 
     return reproduce(args, ["mnistport", "reproduce", *words])
+
+
+def _plot(words: Sequence[str]) -> int:
+    """Draw a checkpoint. torch is imported after parsing, so that `--help` is fast."""
+    from mnistport.plot.options import parser
+
+    args = parser().parse_args(words)
+    delay_torchmetrics()
+    from mnistport.plot.command import plot
+
+    return plot(args)
 
 
 def _lightning(words: Sequence[str]) -> int:

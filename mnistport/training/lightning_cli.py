@@ -10,13 +10,14 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
-from jsonargparse import Namespace
+from jsonargparse import ActionYesNo, Namespace
 from jsonargparse.typing import PositiveFloat
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
 from mnistport.errors import UserError
 from mnistport.output import is_of_output
+from mnistport.pictures.callback import Pictures
 from mnistport.training.checkpoint_files import (
     NAMES_OF_EARLIER_RUNS,
     NoCheckpointError,
@@ -106,6 +107,14 @@ class Cli(LightningCLI):
             default=60.0,
             help="Seconds after which `fit` saves its newest state again (default: 60).",
         )
+        if self.command == "fit":
+            parser.add_argument(
+                "--pictures",
+                action=ActionYesNo,
+                default=False,
+                help="Draw images, errors, the confusion matrix, filters, layers and "
+                "curves into the folder `pictures` of the run.",
+            )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the command line. A checkpoint's settings are the defaults.
@@ -217,6 +226,8 @@ class Cli(LightningCLI):
         )
         if self.subcommand == "fit":
             arguments.update(length(config, self.model.network.recipe))
+            if self._get(self.config_init, "pictures"):
+                arguments["callbacks"].append(Pictures())
         else:
             self.save_config_callback = None  # only `fit` writes files
         trainer: pl.Trainer = super().instantiate_trainer(**arguments, **kwargs)

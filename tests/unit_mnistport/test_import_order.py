@@ -32,7 +32,9 @@ ROOMS = [
     "step",
     "speed",
     "process",
+    "pictures",
     "training",
+    "plot",
     "reproduce",
     "cli",
 ]

@@ -108,6 +108,17 @@ fit --config gone.yaml             | --config gone.yaml: no such file
 fit --config sotfmax               | did you mean 'softmax'?
 fit --model.network sotfmax        | did you mean 'softmax'?
 fit --confi softmax                | File does not exist
+plot                               | the following arguments are required
+plot last                          | the following arguments are required: --out
+plot last --out here               | no checkpoint lies below
+plot gone.ckpt --out here          | no such file
+plot file --out here               | not a checkpoint that can be read
+plot https://127.0.0.1:9/a --out x | is not read from another machine
+plot sound.ckpt --out file         | is a file; name a folder
+plot sound.ckpt --out x --image -1 | -1 is not a whole number from 0
+plot sound.ckpt --out x --image a  | a is not a whole number from 0
+plot sound.ckpt --out x --format x | invalid choice: 'x'
+plot sound.ckpt --out x --nonsense | unrecognized arguments
 reproduce nothing                  | no network is called 'nothing'
 reproduce softmax --seeds 0        | 0 is not a whole number of at least 1
 reproduce softmax --seeds x        | x is not a whole number
