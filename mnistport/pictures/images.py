@@ -13,7 +13,15 @@ import numpy as np
 
 from mnistport.data.idx import SIDE
 from mnistport.errors import UserError
-from mnistport.pictures.style import WRONG, ink, new_figure, square, title, without_ticks
+from mnistport.pictures.style import (
+    WRONG,
+    ink,
+    new_figure,
+    square,
+    style,
+    title,
+    without_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,8 +115,6 @@ def single(pixels: Any, *, heading: str = "", dark: bool = False) -> Figure:
 
 def _draw(axes: Any, pixels: Any, *, dark: bool) -> None:
     """One image: black ink on white paper, as the tutorials draw it."""
-    from mnistport.pictures.style import style
-
     axes.imshow(
         pixels.reshape(SIDE, SIDE), cmap="binary", vmin=0, vmax=1, interpolation="nearest"
     )

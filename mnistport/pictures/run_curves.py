@@ -6,22 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mnistport.network import Published
-from mnistport.pictures.style import BLUE, GREEN, ORANGE, PURPLE, ink, new_figure, style
+from mnistport.pictures.style import LINES, ink, new_figure, style, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Points = Sequence[tuple[int, float]]
 """Pairs of a step and a value."""
+# The words of the legend, and the number of the colour.
 LOSSES = {
-    "train/loss": ("loss of the batch", BLUE),
-    "train/epoch_loss": ("mean loss of the epoch", ORANGE),
-    "val/loss": ("validation", GREEN),
+    "train/loss": ("loss of the batch", 0),
+    "train/epoch_loss": ("mean loss of the epoch", 1),
+    "val/loss": ("validation", 2),
 }
 ACCURACIES = {
-    "train/accuracy": ("accuracy on the batch", BLUE),
-    "val/accuracy": ("validation", GREEN),
-    "test/accuracy": ("test", PURPLE),
+    "train/accuracy": ("accuracy on the batch", 0),
+    "val/accuracy": ("validation", 2),
+    "test/accuracy": ("test", 3),
 }
 
 
@@ -40,8 +41,6 @@ def curves(
         heading: A line above all.
         dark: Draw on a dark ground.
     """
-    from mnistport.pictures.style import title
-
     figure = new_figure(7.0, 6.0, dark=dark)
     above, below = figure.subplots(2, 1, sharex=True)
     _draw(above, logged, LOSSES, dark=dark)
@@ -80,7 +79,7 @@ def curves(
 def _draw(
     axes: Any,
     logged: Mapping[str, Points],
-    known: Mapping[str, tuple[str, str]],
+    known: Mapping[str, tuple[str, int]],
     *,
     dark: bool,
 ) -> None:
@@ -92,7 +91,7 @@ def _draw(
             axes.plot(
                 steps,
                 values,
-                color=colour,
+                color=LINES[dark][colour],
                 linewidth=1.2,
                 marker="o" if few else None,
                 markersize=3,

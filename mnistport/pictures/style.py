@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 # Colours that people with a colour blindness can tell apart.
 # Source: M. Okabe and K. Ito, "Color Universal Design", 2008.
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-WRONG = {False: ORANGE, True: "#F5A56B"}
-"""The colour of an answer that is wrong, on light and on dark ground."""
+LINES = {
+    False: ("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    True: ("#56B4E9", "#E69F00", "#2FC89D", "#E2A6C6"),
+}
+"""The colours of lines, on light and on dark ground. The last ones are lighter kinds."""
+WRONG = {False: "#D55E00", True: "#F5A56B"}
+"""The colour of an answer that is wrong."""
 DIVERGING, SEQUENTIAL = "PuOr_r", "cividis"
 DPI = 120
 
@@ -47,7 +51,7 @@ def ink(*, dark: bool) -> str:
 def style(axes: Any, *, dark: bool) -> None:
     """Give axes their colours."""
     axes.set_facecolor(ground(dark=dark))
-    axes.tick_params(colors=ink(dark=dark), labelsize=9)
+    axes.tick_params(which="both", colors=ink(dark=dark), labelsize=9)
     for part in (axes.title, axes.xaxis.label, axes.yaxis.label):
         part.set_color(ink(dark=dark))
     for spine in axes.spines.values():

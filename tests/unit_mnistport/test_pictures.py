@@ -123,7 +123,7 @@ def test_text_can_be_read_on_its_ground(dark):
         return float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
 
     behind = brightness(style.ground(dark=dark))
-    for colour in (style.ink(dark=dark), style.WRONG[dark]):
+    for colour in (style.ink(dark=dark), style.WRONG[dark], *style.LINES[dark]):
         assert abs(brightness(colour) - behind) > 0.35
 
 
