@@ -29,7 +29,8 @@ commands:
                               mnistport validate --config deep --ckpt_path FILE
   test      score a checkpoint on the test set:
                               mnistport test --config deep --ckpt_path FILE
-  predict   print the class of each test image
+  predict   print the class of each test image, or of your own digits:
+                              mnistport predict --ckpt_path last --images FILE ...
   plot      draw a trained network:
                               mnistport plot CHECKPOINT --out pictures
   reproduce train whole recipes, and compare with the published figures:
@@ -83,6 +84,8 @@ def _run(command: str, words: list[str]) -> int:
         return _reproduce(words[1:])
     if command == "plot":
         return _plot(words[1:])
+    if command == "predict" and "--images" in words:
+        return _predict_own(words[1:])
     if command not in LIGHTNING:
         raise UserError(
             f"no command is called {command!r}; "
@@ -122,6 +125,17 @@ def _plot(words: Sequence[str]) -> int:
     from mnistport.plot.command import plot
 
     return plot(args)
+
+
+def _predict_own(words: Sequence[str]) -> int:
+    """Classify people's own digits. See `_plot`."""
+    from mnistport.drawings.options import parser
+
+    args = parser().parse_args(words)
+    delay_torchmetrics()
+    from mnistport.drawings.command import predict
+
+    return predict(args)
 
 
 def _lightning(words: Sequence[str]) -> int:

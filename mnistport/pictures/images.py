@@ -55,21 +55,44 @@ def grid(
     pixels, true = np.asarray(pixels), np.asarray(true)
     predicted = None if predicted is None else np.asarray(predicted)
     _refuse_other_lengths(pixels, true, predicted)
-    count = min(GRID, len(pixels))
-    rows, columns = square(count)
-    figure = new_figure(2.0 * columns, 2.2 * rows + 0.4 * bool(heading), dark=dark)
-    places = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    for place, axes in enumerate(places):
-        if place >= count:
-            axes.set_axis_off()
-            continue
+    captions, wrong = [], []
+    for place in range(min(GRID, len(pixels))):
         number = place if numbers is None else numbers[place]
-        _draw(axes, pixels[place], dark=dark)
-        wrong = predicted is not None and predicted[place] != true[place]
         text = f"no. {number}: {true[place]}"
         if predicted is not None:
             text = f"no. {number}\ntrue {true[place]}, predicted {predicted[place]}"
-        axes.set_xlabel(text, color=WRONG[dark] if wrong else ink(dark=dark), fontsize=9)
+        captions.append(text)
+        wrong.append(predicted is not None and bool(predicted[place] != true[place]))
+    return captioned(pixels[:GRID], captions, wrong, heading=heading, dark=dark)
+
+
+def captioned(
+    pixels: Any,
+    captions: Sequence[str],
+    wrong: Sequence[bool] | None = None,
+    *,
+    heading: str = "",
+    dark: bool = False,
+) -> Figure:
+    """Draw images in a square, each with words below it.
+
+    Args:
+        pixels: The images.
+        captions: The words.
+        wrong: Which words have the colour of wrong answers. None: none of them.
+        heading: A line above all.
+        dark: Draw on a dark ground.
+    """
+    rows, columns = square(len(pixels))
+    figure = new_figure(2.0 * columns, 2.2 * rows + 0.4 * bool(heading), dark=dark)
+    places = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for place, axes in enumerate(places):
+        if place >= len(pixels):
+            axes.set_axis_off()
+            continue
+        _draw(axes, np.asarray(pixels[place]), dark=dark)
+        colour = WRONG[dark] if wrong is not None and wrong[place] else ink(dark=dark)
+        axes.set_xlabel(captions[place], color=colour, fontsize=9)
     if heading:
         title(figure, heading, dark=dark)
     return figure
