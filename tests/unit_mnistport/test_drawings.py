@@ -89,7 +89,7 @@ def test_a_picture_of_an_image_of_mnist_becomes_that_image(kind, digits, tmp_pat
         found = as_mnist(read_ink(file)).astype(float)
         alike.append(np.corrcoef(found.ravel(), digit.ravel())[0, 1])
     assert min(alike) > 0.6  # one row higher or lower is enough for that
-    assert np.mean(alike) > 0.9
+    assert np.mean(alike) > 0.85
 
 
 def test_an_image_in_its_own_size_stays_as_it_is(digits):
