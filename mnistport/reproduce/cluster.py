@@ -29,7 +29,7 @@ def _round(address: str) -> Iterator[dict[str, Any]]:
     except UserError as error:
         raise WorkersLostError(str(error)) from error
     try:
-        yield {"backend": backend(client), "n_jobs": -1}
+        yield {"backend": backend(client), "n_jobs": -1, "pre_dispatch": "all"}
     finally:
         disconnect(client)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.resource_tracker
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 from joblib.externals.loky import BrokenProcessPool, get_reusable_executor
+from joblib.externals.loky.backend import resource_tracker
 
 from mnistport.reproduce.job import Job
 from mnistport.reproduce.task import Outcome, Task
@@ -34,9 +36,17 @@ def loky(at_once: int) -> Engine:
 
 @contextmanager
 def _loky(at_once: int) -> Iterator[dict[str, Any]]:
-    arguments = {"backend": "loky", "n_jobs": at_once}
+    if at_once > 1:
+        # Where they begin they unblock SIGINT, and so would undo what is done for workers.
+        multiprocessing.resource_tracker.ensure_running()
+        resource_tracker.ensure_running()
     try:
-        yield {**arguments, "idle_worker_timeout": IDLE_SECONDS}
+        yield {
+            "backend": "loky",
+            "n_jobs": at_once,
+            "pre_dispatch": "n_jobs",  # loky cannot drop more tasks without a traceback
+            "idle_worker_timeout": IDLE_SECONDS,
+        }
     finally:
         if at_once > 1:  # they would wait for more tasks for a while
             get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
@@ -85,7 +95,6 @@ def _round(jobs: Sequence[Job], task: Task, engine: Engine) -> Generator[Outcome
         parallel = Parallel(
             **arguments,
             return_as="generator_unordered",
-            pre_dispatch="all",
             batch_size=1,
         )
         with no_ctrl_c_for_workers():
