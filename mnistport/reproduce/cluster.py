@@ -65,10 +65,10 @@ def connect(address: str) -> Any:
 
 
 async def _knock(address: str) -> None:
-    from distributed.core import connect as connect_to
+    from distributed import comm
 
-    comm = await connect_to(address)
-    comm.abort()
+    opened = await comm.connect(address)  # type: ignore[no-untyped-call]
+    opened.abort()
 
 
 def disconnect(client: Any) -> None:

@@ -37,7 +37,7 @@ def loky(at_once: int) -> Engine:
 @contextmanager
 def _loky(at_once: int) -> Iterator[dict[str, Any]]:
     if at_once > 1:
-        # Where they begin they unblock SIGINT, and so would undo what is done for workers.
+        # They unblock SIGINT when they are started, in what is started later, too.
         multiprocessing.resource_tracker.ensure_running()
         resource_tracker.ensure_running()
     try:
