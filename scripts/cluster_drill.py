@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,8 @@ def started(*words: str, log: Path) -> subprocess.Popen[bytes]:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process and those that it has started in its session."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -208,10 +206,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         loky = on_this_machine(words, Path(name))
         dask, killed, left = on_a_cluster(words, Path(name))
-        ours, theirs = end_of_reproduce(loky), end_of_reproduce(dask)
+        ours, theirs = end_of_reproduce(loky.parent), end_of_reproduce(dask.parent)
         tables = table(loky), table(dask)
     runs = {run: ours.get(run) == theirs.get(run) for run in {**ours, **theirs}}
-    same = tables[0] == tables[1] and all(runs.values())
+    same = bool(runs) and tables[0] == tables[1] and all(runs.values())
     facts = {
         **environment(),
         "command": shlex.join(["python", "scripts/cluster_drill.py", *sys.argv[1:]]),
@@ -248,12 +246,12 @@ def page(
             *(f"| {' | '.join(cells)} |" for cells in rows),
             "",
             f"{count} runs are the same in every epoch's loss, every accuracy on the way",
-            f"and the number of correct test images. {facts['killed with its worker']} "
-            "was training when its worker was killed.",
+            "and the number of correct test images. When the worker was killed,",
+            f"{facts['killed with its worker']} was training on it.",
             "",
             "Made on:",
             "",
-            *(f"- {name}: {value}" for name, value in facts.items() if name != "command"),
+            *(f"- {name}: {facts[name]}" for name in facts if name != "command"),
             "",
         ]
     )

@@ -65,10 +65,10 @@ def connect(address: str) -> Any:
 
 
 async def _knock(address: str) -> None:
-    from distributed import comm
+    from distributed.comm.core import connect
 
-    opened = await comm.connect(address)  # type: ignore[no-untyped-call]
-    opened.abort()
+    comm = await connect(address)  # type: ignore[no-untyped-call]
+    comm.abort()
 
 
 def disconnect(client: Any) -> None:
