@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from mnistport.cli import main
-from mnistport.reproduce import child, devices, run, task
+from mnistport.reproduce import child, devices, run, task, workers
 from mnistport.reproduce.devices import free_device
 from mnistport.reproduce.engine import WorkersLostError, outcomes
 from mnistport.reproduce.job import Job
 from mnistport.reproduce.options import option_sets, option_values
 from mnistport.reproduce.result import read_result
 from mnistport.reproduce.task import Outcome, Task
+from mnistport.reproduce.workers import Wanted
 
 DIGITS = ["--data.source", "digits", "--max-steps", "30"]
 
@@ -335,3 +336,36 @@ def test_more_runs_at_a_time_than_gpus_are_refused(two_gpus, tmp_path, capsys):
     assert "--jobs 3: one run at a time on a GPU, and there are 2" in (
         capsys.readouterr().err
     )
+
+
+def test_without_dask_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    words = ["reproduce", "softmax", "--scheduler", "tcp://127.0.0.1:1"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "mnistport: --scheduler needs Dask, and distributed is not installed; "
+        "install it: pip install 'mnistport[cluster]'\n"
+    )
+
+
+def test_the_other_commands_import_no_engine():
+    program = "import sys, mnistport.cli, mnistport.reproduce.options\n"
+    program += "assert not {'joblib', 'dask', 'distributed'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_worker_that_does_not_see_the_folder_is_refused(tmp_path):
+    wanted = Wanted(source="digits", directory=None, mark=tmp_path / "gone", facts={})
+    with pytest.raises(UserError, match=f"it does not see {tmp_path}; give an --out"):
+        wanted.check()
+
+
+def test_a_worker_with_other_versions_or_data_is_refused(tmp_path):
+    theirs = {**workers.facts("digits", None), "torch": "1.0", "data": "digits 0"}
+    wanted = Wanted(source="digits", directory=None, mark=tmp_path, facts=theirs)
+    with pytest.raises(UserError) as refused:
+        wanted.check()
+    assert str(refused.value).startswith(f"torch {torch.__version__.partition('+')[0]}")
+    assert " (here 1.0), data digits " in str(refused.value)
+    made = Task(folder=tmp_path, check=wanted.check).make(job())
+    assert made.reason == str(refused.value)
