@@ -67,7 +67,7 @@ def children(process: int) -> list[int]:
 
 def processes_of_runs(folder: Path) -> list[int]:
     """The processes that make runs into this folder."""
-    words = ["ps", "-eo", "pid=,args="]
+    words = ["ps", "-wweo", "pid=,args="]
     lines = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
     of_runs = [line for line in lines if str(folder) in line and "child" in line]
     return [int(line.split()[0]) for line in of_runs]

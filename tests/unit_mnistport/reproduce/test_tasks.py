@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mnistport.cli import main
+from mnistport.errors import UserError
 from mnistport.reproduce import child, devices, run, task, workers
 from mnistport.reproduce.devices import free_device
 from mnistport.reproduce.engine import WorkersLostError, outcomes
