@@ -87,7 +87,7 @@ def backend(client: Any) -> Any:
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
         def effective_n_jobs(self, n_jobs: int) -> int:
             # For 1, joblib would make the runs in this process, and not on the worker.
-            return max(2, super().effective_n_jobs(n_jobs))
+            return max(2, int(super().effective_n_jobs(n_jobs)))
 
         def submit(self, func: Any, callback: Any = None) -> Any:
             submitted = super().submit(func, callback)
