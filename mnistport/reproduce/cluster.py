@@ -47,8 +47,7 @@ def connect(address: str) -> Any:
             f"--scheduler needs Dask, and {error.name} is not installed; "
             "install it: pip install 'mnistport[cluster]'"
         ) from error
-    for name in ("distributed", "asyncio", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _silence()
     try:
         # A Client waits forever for a program that listens, and is no scheduler.
         asyncio.run(asyncio.wait_for(_knock(address), SECONDS_TO_ANSWER))
@@ -62,6 +61,13 @@ def connect(address: str) -> Any:
             f"--scheduler {address}: no Dask scheduler answers there; start one with "
             f"`dask scheduler`, and give the address it prints ({reason})"
         ) from error
+
+
+def _silence() -> None:
+    """Let Dask log nothing here. What it would say at length is said in one line."""
+    for name in logging.root.manager.loggerDict:
+        if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 async def _knock(address: str) -> None:

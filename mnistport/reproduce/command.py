@@ -114,7 +114,7 @@ class _Work:
             return
         else:
             self.failed[name] = outcome.reason
-            _say(f"{name} FAILED twice: {outcome.reason}")
+            _say(f"{name} FAILED: {outcome.reason}")
         self.report.write(self.finished, self.failed)
 
     def _say_how_to_go_on(self) -> None:
@@ -135,8 +135,9 @@ class _Work:
         summaries = self.report.finish(self.finished, self.failed)
         for name, reason in self.failed.items():
             file = self.report.out / name / ERROR_FILE
-            details = f"; see {file}" if file.is_file() else ""
-            _say(f"{name} FAILED twice: {reason}{details}")
+            has_text = file.is_file() and file.stat().st_size
+            details = f"; see {file}" if has_text else ""
+            _say(f"{name} FAILED: {reason}{details}")
         return not any(
             summary.verdict == "NOT REACHED" and summary.row == summary.network
             for summary in summaries

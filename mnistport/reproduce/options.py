@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="make the runs on the workers of this Dask cluster, such as "
         "tcp://10.0.0.1:8786, each on a GPU that is free, or on the CPU. DIR must be in "
-        "a folder that all workers share",
+        "a folder that all workers share. If all workers end, new ones are waited for",
     )
     return options
 

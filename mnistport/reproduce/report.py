@@ -70,7 +70,7 @@ def table(
     head = _markdown_row(COLUMNS)
     line = f"|{'---|' * len(COLUMNS)}"
     rows = [_markdown_row(_cells(summary)) for summary in summaries]
-    not_made = [f"- {name} FAILED twice: {reason}" for name, reason in failed.items()]
+    not_made = [f"- {name} FAILED: {reason}" for name, reason in failed.items()]
     return [head, line, *rows, *([""] if failed else []), *not_made]
 
 

@@ -94,10 +94,10 @@ def test_a_run_that_crashes_twice_is_in_the_table_and_the_others_are_made(
 
     status, out, err = reproduced(crash, "softmax", "--seeds", "3")
     assert status == 1
-    assert err.count("softmax-seed1 FAILED twice: ValueError: a reason") == 2
+    assert err.count("softmax-seed1 FAILED: ValueError: a reason") == 2
     assert "| softmax | digits | 30 | 2 |" in out
     page = (tmp_path / "reproduce.md").read_text()
-    assert "\n- softmax-seed1 FAILED twice: ValueError: a reason\n" in page
+    assert "\n- softmax-seed1 FAILED: ValueError: a reason\n" in page
     document = json.loads((tmp_path / "reproduce.json").read_text())
     assert document["failed"] == {"softmax-seed1": "ValueError: a reason"}
 
@@ -105,7 +105,7 @@ def test_a_run_that_crashes_twice_is_in_the_table_and_the_others_are_made(
 def test_if_all_runs_fail_there_is_a_report_and_no_picture(reproduced, tmp_path):
     status, out, _ = reproduced(lambda *_: (2, "no such file\n"), "softmax")
     assert status == 1
-    assert "- softmax-seed0 FAILED twice: no such file" in out
+    assert "- softmax-seed0 FAILED: no such file" in out
     assert not (tmp_path / "reproduce.png").exists()
 
 
