@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import closing
 
-from mnistport import networks
-from mnistport.data.sources import load
 from mnistport.environment import environment
-from mnistport.errors import UserError
-from mnistport.files import refuse_unwritable_folder, write_whole, written_whole
-from mnistport.reproduce.devices import devices_for, train_all
-from mnistport.reproduce.report import clock, document, markdown, plot, table
-from mnistport.reproduce.result import RunResult, RunSettings, read_result, read_settings
-from mnistport.reproduce.run import SAVE_STEPS, Job
-from mnistport.reproduce.statistics import Summary, summarise
+from mnistport.files import refuse_unwritable_folder
+from mnistport.reproduce.engine import Engine, outcomes
+from mnistport.reproduce.folder import (
+    Report,
+    finished_result,
+    results_of_earlier_commands,
+)
+from mnistport.reproduce.job import SAVE_STEPS, Job
+from mnistport.reproduce.plan import planned
+from mnistport.reproduce.report import clock
+from mnistport.reproduce.result import RunResult
+from mnistport.reproduce.task import ERROR_FILE, Outcome, Task
 from mnistport.training.stopping import STATUS, interrupted_by_signals
 
 
@@ -32,208 +32,124 @@ def reproduce(args: argparse.Namespace, words: Sequence[str]) -> int:
         words: The command line as it was typed, for the report.
 
     Returns:
-        The exit status: 0 done, 1 a published accuracy was not reached, 130 interrupted
-        by Ctrl-C, 143 by SIGTERM. An interrupted command reports on the finished runs.
+        The exit status: 0 done, 1 a run failed twice or a published accuracy was not
+        reached, 130 interrupted by Ctrl-C, 143 by SIGTERM. An interrupted command reports
+        on the finished runs.
 
     Raises:
-        UserError: A network or device is unknown, or the output folder cannot be written
-            or holds runs with other settings.
+        UserError: A network, option, device or cluster cannot be used, or the output
+            folder cannot be written or holds runs with other settings.
     """
+    with interrupted_by_signals() as came:
+        try:
+            status = _made_and_reported(args, words, came)
+        except KeyboardInterrupt:
+            print("mnistport: interrupted", file=sys.stderr)
+            status = STATUS[signal.SIGINT]
+    return STATUS[came[0]] if came else status
+
+
+def _made_and_reported(
+    args: argparse.Namespace, words: Sequence[str], came: Sequence[signal.Signals]
+) -> int:
+    """Make the runs and the report. Returns the exit status; see `reproduce`."""
     made_on = environment()
     refuse_unwritable_folder("--out", args.out)
-    names = _network_names(args.networks)
-    devices = devices_for(args.device)
-    jobs = _jobs(args, names, devices)
-    with interrupted_by_signals() as came:
-        runs, interrupted = _finish_all(jobs, args.out, devices, came)
-    runs += _results_of_earlier_commands(args.out, jobs)
-    summaries = _summaries(runs)
-    if runs:
-        facts = _facts(runs, jobs, words, [*made_on, "kernels"])
-        _report(summaries, runs, facts, args.out)
+    with planned(args) as (jobs, task, engine):
+        earlier = results_of_earlier_commands(args.out, jobs)
+        facts = [*made_on, "kernels"]
+        work = _Work(jobs, Report(args.out, jobs, words, facts, earlier))
+        interrupted = work.finish(task, engine, came)
+    reached = work.report_all()
     if interrupted:
-        return STATUS[came[0]] if came else STATUS[signal.SIGINT]
-    missed = any(summary.verdict == "NOT REACHED" for summary in summaries)
-    return 1 if missed else 0
+        return STATUS[signal.SIGINT]
+    return 0 if reached and not work.failed else 1
 
 
-def _network_names(asked: Sequence[str]) -> list[str]:
-    """The networks asked for, each once; or all. An unknown name is a UserError."""
-    names = list(dict.fromkeys(asked or networks.names()))
-    for name in names:
-        networks.get(name)
-    return names
+class _Work:
+    """The runs that were asked for, and what has become of them so far."""
 
+    def __init__(self, jobs: Sequence[Job], report: Report) -> None:
+        self.jobs = jobs
+        self.report = report
+        self.results = {job.name: finished_result(job, report.out) for job in jobs}
+        self.failed: dict[str, str] = {}
+        self.said: set[str] = set()
 
-def _jobs(
-    args: argparse.Namespace,
-    names: Sequence[str],
-    devices: Sequence[str],
-) -> list[Job]:
-    """One job for each network and seed, on the same data set.
+    @property
+    def finished(self) -> list[RunResult]:
+        """The results that are there, in the order of the jobs."""
+        return [result for result in self.results.values() if result is not None]
 
-    The data set is loaded here once, so that "auto" means the same for all runs.
-    """
-    data = load(args.source, args.directory)
-    directory = None if data.name == "digits" else data.origin
-    kind, _, _ = devices[0].partition(":")
-    return [
-        Job(
-            network=name,
-            seed=seed,
-            source=data.name,
-            directory=directory,
-            max_steps=args.max_steps,
-            device=kind,
-        )
-        for name in names
-        for seed in range(args.seeds)
-    ]
+    def finish(self, task: Task, engine: Engine, came: Sequence[signal.Signals]) -> bool:
+        """Make all runs that are not there yet. Returns whether that was interrupted."""
+        left = [job for job in self.jobs if self.results[job.name] is None]
+        if self.finished:
+            there = f"{len(self.finished)} of {len(self.jobs)} runs are there already"
+            print(f"{there}, in {self.report.out}", flush=True)
+        try:
+            with closing(outcomes(left, task, engine, _say)) as made:
+                for outcome in made:
+                    self._take(outcome)
+                    if came:
+                        raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            for job in left:
+                self.results[job.name] = finished_result(job, self.report.out)
+            self._say_how_to_go_on()
+            return True
+        return False
 
+    def _take(self, outcome: Outcome) -> None:
+        """Keep what became of a run, say it, and write the table anew."""
+        name, result = outcome.job.name, outcome.result
+        if outcome.said not in self.said:
+            self.said.add(outcome.said)
+            print(outcome.said, end="", file=sys.stderr)
+        if result is not None:
+            self.results[name] = result
+            print(_result_line(name, result), flush=True)
+        elif outcome.again:
+            _say(f"{name} failed, and is made once more: {outcome.reason}")
+            return
+        else:
+            self.failed[name] = outcome.reason
+            _say(f"{name} FAILED: {outcome.reason}")
+        self.report.write(self.finished, self.failed)
 
-def _finish_all(
-    jobs: Sequence[Job],
-    out: Path,
-    devices: Sequence[str],
-    came: Sequence[signal.Signals],
-) -> tuple[list[RunResult], bool]:
-    """Make all runs that are not finished yet.
-
-    Returns the results in the order of the jobs, and whether the command was interrupted.
-    Then some results may be missing.
-    """
-    results = {job.name: _finished_result(job, out) for job in jobs}
-    left = [job for job in jobs if results[job.name] is None]
-    if len(left) < len(jobs):
-        num_finished = len(jobs) - len(left)
+    def _say_how_to_go_on(self) -> None:
         print(
-            f"{num_finished} of {len(jobs)} runs are there already, in {out}", flush=True
+            f"\ninterrupted with {len(self.finished)} of {len(self.jobs)} runs finished; "
+            "the same command continues, and a run that was begun continues "
+            f"from its last multiple of {SAVE_STEPS:,} steps",
+            file=sys.stderr,
         )
-    interrupted = False
-    try:
-        for job, result in train_all(left, out, devices):
-            results[job.name] = result
-            print(_result_line(job, result), flush=True)
-            if came:
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        interrupted = True
-        results |= {job.name: _finished_result(job, out) for job in left}
-        _say_how_to_go_on(sum(result is not None for result in results.values()), jobs)
-    return [result for result in results.values() if result is not None], interrupted
+
+    def report_all(self) -> bool:
+        """Write the whole report. Returns whether the published figures are reached.
+
+        Other options than the tutorial's may miss them.
+        """
+        if not (self.finished or self.failed or self.report.earlier):
+            return True
+        summaries = self.report.finish(self.finished, self.failed)
+        for name, reason in self.failed.items():
+            file = self.report.out / name / ERROR_FILE
+            has_text = file.is_file() and file.stat().st_size
+            details = f"; see {file}" if has_text else ""
+            _say(f"{name} FAILED: {reason}{details}")
+        return not any(
+            summary.verdict == "NOT REACHED" and summary.row == summary.network
+            for summary in summaries
+        )
 
 
-def _say_how_to_go_on(num_finished: int, jobs: Sequence[Job]) -> None:
-    print(
-        f"\ninterrupted with {num_finished} of {len(jobs)} runs finished; "
-        "the same command continues, and a run that was begun continues "
-        f"from its last multiple of {SAVE_STEPS:,} steps",
-        file=sys.stderr,
-    )
+def _say(text: str) -> None:
+    print(f"mnistport: {text}", file=sys.stderr, flush=True)
 
 
-def _finished_result(job: Job, out: Path) -> RunResult | None:
-    """The result that an earlier command left in the output folder, or None.
-
-    Raises:
-        UserError: The folder holds a run with other settings, finished or not.
-    """
-    place = out / job.name
-    settings_file = place / "settings.json"
-    if settings_file.is_file():
-        _refuse_other_settings(read_settings(settings_file), job.settings, place)
-    result_file = place / "result.json"
-    return read_result(result_file) if result_file.is_file() else None
-
-
-def _refuse_other_settings(before: RunSettings, now: RunSettings, place: Path) -> None:
-    if before == now:
-        return
-    old, new = before.to_json(), now.to_json()
-    changed = [key for key in new if old[key] != new[key]]
-    differences = ", ".join(f"{key} {old[key]} (now {new[key]})" for key in changed)
-    raise UserError(
-        f"{place}: holds a run with {differences}; "
-        "give another --out, or delete this folder"
-    )
-
-
-def _result_line(job: Job, result: RunResult) -> str:
+def _result_line(name: str, result: RunResult) -> str:
     return (
-        f"{job.name}: test accuracy {result.accuracy:.4f} on {result.data}, "
+        f"{name}: test accuracy {result.accuracy:.4f} on {result.data}, "
         f"{result.steps:,} steps in {clock(result.seconds)}"
     )
-
-
-def _results_of_earlier_commands(out: Path, jobs: Sequence[Job]) -> list[RunResult]:
-    """Other runs in the folder, on the same data set and of the same length.
-
-    They belong in the same report. `jobs` is what this command has asked for.
-    """
-    names = {job.name for job in jobs}
-    now = jobs[0].settings
-    results = []
-    for file in sorted(out.glob("*/result.json")):
-        if file.parent.name in names:
-            continue
-        result = read_result(file)
-        same_data = result.settings.source == now.source
-        same_length = result.settings.max_steps == now.max_steps
-        if same_data and same_length:
-            results.append(result)
-    return results
-
-
-def _summaries(runs: Sequence[RunResult]) -> list[Summary]:
-    """One summary for each network that has runs, in the order of `mnistport list`."""
-    summaries = []
-    for name in networks.names():
-        of_network = [run for run in runs if run.settings.network == name]
-        if of_network:
-            summaries.append(summarise(networks.get(name), of_network))
-    return summaries
-
-
-def _facts(
-    runs: Sequence[RunResult],
-    jobs: Sequence[Job],
-    words: Sequence[str],
-    names: Sequence[str],
-) -> dict[str, Any]:
-    """The command, and what is known about where the runs were made.
-
-    The facts in `names` are those of the runs, not of this process, because earlier runs
-    may have been made with other versions. If runs differ in a fact, all values are
-    given.
-    """
-    facts: dict[str, Any] = {"command": shlex.join(words)}
-    earlier = {run.settings.network for run in runs} - {job.network for job in jobs}
-    if earlier:
-        facts["runs of earlier commands"] = ", ".join(sorted(earlier))
-    facts["device"] = _distinct([run.device for run in runs])
-    facts["threads"] = _distinct([run.threads for run in runs])
-    for name in names:
-        facts[name] = _distinct([run.environment.get(name) for run in runs])
-    return facts
-
-
-def _distinct(values: Sequence[object]) -> str:
-    """The different values, as text, in alphabetical order."""
-    return ", ".join(sorted({str(value) for value in values}))
-
-
-def _report(
-    summaries: Sequence[Summary],
-    runs: Sequence[RunResult],
-    facts: dict[str, Any],
-    out: Path,
-) -> None:
-    """Write the JSON document, the Markdown page and the picture, and print the table."""
-    text = json.dumps(document(summaries, runs, facts), indent=1)
-    write_whole(out / "reproduce.json", text + "\n")
-    write_whole(out / "reproduce.md", markdown(summaries, facts))
-    with written_whole(out / "reproduce.png") as partial:
-        plot(summaries, partial)
-    print("\n" + "\n".join(table(summaries)))
-    written = [str(out / f"reproduce.{suffix}") for suffix in ("md", "json", "png")]
-    print(f"\nwritten: {', '.join(written)}")

@@ -1,22 +1,20 @@
-"""The devices that `mnistport reproduce` trains on, one run at a time on each."""
+"""The devices of a machine, and how a run finds one that no other run is using."""
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import redirect_stdout
-from dataclasses import replace
-from io import StringIO
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from mnistport.errors import UserError
-from mnistport.process import set_up_for_training
-from mnistport.reproduce.result import RunResult
-from mnistport.reproduce.run import Job, train
+
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def devices_for(asked: str) -> list[str]:
@@ -40,65 +38,54 @@ def devices_for(asked: str) -> list[str]:
     return [asked] if number else [f"cuda:{device}" for device in range(count)]
 
 
-def train_all(
-    jobs: Sequence[Job],
-    out: Path,
-    devices: Sequence[str],
-) -> Iterator[tuple[Job, RunResult]]:
-    """Make the runs, and yield each as it ends."""
-    if len(devices) == 1 or len(jobs) < 2:
-        for job in jobs:
-            print(f"\n{job.name}", flush=True)
-            on_device = replace(job, device=devices[0])
-            yield job, train(on_device, out, progress=sys.stdout.isatty())
-    else:
-        yield from _train_on_several(jobs, out, devices)
+@contextmanager
+def free_device(asked: str) -> Iterator[str]:
+    """Give a device that no other run is using, and keep it for the block.
 
+    A run locks the file of its device. The system unlocks it when the process ends,
+    whatever ends it. If all devices are in use, wait. The CPU is not locked.
 
-def _train_on_several(
-    jobs: Sequence[Job],
-    out: Path,
-    devices: Sequence[str],
-) -> Iterator[tuple[Job, RunResult]]:
-    """Make the runs in one process for each device.
+    Args:
+        asked: What `devices_for` takes.
 
-    A pool cannot drop a job it has taken. So it gets no more jobs than there are free
-    devices, and an interruption has only the running jobs to wait for.
+    Raises:
+        UserError: There is no such device.
     """
-    waiting = list(reversed(jobs))
-    free = list(devices)
-    running: dict[Future[RunResult], tuple[Job, str]] = {}
-    with ProcessPoolExecutor(
-        max_workers=min(len(devices), len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=set_up_for_training,
-    ) as pool:
-        while waiting or running:
-            while waiting and free:
-                job, device = waiting.pop(), free.pop()
-                future = pool.submit(_train_in_worker, replace(job, device=device), out)
-                running[future] = job, device
-            try:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                _end_workers()
-                raise
-            for future in finished:
-                job, device = running.pop(future)
-                free.append(device)
-                yield job, future.result()
+    devices = devices_for(asked)
+    if devices == ["cpu"]:
+        yield "cpu"
+        return
+    while True:
+        for device in devices:
+            with locked(_lock_file(device), wait=False) as is_ours:
+                if is_ours:
+                    yield device
+                    return
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _end_workers() -> None:
-    """End the processes of the pool, which SIGTERM does not reach by itself.
+def _lock_file(device: str) -> Path:
+    """The file that stands for a GPU. CUDA_VISIBLE_DEVICES may change its number."""
+    number = int(device.partition(":")[2])
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    name = visible[number].strip() if number < len(visible) and visible[0] else number
+    folder = Path(tempfile.gettempdir()) / f"mnistport-{os.getuid()}"
+    return folder / f"cuda-{name}.lock"
 
-    Their last checkpoints are kept.
+
+@contextmanager
+def locked(file: Path, *, wait: bool) -> Iterator[bool]:
+    """Lock a file for the block. Gives whether it is locked.
+
+    Args:
+        file: Made if it does not exist. It stays.
+        wait: Whether to wait while another process has locked it.
     """
-    for process in multiprocessing.active_children():
-        process.terminate()
-
-
-def _train_in_worker(job: Job, out: Path) -> RunResult:
-    """Train in a process of the pool. What Lightning prints there is dropped."""
-    with redirect_stdout(StringIO()):
-        return train(job, out, progress=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, median, stdev
+from types import MappingProxyType
 from typing import Any
 
 from mnistport.reproduce.result import RunResult, losses_to_json
@@ -36,29 +37,41 @@ NOTES = (
 )
 
 
-def markdown(summaries: Sequence[Summary], facts: Mapping[str, Any]) -> str:
+def markdown(
+    summaries: Sequence[Summary],
+    facts: Mapping[str, Any],
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The whole page: command, table, notes, loss curves, and where the runs were made.
 
     Args:
-        summaries: One for each network, in the order of the rows.
+        summaries: One for each row, in the order of the rows.
         facts: What the runs were made on, by name. "command" must be one of them.
+        failed: Why a run failed, by the name of the run.
     """
     command = f"`{facts['command']}`"
-    lines = ["# Whole recipes", "", command, "", *table(summaries), "", *NOTES]
+    lines = ["# Whole recipes", "", command, "", *table(summaries, failed), "", *NOTES]
     with_curve = [summary for summary in summaries if summary.published_losses]
     if with_curve:
         lines += ["", "## Mean loss of each epoch, against the published", ""]
     for summary in with_curve:
-        lines += [summary.network, "", *_loss_table(summary), ""]
+        lines += [summary.row, "", *_loss_table(summary), ""]
     listed = [f"- {name}: {value}" for name, value in facts.items() if name != "command"]
     return "\n".join([*lines, "", "Made on:", "", *listed, ""])
 
 
-def table(summaries: Sequence[Summary]) -> list[str]:
-    """The lines of a Markdown table with a row for each network."""
+def table(
+    summaries: Sequence[Summary], failed: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """The lines of a Markdown table with a row for each network and set of options.
+
+    Below it is a line for each run that failed.
+    """
     head = _markdown_row(COLUMNS)
     line = f"|{'---|' * len(COLUMNS)}"
-    return [head, line, *(_markdown_row(_cells(summary)) for summary in summaries)]
+    rows = [_markdown_row(_cells(summary)) for summary in summaries]
+    not_made = [f"- {name} FAILED: {reason}" for name, reason in failed.items()]
+    return [head, line, *rows, *([""] if failed else []), *not_made]
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -66,11 +79,11 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _cells(summary: Summary) -> list[str]:
-    """A network's row of the table, in the order of COLUMNS."""
+    """A row of the table, in the order of COLUMNS."""
     low, high = summary.interval
     errors = summary.standard_errors
     return [
-        summary.network,
+        summary.row,
         summary.data,
         f"{summary.steps:,}",
         str(len(summary.accuracies)),
@@ -119,11 +132,13 @@ def document(
     summaries: Sequence[Summary],
     runs: Sequence[RunResult],
     facts: Mapping[str, Any],
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The values of `reproduce.json` (schema 1). A loss that is not finite is None."""
     return {
         "schema": 1,
         "environment": dict(facts),
+        "failed": dict(failed),
         "results": [_summary_as_json(summary) for summary in summaries],
         "runs": [run.to_json() for run in runs],
     }
@@ -179,7 +194,7 @@ def _plot_accuracies(axes: Any, summaries: Sequence[Summary]) -> None:
         axes.plot(errors_percent, rows, "o", color="tab:blue", markersize=4, label=label)
         if summary.published is not None:
             _plot_published_accuracy(axes, row, summary, labelled=summary is published[0])
-    names = [summary.network for summary in summaries]
+    names = [summary.row for summary in summaries]
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set(xscale="log", ylim=(len(summaries) - 0.4, -0.6))
     axes.set_xlabel(f"test images classified wrong, % ({summaries[0].data})", fontsize=9)
@@ -249,7 +264,7 @@ def _plot_losses(axes: Any, summary: Summary) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=7, which="both")
     axes.grid(alpha=0.3)
-    axes.set_title(summary.network, fontsize=9)
+    axes.set_title(summary.row, fontsize=9)
     axes.legend(frameon=False, fontsize=7)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class RunSettings:
         source: The name of the data set. The folder it lies in makes no difference.
         max_steps: The step at which the recipe is cut short. None: the whole recipe.
         device: "cpu" or "cuda". Which of several GPUs makes no difference.
+        options: Options of the network that were given. {}: the tutorial's own network.
     """
 
     network: str
@@ -29,6 +30,13 @@ class RunSettings:
     source: str
     max_steps: int | None
     device: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def row(self) -> str:
+        """What a row of the table is called: the network, and its options."""
+        options = [f"{name}={value}" for name, value in self.options.items()]
+        return " ".join([self.network, *options])
 
     @classmethod
     def from_json(cls, value: object, file: Path) -> RunSettings:
@@ -37,11 +45,19 @@ class RunSettings:
         Raises:
             UserError: The value has another shape.
         """
+        if isinstance(value, dict):
+            value = {**value, "options": value.get("options", {})}
         return cls(**_checked(value, SETTINGS_TYPES, file))
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values, in the order of the fields."""
-        return asdict(self)
+        """The settings as JSON values, in the order of the fields.
+
+        Without options there is no such key, as in the files of earlier versions.
+        """
+        value: dict[str, Any] = {of.name: getattr(self, of.name) for of in fields(self)}
+        if options := dict(value.pop("options")):
+            value["options"] = options
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +156,7 @@ SETTINGS_TYPES: dict[str, tuple[type, ...]] = {
     "source": (str,),
     "max_steps": (int, type(None)),
     "device": (str,),
+    "options": (dict,),
 }
 RESULT_TYPES: dict[str, tuple[type, ...]] = {
     "settings": (dict,),

@@ -8,7 +8,6 @@ import logging
 import math
 import signal
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,51 +21,12 @@ from mnistport.errors import UserError
 from mnistport.files import append_line, complete_lines, write_whole
 from mnistport.network import Recipe
 from mnistport.process import whose_kernels
-from mnistport.reproduce.result import RunResult, RunSettings
+from mnistport.reproduce.job import SAVE_STEPS, Job
+from mnistport.reproduce.result import RunResult
 from mnistport.training.datamodule import MnistData
 from mnistport.training.keeping import WholeFiles
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
-
-SAVE_STEPS = 500
-"""Optimizer steps between two checkpoints. An interruption costs at most this many."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One run to make.
-
-    Attributes:
-        network: The registered name of a network.
-        seed: Seeds the initial weights, the batches and the dropout draws.
-        source, directory: The data set and its folder, as `MnistData` takes them.
-        max_steps: The step at which the recipe is cut short. None: the whole recipe.
-        device: "cpu", or "cuda:N".
-    """
-
-    network: str
-    seed: int
-    source: str = "auto"
-    directory: str | None = None
-    max_steps: int | None = None
-    device: str = "cpu"
-
-    @property
-    def name(self) -> str:
-        """The name of the run's folder."""
-        return f"{self.network}-seed{self.seed}"
-
-    @property
-    def settings(self) -> RunSettings:
-        """What identifies the run. The folder of the data and the GPU's number do not."""
-        kind, _, _ = self.device.partition(":")
-        return RunSettings(
-            network=self.network,
-            seed=self.seed,
-            source=self.source,
-            max_steps=self.max_steps,
-            device=kind,
-        )
 
 
 class History(Logger):
@@ -140,7 +100,9 @@ def train(job: Job, folder: Path, *, progress: bool) -> RunResult:
 
     pl.seed_everything(job.seed, verbose=False)
     data = _data(job)
-    module = Classifier(network=job.network, seed=job.seed)
+    module = Classifier(
+        network=job.network, seed=job.seed, options=dict(job.options) or None
+    )
     history = History(place / "metrics.jsonl", step)
     timer = Timer()
     trainer = _trainer(job, place, module, history, timer, progress=progress)

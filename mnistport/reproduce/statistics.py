@@ -18,10 +18,11 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All runs of one network, on one data set.
+    """All runs of one network with the same options, on one data set.
 
     Attributes:
         network: The name of the network.
+        row: The same, and the options.
         data: The name of the data set.
         steps: Optimizer steps of each run.
         whole: Whether the runs were whole recipes, not cut short.
@@ -37,6 +38,7 @@ class Summary:
     """
 
     network: str
+    row: str
     data: str
     steps: int
     whole: bool
@@ -112,7 +114,7 @@ def wilson(fraction: float, count: int) -> tuple[float, float]:
 
 
 def summarise(network: Network, runs: Sequence[RunResult]) -> Summary:
-    """Summarise the finished runs of one network, of which there must be one or more.
+    """Summarise the finished runs of one row, of which there must be one or more.
 
     Published figures are for MNIST. On other data sets the summary has none.
     """
@@ -122,6 +124,7 @@ def summarise(network: Network, runs: Sequence[RunResult]) -> Summary:
     losses = published.get("loss per epoch")
     return Summary(
         network=network.name,
+        row=first.settings.row,
         data=first.data,
         steps=first.steps,
         whole=first.settings.max_steps is None,

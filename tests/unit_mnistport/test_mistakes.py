@@ -128,6 +128,10 @@ reproduce softmax --device cuda:99 | torch sees
 reproduce softmax --out file/x     | is a file; name a folder
 reproduce softmax --data.source x  | invalid choice: 'x'
 reproduce softmax --data.source mnist --data.dir gone | no such directory
+reproduce softmax --jobs x         | x is not a whole number
+reproduce softmax --options a=1    | has no option 'a'; it has none
+reproduce hvass --options fc_size  | fc_size is not of the form fc_size=32,64
+reproduce softmax --scheduler x    | no Dask scheduler answers there
 reproduce --nonsense               | unrecognized arguments
 """
 

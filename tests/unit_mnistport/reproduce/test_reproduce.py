@@ -4,21 +4,19 @@ import gc
 import json
 import math
 import signal
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mnistport import networks
 from mnistport.cli import main
-from mnistport.float32 import flush_denormals
-from mnistport.reproduce import devices, run
+from mnistport.reproduce import run, task
+from mnistport.reproduce.job import Job
 from mnistport.reproduce.report import clock, markdown, plot
 from mnistport.reproduce.result import RunResult, RunSettings
-from mnistport.reproduce.run import Job, train
+from mnistport.reproduce.run import train
 from mnistport.reproduce.statistics import summarise, wilson
 from mnistport.training import stopping
 from mnistport.training.datamodule import MnistData
@@ -58,6 +56,17 @@ def invented(network: str, correct: int, seed: int = 0, **changes) -> RunResult:
         threads=1,
     )
     return replace(result, **changes)
+
+
+def in_this_process(job, of):
+    """Make a run here. A process of its own takes seconds to start."""
+    train(job, of.folder, progress=False)
+    return 0, ""
+
+
+@pytest.fixture(autouse=True)
+def no_process(monkeypatch):
+    monkeypatch.setattr(task, "run_process", in_this_process)
 
 
 @pytest.fixture
@@ -164,7 +173,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
 def test_finished_runs_are_not_repeated(words, monkeypatch, capsys):
     assert main(words("softmax", "softmax_beginners")) == 0
     monkeypatch.setattr(
-        devices, "train", lambda *_, **__: pytest.fail("a finished run was repeated")
+        task, "run_process", lambda *_: pytest.fail("a finished run was repeated")
     )
     assert main(words("softmax", "softmax_beginners")) == 0
     assert "2 of 2 runs are there already" in capsys.readouterr().out
@@ -231,20 +240,6 @@ def test_what_cannot_be_done_is_refused_in_one_line(wrong, said, tmp_path, capsy
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_several_devices_make_the_same_runs(tmp_path):
-    jobs = [job(seed=seed) for seed in range(3)]
-    several = {
-        job.name: result
-        for job, result in devices.train_all(jobs, tmp_path, ["cpu", "cpu"])
-    }
-    flush_denormals()
-    alone = [train(job, tmp_path / "alone", progress=False) for job in jobs]
-    assert [several[job.name].correct for job in jobs] == [
-        result.correct for result in alone
-    ]
-
-
 @pytest.fixture
 def handlers():
     """The handlers of signals are those of before, whatever a command did."""
@@ -294,14 +289,14 @@ def test_a_signal_between_two_runs_ends_the_command_at_once(
 ):
     """Python drops an exception that is raised while it frees memory."""
 
-    def then_a_signal(*arguments, **named):
-        result = train(*arguments, **named)
+    def then_a_signal(*arguments):
+        status = in_this_process(*arguments)
         with suppress(KeyboardInterrupt) if lost else nullcontext():
             signal.raise_signal(number)
-        return result
+        return status
 
     with monkeypatch.context() as patch:
-        patch.setattr(devices, "train", then_a_signal)
+        patch.setattr(task, "run_process", then_a_signal)
         assert main([*words("softmax"), "--seeds", "3"]) == status
     assert not (tmp_path / "softmax-seed1").exists()
     assert_first_run_is_kept(words, tmp_path, capsys)
@@ -311,40 +306,10 @@ def test_an_interruption_before_any_run_is_finished_writes_no_report(
     words, tmp_path, monkeypatch, handlers
 ):
     monkeypatch.setattr(
-        devices, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
+        task, "run_process", lambda *_: signal.raise_signal(signal.SIGTERM)
     )
     assert main(words("softmax")) == 143
     assert not list(tmp_path.glob("reproduce.*"))
-
-
-def test_the_workers_of_an_interrupted_command_are_ended(tmp_path, monkeypatch):
-    """SIGTERM reaches the first process alone."""
-    ended = []
-    worker = SimpleNamespace(terminate=lambda: ended.append(True))
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(devices, "ProcessPoolExecutor", lambda *_, **__: Pool())
-    monkeypatch.setattr(devices, "wait", interrupted)
-    monkeypatch.setattr(devices.multiprocessing, "active_children", lambda: [worker])
-    jobs = [job(seed=seed) for seed in range(3)]
-    with pytest.raises(KeyboardInterrupt):
-        list(devices.train_all(jobs, tmp_path, ["cpu", "cpu"]))
-    assert ended == [True]
-
-
-class Pool:
-    """A pool of processes that never does anything."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, *_):
-        return Future()
 
 
 def test_the_confidence_interval_is_wilsons():
@@ -412,34 +377,6 @@ def test_a_curve_stands_beside_the_published_one(tmp_path):
     assert "| ours / published | 0.88 | 2.80 |" in page
     plot([summary], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
-
-
-def flushes_denormals() -> bool:
-    """Whether this thread flushes products that are too small to 0."""
-    return float(torch.tensor(1e-310, dtype=torch.float64) * 0.5) == 0.0
-
-
-def test_the_command_flushes_denormals_and_train_does_not(words, tmp_path, monkeypatch):
-    monkeypatch.delenv("MNISTPORT_TUNE", raising=False)
-    train(job(max_steps=5), tmp_path / "alone", progress=False)
-    assert not flushes_denormals()
-    assert main(words("softmax")) == 0
-    assert flushes_denormals()
-
-
-def test_the_workers_of_the_pool_flush_denormals(tmp_path, monkeypatch):
-    """Threads stand in for processes: each thread has its own setting, too."""
-    monkeypatch.delenv("MNISTPORT_TUNE", raising=False)
-
-    def pool_of_threads(max_workers, mp_context, initializer):
-        return ThreadPoolExecutor(max_workers, initializer=initializer)
-
-    monkeypatch.setattr(devices, "ProcessPoolExecutor", pool_of_threads)
-    monkeypatch.setattr(devices, "_train_in_worker", lambda job, out: flushes_denormals())
-    jobs = [job(seed=seed) for seed in range(3)]
-    flushed = [result for _, result in devices.train_all(jobs, tmp_path, ["cpu", "cpu"])]
-    assert flushed == [True, True, True]
-    assert not flushes_denormals()
 
 
 def test_times_are_printed_in_short_form():

@@ -58,6 +58,13 @@ def test_json_is_the_same_after_reading_and_writing(tmp_path):
     assert json.dumps(settings.to_json()) == json.dumps(SETTINGS)
 
 
+def test_settings_with_options_are_the_same_after_reading_and_writing(tmp_path):
+    value = {**SETTINGS, "options": {"pooling": "average", "fc_size": 64}}
+    settings = RunSettings.from_json(value, tmp_path / "settings.json")
+    assert json.dumps(settings.to_json()) == json.dumps(value)
+    assert settings.row == "deep pooling=average fc_size=64"
+
+
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
 def test_published_runs_can_be_read_and_stay_as_they_are(file):
     runs = json.loads(file.read_text())["runs"]
