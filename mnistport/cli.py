@@ -84,7 +84,7 @@ def _run(command: str, words: list[str]) -> int:
         return _reproduce(words[1:])
     if command == "plot":
         return _plot(words[1:])
-    if command == "predict" and "--images" in words:
+    if command == "predict" and any(word.startswith("--images") for word in words):
         return _predict_own(words[1:])
     if command not in LIGHTNING:
         raise UserError(

@@ -59,6 +59,11 @@ AFTER = {
     FIT_HVASS: FIT_DEEP,  # so that it is version_1 in lightning_logs
     ".venv/bin/mnistport test --ckpt_path "
     "lightning_logs/version_1/checkpoints/epoch=1-step=1000.ckpt": FIT_HVASS,
+    ".venv/bin/mnistport plot lightning_logs/version_1/checkpoints/"
+    "epoch=1-step=1000.ckpt --out pictures": FIT_HVASS,
+    ".venv/bin/mnistport predict --ckpt_path lightning_logs/version_1/checkpoints/"
+    "epoch=1-step=1000.ckpt --images examples/digits/seven.jpg "
+    "examples/digits/three.png --seen seen.png": FIT_HVASS,
 }
 """Commands that are run where another one was run before, and on what it left there."""
 
@@ -241,7 +246,7 @@ def test_a_file_that_the_readme_names_exists(path: str) -> None:
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 MODEL_OPTION = "--model.options."
 VERBS = {
-    "mnistport": ("fit", "test", "reproduce"),
+    "mnistport": ("fit", "test", "predict", "plot", "reproduce"),
     "parity": ("list", "verify", "mutants", "lockstep", "convert"),
 }
 

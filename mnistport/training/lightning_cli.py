@@ -107,6 +107,13 @@ class Cli(LightningCLI):
             default=60.0,
             help="Seconds after which `fit` saves its newest state again (default: 60).",
         )
+        if self.command == "predict":
+            parser.add_argument(
+                "--images",
+                metavar="FILE ...",
+                help="Your own digits. `mnistport predict --images --help` tells about "
+                "--format and --seen, which belong to it.",
+            )
         if self.command == "fit":
             parser.add_argument(
                 "--pictures",
@@ -134,6 +141,8 @@ class Cli(LightningCLI):
         defaults.set_defaults({"model.network": NOT_GIVEN})
         given = parser.parse_args(quiet)[self.command]
         refuse_other_groups(given)
+        if self.command == "predict" and given.images is not None:
+            raise UserError("images belong on the command line: --images FILE ...")
         path = None if given.ckpt_path is None else str(given.ckpt_path)
         if path is None and not asks_to_print:
             refuse_without_checkpoint(self.command, given)

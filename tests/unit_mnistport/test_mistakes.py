@@ -108,6 +108,7 @@ fit --config gone.yaml             | --config gone.yaml: no such file
 fit --config sotfmax               | did you mean 'softmax'?
 fit --model.network sotfmax        | did you mean 'softmax'?
 fit --confi softmax                | File does not exist
+predict --config images.yaml       | images belong on the command line
 plot                               | the following arguments are required
 plot last                          | the following arguments are required: --out
 plot last --out here               | no checkpoint lies below
@@ -351,6 +352,7 @@ def rows(table: str) -> list[tuple[str, str]]:
 def test_a_wrong_command_is_answered_in_one_line(refused, here, sound, typed, answer):
     if "sound.ckpt" in typed:
         torch.save(sound, here / "sound.ckpt")
+    (here / "images.yaml").write_text("images: [a.png]")
     assert answer in refused(typed)
 
 
