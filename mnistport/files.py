@@ -8,10 +8,11 @@ import os
 import platform
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mnistport.errors import UserError
 
@@ -211,6 +212,23 @@ def save_whole(file: Path, content: Any) -> None:
     torch.save(content, made)
     with written_whole(file) as partial:
         partial.write_bytes(made.getbuffer())
+
+
+def refuse_compressed(file: str | IO[bytes]) -> None:
+    """Refuse a zip file with members that are larger when they are read.
+
+    Neither torch nor NumPy writes them so, unless they are asked to. So reading takes no
+    more memory than the file's size.
+
+    Raises:
+        UserError: A member is compressed, or its sizes contradict each other.
+        zipfile.BadZipFile: It is no zip file.
+    """
+    with zipfile.ZipFile(file) as opened:
+        for member in opened.infolist():
+            sizes = {member.file_size, member.compress_size}
+            if member.compress_type != zipfile.ZIP_STORED or len(sizes) > 1:
+                raise UserError(f"{member.filename!r} in it is compressed")
 
 
 def complete_lines(file: Path) -> list[Any]:

@@ -179,7 +179,7 @@ def read_result(file: Path) -> RunResult:
 def _read_json(file: Path) -> object:
     try:
         return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unusable(file, str(error)) from error
 
 

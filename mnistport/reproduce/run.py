@@ -27,6 +27,7 @@ from mnistport.training.datamodule import MnistData
 from mnistport.training.keeping import WholeFiles
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
+from mnistport.training.torch_files import read_torch_file
 
 SAVE_STEPS = 500
 """Optimizer steps between two checkpoints. An interruption costs at most this many."""
@@ -173,9 +174,8 @@ def _step_of_checkpoint(checkpoint: Path) -> int:
     """The number of optimizer steps taken before the checkpoint was saved."""
     remedy = "delete it, and the run starts again from its beginning"
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        return int(state["global_step"])
-    except Exception as error:
+        return int(read_torch_file(checkpoint, mmap=True)["global_step"])
+    except Exception as error:  # a damaged file may hold anything
         raise UserError(f"{checkpoint}: cannot be read; {remedy} ({error})") from error
 
 
