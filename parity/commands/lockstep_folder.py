@@ -52,7 +52,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         settings = json.loads(file.read_text())
         if not isinstance(settings["every"], int) or settings["every"] < 1:
             raise ValueError(f"every is {settings['every']!r}")
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise UserError(
             f"{file}: cannot be read; add --fresh to begin anew, or --out ({error!r})"
         ) from error

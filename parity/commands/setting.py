@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DTYPES = ("float64", "float32")
 SOURCES = ("auto", "mnist", "fashion", "digits")
 LARGEST_SEED = 2**32 - 1
-LONGEST_OPTIONS = 10_000
+LONGEST_OPTIONS = 1000
 
 
 def options_argument(parser: argparse.ArgumentParser) -> None:

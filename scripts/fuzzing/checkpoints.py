@@ -142,13 +142,13 @@ def softmax() -> Any:
 
 READERS = {
     "checkpoint": Reader(
-        share=10,
+        share=6,
         sound=_sound_checkpoint,
         damage=one_file_by(_other_checkpoint),
         reads=[_read_to_continue, _read_for_trainer, _read_to_convert, _read_step],
     ),
     "checkpoint-modules": Reader(
-        share=3,
+        share=0.5,
         sound=_sound_checkpoint,
         damage=one_file_by(_other_checkpoint),
         reads=[_load_modules],

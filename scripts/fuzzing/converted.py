@@ -147,13 +147,13 @@ def _continue_lockstep(folder: Path) -> None:
 
 READERS = {
     "safetensors": Reader(
-        share=10,
+        share=9,
         sound=_sound_safetensors,
         damage=one_file_by(_other_safetensors),
         reads=[_read_safetensors, _read_safe_weights],
     ),
     "tf1": Reader(
-        share=6,
+        share=8,
         sound=_sound_tf1,
         damage=one_file_by(_other_tf1),
         reads=[_read_tf1],
@@ -167,7 +167,7 @@ READERS = {
         is_heavy=True,
     ),
     "lockstep": Reader(
-        share=1,
+        share=2,
         sound=_sound_lockstep,
         damage=one_file_by(_other_lockstep),
         reads=[_continue_lockstep],
