@@ -48,7 +48,29 @@ def refuse_other_form(checkpoint: Any) -> None:
     for key, weight in checkpoint["state_dict"].items():
         refuse_unusual_tensor(f"state_dict.{key}", weight)
     _refuse_unknown_settings(checkpoint["mnistport"])
+    _refuse_foreign_makers(checkpoint)
     _refuse_other_values(checkpoint)
+
+
+FOREIGN = ("hparams_type", "datamodule_hparams_type", "hparams", "module_arguments")
+"""What Lightning would call, or use in place of our hyper-parameters."""
+
+MAKERS = (None, "pytorch_lightning.cli.instantiate_module")
+"""What Lightning may call to make a module: its own function, which the command names."""
+
+
+def _refuse_foreign_makers(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that names what is to be called when it is loaded."""
+    for key in FOREIGN:
+        if key in checkpoint:
+            raise UserError(f"{DAMAGED}: it has {key}, which mnistport does not write")
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        stored = checkpoint.get(key, {})
+        maker, kind = stored.get("_instantiator"), stored.get("_class_path")
+        if not isinstance(maker, str | None) or maker not in MAKERS:
+            raise UserError(f"{DAMAGED}: its {key} name {shown(maker)} to be called")
+        if kind is not None:
+            refuse_other_type(f"{key}._class_path", kind, str)
 
 
 ALWAYS: dict[str, type] = {
@@ -60,6 +82,8 @@ ALWAYS: dict[str, type] = {
     "optimizer_states": list,
     "lr_schedulers": list,
     "logs": Mapping,
+    "hparams_name": str,
+    "datamodule_hparams_name": str,
     "pytorch-lightning_version": str,
 }
 """The parts of a checkpoint that are always looked at, and their types."""

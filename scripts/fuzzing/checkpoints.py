@@ -60,6 +60,11 @@ def _torch_values() -> Sequence[Any]:
     )
 
 
+ADDED = ("hparams_type", "hparams", "module_arguments", "_instantiator", "_class_path")
+ADDED += ("n_averaged", "current_model_state", "lr_schedulers", "MnistData", "batch_size")
+"""Parts that Lightning or mnistport would look at, if there were any."""
+
+
 @cache
 def _content(checkpoint: bytes) -> Any:
     import torch
@@ -74,6 +79,12 @@ def _other_checkpoint(draw: random.Random, name: str, content: bytes) -> bytes:
         import torch
 
         value = _content(content)
+        if draw.random() < 0.2:
+            added = {draw.choice(ADDED): draw.choice(_torch_values())}
+            value = {**value, **added}
+            inside = value.get("hyper_parameters")
+            if inside is not None and draw.random() < 0.5:
+                value["hyper_parameters"] = {**inside, **added}
         for _ in range(draw.choice((1, 1, 2))):
             value = replaced(draw, value, _torch_values())
         made = io.BytesIO()
@@ -142,13 +153,13 @@ def softmax() -> Any:
 
 READERS = {
     "checkpoint": Reader(
-        share=6,
+        share=2,
         sound=_sound_checkpoint,
         damage=one_file_by(_other_checkpoint),
         reads=[_read_to_continue, _read_for_trainer, _read_to_convert, _read_step],
     ),
     "checkpoint-modules": Reader(
-        share=0.5,
+        share=0.2,
         sound=_sound_checkpoint,
         damage=one_file_by(_other_checkpoint),
         reads=[_load_modules],

@@ -93,13 +93,13 @@ def _sound_options() -> Sequence[Files]:
 
 READERS = {
     "yaml-options": Reader(
-        share=6,
+        share=5,
         sound=_sound_options,
         damage=one_file_by(_other_yaml),
         reads=[_read_options],
     ),
     "yaml-config": Reader(
-        share=0.3,
+        share=0.08,
         sound=_sound_config,
         damage=one_file_by(_other_yaml),
         reads=[_fit_by_config, _print_config],

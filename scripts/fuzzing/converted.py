@@ -147,7 +147,7 @@ def _continue_lockstep(folder: Path) -> None:
 
 READERS = {
     "safetensors": Reader(
-        share=9,
+        share=8,
         sound=_sound_safetensors,
         damage=one_file_by(_other_safetensors),
         reads=[_read_safetensors, _read_safe_weights],
@@ -160,14 +160,14 @@ READERS = {
         is_heavy=True,
     ),
     "tf1-state": Reader(
-        share=0.5,
+        share=0.2,
         sound=_sound_tf1,
         damage=one_file_by(_other_tf1),
         reads=[_read_tf1_state],
         is_heavy=True,
     ),
     "lockstep": Reader(
-        share=2,
+        share=1,
         sound=_sound_lockstep,
         damage=one_file_by(_other_lockstep),
         reads=[_continue_lockstep],

@@ -85,7 +85,7 @@ def _read_original(folder: Path) -> None:
 READERS = {
     "idx": Reader(share=30, sound=_sound_idx, damage=_alone, reads=[_read_idx]),
     "idx-set": Reader(
-        share=10,
+        share=8,
         sound=_sound_idx,
         damage=one_file_by(_other_idx),
         reads=[_read_set, _read_original],

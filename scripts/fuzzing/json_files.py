@@ -84,19 +84,19 @@ def _sound(**files: Any) -> Any:
 
 READERS = {
     "json-settings": Reader(
-        share=10,
+        share=12,
         sound=_sound(settings=SETTINGS),
         damage=one_file_by(other_json),
         reads=[_read_run_settings],
     ),
     "json-result": Reader(
-        share=15,
+        share=16,
         sound=_sound(result=RESULT),
         damage=one_file_by(other_json),
         reads=[_read_run_result],
     ),
     "json-facts": Reader(
-        share=10,
+        share=12,
         sound=_sound(facts=FACTS),
         damage=one_file_by(other_json),
         reads=[_read_facts],
