@@ -50,6 +50,9 @@ def read_torch_file(file: str | Path | IO[bytes], *, mmap: bool = False) -> Any:
         _refuse_unusual_zip(file)
         if not isinstance(file, str):
             file.seek(0)
+        elif file.endswith(".safetensors"):  # torch would take the name for the format
+            with open(file, "rb") as opened:
+                return read_torch_file(opened)
         with warnings.catch_warnings(action="ignore"):  # of rare kinds of tensors
             read = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
         refuse_many_parts(read)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistport.errors import UserError
+from parity import tf1
 
 FOOTER = 48
 TRAILER = 5
@@ -45,36 +46,33 @@ def refuse_damaged_index(path: Path) -> None:
         _refuse_damaged(path, file.read_bytes())
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    except UserError:
+        raise
     except (ValueError, IndexError) as error:
-        raise UserError(f"{file}: the index is damaged ({error})") from error
+        raise UserError(
+            f"{path}: not a TF1 checkpoint that can be read (its index: {error})"
+        ) from error
 
 
 def _refuse_damaged(path: Path, content: bytes) -> None:
     """Look at each entry. Raises ValueError or IndexError if it is damaged."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from tensorflow.core.protobuf.tensor_bundle_pb2 import (
-        BundleEntryProto,
-        BundleHeaderProto,
-    )
-
+    messages = tf1.bundle_messages()
     try:
         entries = list(_entries(content))
         if not entries or entries[0][0] != b"":
             raise ValueError("it has no header")
-        header = BundleHeaderProto.FromString(entries[0][1])
+        header = messages.BundleHeaderProto.FromString(entries[0][1])
         if not 1 <= header.num_shards <= 100_000:
             raise ValueError(f"it claims {header.num_shards} data files")
         for name, value in entries[1:]:
-            entry = BundleEntryProto.FromString(value)
+            entry = messages.BundleEntryProto.FromString(value)
             _refuse_entry(path, name, entry, header.num_shards)
-    except DecodeError as error:
+    except messages.DecodeError as error:
         raise ValueError("an entry cannot be decoded") from error
 
 
 def _refuse_entry(path: Path, name: bytes, entry: Any, shards: int) -> None:
     """Refuse an entry of an unknown type, of a false shape, or outside of its file."""
-    from tensorflow import dtypes
-
     if not name.startswith(FIRST_OF_SLICES):
         name.decode()  # raises ValueError
     text = ascii(name.decode(errors="replace"))[:80]
@@ -82,17 +80,21 @@ def _refuse_entry(path: Path, name: bytes, entry: Any, shards: int) -> None:
     if entry.shape.unknown_rank or any(size < 0 for size in shape):
         raise ValueError(f"{text} has the shape {shape[:8]}")
     try:
-        dtype = dtypes.as_dtype(entry.dtype)
+        dtype = tf1.load().as_dtype(entry.dtype)
     except TypeError as error:
         raise ValueError(f"{text} is of an unknown type") from error
     if entry.slices:
         return  # the parts have entries of their own
     if not 0 <= entry.shard_id < shards:
-        raise ValueError(f"{text} lies in a data file that is not there")
+        raise ValueError(f"{text} lies in data file {entry.shard_id} of {shards}")
     data = Path(f"{path}.data-{entry.shard_id:05}-of-{shards:05}")
     stored = data.stat().st_size if data.is_file() else 0
     if min(entry.offset, entry.size) < 0 or entry.offset + entry.size > stored:
-        raise ValueError(f"{text} lies outside of its data file")
+        raise UserError(
+            f"{path}: {text} cannot be read (bytes {entry.offset:,} to "
+            f"{entry.offset + entry.size:,} of {data.name}, which has {stored:,}: "
+            "half a copy?)"
+        )
     count = math.prod(shape)
     is_plain = dtype.is_floating or dtype.is_integer or dtype.is_bool or dtype.is_complex
     if count * dtype.size != entry.size if is_plain else count > entry.size:

@@ -78,7 +78,25 @@ def _sound_tf1() -> Sequence[Files]:
         arrays = {"a": np.zeros((2, 3), np.float32), "n": np.int64(3), "t": b"text"}
         write_arrays(Path(name) / "t", {k: np.asarray(v) for k, v in arrays.items()})
         made.append(_files_of(Path(name)))
-    return made
+    return [*made, {"t": _old_checkpoint()}]
+
+
+def _old_checkpoint() -> bytes:
+    """A checkpoint of `SaverDef.V1`, which is one file."""
+    from parity import tf1
+
+    tf = tf1.load()
+    with tempfile.TemporaryDirectory() as name, tf.Graph().as_default() as graph:
+        values = {"W": np.zeros((3, 2), np.float32), "b": np.ones(2, np.float32)}
+        variables = [
+            tf.get_variable(key, initializer=value, use_resource=False)
+            for key, value in values.items()
+        ]
+        with tf1.session(graph) as session:
+            session.run(tf.variables_initializer(variables))
+            saver = tf.train.Saver(variables, write_version=tf.train.SaverDef.V1)
+            saver.save(session, f"{name}/t", write_meta_graph=False, write_state=False)
+        return (Path(name) / "t").read_bytes()
 
 
 def _files_of(folder: Path) -> Files:
@@ -86,8 +104,8 @@ def _files_of(folder: Path) -> Files:
 
 
 def _other_tf1(draw: random.Random, name: str, content: bytes) -> bytes:
-    """In an index, the checksums are made right again as often as not."""
-    if name.endswith(".index") and draw.random() < 0.7:
+    """In a table, the checksums are made right again as often as not."""
+    if not name.startswith("t.data") and draw.random() < 0.7:
         return other_table(draw, content, damaged)
     return damaged(draw, content)
 

@@ -27,12 +27,14 @@ def other_table(
     meta, _, index, index_size = numbers
     blocks = [content[: meta - TRAILER], content[meta : index - TRAILER]]
     blocks.append(content[index : index + index_size])
+    ends = (meta - TRAILER, index - TRAILER, index + index_size)
+    kinds = [content[end : end + 1] for end in ends]  # whether it is compressed
     which = draw.choice((0, 0, 0, 2))
     blocks[which] = _same_length(draw, blocks[which], edit)
     made, starts = b"", []
-    for block in blocks:
+    for block, kind in zip(blocks, kinds, strict=True):
         starts.append((len(made), len(block)))
-        checked = block + b"\0"
+        checked = block + kind
         made += checked + struct.pack("<I", _masked(crc32c(checked)))
     handles = b"".join(_packed(number) for pair in starts[1:] for number in pair)
     return made + handles.ljust(FOOTER - 8, b"\0") + footer[-8:]
