@@ -99,7 +99,11 @@ def test_a_result_with_other_contents_is_refused_in_one_line(tmp_path, value, re
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"{}"])
+DEEP, LONG = b"[" * 100_000, b'{"seed": ' + b"1" * 5000 + b"}"
+DAMAGED = [b"", b"{", b"\xff\xfe", b"[]", b"{}", DEEP, LONG]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_damaged_settings_are_refused(tmp_path, content):
     file = tmp_path / "settings.json"
     file.write_bytes(content)
