@@ -31,7 +31,7 @@ from mnistport.environment import environment
 from mnistport.files import append_line, complete_lines, write_whole
 
 Line = dict[str, Any]
-ROUND = 100_000
+ROUND = 500_000
 """After so many inputs each reader has had its share, and begins its next piece."""
 
 

@@ -49,7 +49,7 @@ def _torch_values() -> Sequence[Any]:
     tensor = torch.zeros(3)
     return (
         *JSON_VALUES,
-        *(shared, {"a": shared}, tensor, tensor.double(), tensor.half(), tensor.int()),
+        *(shared, {"a": tensor}, tensor, tensor.double(), tensor.half(), tensor.int()),
         *(tensor.bool(), tensor[0], torch.tensor(float("nan")), torch.tensor([1, 2])),
         *(torch.zeros(1).expand(2**40), torch.zeros(1).expand(2**20, 2**20)),
         *(torch.zeros(784, 10).t(), torch.zeros(0), torch.zeros(2, 2).to_sparse()),
@@ -153,13 +153,13 @@ def softmax() -> Any:
 
 READERS = {
     "checkpoint": Reader(
-        share=2,
+        share=1.5,
         sound=_sound_checkpoint,
         damage=one_file_by(_other_checkpoint),
         reads=[_read_to_continue, _read_for_trainer, _read_to_convert, _read_step],
     ),
     "checkpoint-modules": Reader(
-        share=0.2,
+        share=0.15,
         sound=_sound_checkpoint,
         damage=one_file_by(_other_checkpoint),
         reads=[_load_modules],

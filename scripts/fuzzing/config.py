@@ -99,7 +99,7 @@ READERS = {
         reads=[_read_options],
     ),
     "yaml-config": Reader(
-        share=0.08,
+        share=0.05,
         sound=_sound_config,
         damage=one_file_by(_other_yaml),
         reads=[_fit_by_config, _print_config],

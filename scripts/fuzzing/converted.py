@@ -178,7 +178,7 @@ READERS = {
         is_heavy=True,
     ),
     "tf1-state": Reader(
-        share=0.2,
+        share=0.15,
         sound=_sound_tf1,
         damage=one_file_by(_other_tf1),
         reads=[_read_tf1_state],

@@ -163,9 +163,9 @@ def test_what_is_refused_in_one_line_is_no_finding(tried, tmp_path):
 
 def test_the_pieces_add_up_and_a_longer_run_has_those_of_a_shorter_one(script):
     names = list(READERS)
-    few, many = (list(script.pieces(names, count)) for count in (200_000, 400_000))
+    few, many = (list(script.pieces(names, count)) for count in (1_000_000, 2_000_000))
     assert set(few) < set(many)
-    assert abs(sum(count for _, _, count in many) - 400_000) < len(many)
+    assert abs(sum(count for _, _, count in many) - 2_000_000) < len(many)
     of_idx = [(start, count) for name, start, count in many if name == "idx"]
     assert all(a + n == b for (a, n), (b, _) in pairwise(of_idx))
 
