@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -212,6 +213,21 @@ def save_whole(file: Path, content: Any) -> None:
     torch.save(content, made)
     with written_whole(file) as partial:
         partial.write_bytes(made.getbuffer())
+
+
+def read_small(file: Path, most: int = 10_000_000) -> str:
+    """The text of a file in UTF-8 of at most `most` bytes. JSON may take 25 times that.
+
+    Raises:
+        OSError: The system does not read it.
+        ValueError: It is too large, or no UTF-8, or a pipe, for which one could wait.
+    """
+    status = file.stat()
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+        raise ValueError("it is not a regular file")
+    if status.st_size > most:
+        raise ValueError(f"it has {status.st_size:,} bytes, more than {most:,}")
+    return file.read_text("utf-8")
 
 
 def refuse_compressed(file: str | IO[bytes]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistport.errors import UserError
+from mnistport.files import read_small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +179,7 @@ def read_result(file: Path) -> RunResult:
 
 def _read_json(file: Path) -> object:
     try:
-        return json.loads(file.read_text("utf-8"))
+        return json.loads(read_small(file))
     except (OSError, ValueError, RecursionError) as error:
         raise _unusable(file, str(error)) from error
 

@@ -13,7 +13,7 @@ from yaml import YAMLError
 from mnistport.errors import UserError
 from mnistport.values import refuse_many_parts
 
-LONGEST = 1_000_000
+LONGEST = 100_000
 """The most letters of a configuration."""
 
 _load_as_before = get_loader("yaml")
@@ -23,7 +23,7 @@ def load(text: str) -> Any:
     """The values in a text.
 
     Raises:
-        YAMLError: It is no YAML, or it stands for a million values or more.
+        YAMLError: It is no YAML, or is too long, or stands for too many values.
     """
     if len(text) > LONGEST:
         raise YAMLError(f"more than {LONGEST:,} letters")

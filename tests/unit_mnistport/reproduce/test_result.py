@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,19 @@ def test_damaged_settings_are_refused(tmp_path, content):
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"settings.json: cannot be read; delete"):
         read_settings(file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "result.json")
+    with pytest.raises(UserError, match=r"cannot be read.*not a regular file"):
+        read_result(tmp_path / "result.json")
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path):
+    with (tmp_path / "result.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=r"it has 1,099,511,627,776 bytes, more than"):
+        read_result(tmp_path / "result.json")
 
 
 def test_a_folder_in_the_place_of_a_result_is_refused(tmp_path):
