@@ -19,7 +19,8 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ from mnistport.environment import environment
 from mnistport.files import append_line, complete_lines, write_whole
 
 Line = dict[str, Any]
+Piece = tuple[str, int, int]
+"""A reader, the number of its first input, and how many there are."""
 ROUND = 500_000
 """After so many inputs each reader has had its share, and begins its next piece."""
 
 
-def pieces(names: Sequence[str], inputs: int) -> Iterator[tuple[str, int, int]]:
-    """The reader, the first number and the count of each piece, in their order."""
+def pieces(names: Sequence[str], inputs: int) -> Iterator[Piece]:
+    """The pieces of a run, in their order."""
     parts = sum(READERS[name].share for name in names)
     for begun in range(0, inputs, ROUND):
         for name in names:
@@ -73,12 +76,10 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
     """Write the table of the finished pieces."""
     command = shlex.join(["python", "scripts/fuzz.py", *sys.argv[1:]])
     facts = {**environment(), "command": command}
-    made = rows(lines)
-    findings: dict[str, int] = {}
+    made, findings = rows(lines), Counter[str]()
     for line in lines:
         for kind, count in line["findings"].items():
-            name = f"{line['reader']}: {kind}"
-            findings[name] = findings.get(name, 0) + count
+            findings[f"{line['reader']}: {kind}"] += count
     document = {"environment": facts, "results": made, "findings": findings}
     write_whole(folder / "fuzz.json", json.dumps(document, indent=1) + "\n")
     table = [tuple(made[0]), ("---",) * len(made[0])]
@@ -91,24 +92,24 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
     ]
     text = ["# Damaged files", "", f"`{command}`", ""]
     text += [f"| {' | '.join(cells)} |" for cells in table]
-    text += ["", *NOTES, "", *[f"- {name}: {count}" for name, count in findings.items()]]
+    text += ["", NOTE, "", *[f"- {name}: {count}" for name, count in findings.items()]]
     listed = [f"- {name}: {value}" for name, value in facts.items() if name != "command"]
     text += ["", "Made on:", "", *listed, ""]
     write_whole(folder / "fuzz.md", "\n".join(text))
 
 
-NOTES = (
+NOTE = (
     "Refused: in one line. A finding is another error, a line break or more than "
     f"{CHARACTERS:,} letters in a message, more than {SECONDS:g} seconds, a crash, code "
-    "of the input that was run, or one",
-    f"input that raises the peak of the process's memory by more than {MEMORY_MIB} MiB. "
-    f"Each process may have {ADDRESSES_MIB:,} MiB of addresses more than at its start. "
-    "Risen: from before the first input.",
+    "of the input that was run, or an input that raises the peak of the process's memory "
+    f"by more than {MEMORY_MIB} MiB. A process may have {ADDRESSES_MIB:,} MiB of "
+    "addresses more than at its start. Risen by: from before the first input. Seconds: "
+    "without the start of the process."
 )
 
 
-def main() -> int:
-    """Make the pieces that are missing, print each, and write the table after each."""
+def arguments() -> argparse.Namespace:
+    """The command line. Ends with one line if it cannot be understood."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("readers", nargs="*", metavar="READER", help=", ".join(READERS))
     parser.add_argument("--inputs", type=int, default=10_000, help="of all readers")
@@ -117,44 +118,52 @@ def main() -> int:
     parser.add_argument("--guided", action="store_true", help="choose inputs by coverage")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     args = parser.parse_args()
-    names = args.readers or list(READERS)
-    if unknown := set(names) - set(READERS):
-        parser.error(
-            f"no such reader: {', '.join(unknown)}; there are {', '.join(READERS)}"
-        )
+    if unknown := set(args.readers) - set(READERS):
+        known = ", ".join(READERS)
+        parser.error(f"no such reader: {', '.join(unknown)}; there are {known}")
     if args.guided and importlib.util.find_spec("atheris") is None:
         parser.error(
             "--guided needs atheris, which is not installed: pip install atheris"
         )
-    args.out.mkdir(parents=True, exist_ok=True)
-    file, begin = args.out / "pieces.jsonl", time.monotonic()
-    lines: list[Line] = complete_lines(file)
-    done = {(line["reader"], line["start"], line["count"]) for line in lines}
-    process: Process | None = None
+    args.readers = args.readers or list(READERS)
+    return args
+
+
+def tried(args: argparse.Namespace, done: Collection[Piece]) -> Iterator[Line]:
+    """Make the pieces that are missing. One process at a time has a reader in hand."""
+    begin, process = time.monotonic(), None
     with tempfile.TemporaryDirectory(dir=_fast_folder()) as scratch:
-        for piece in pieces(names, args.inputs):
-            late = args.seconds is not None and time.monotonic() - begin > args.seconds
-            if piece in done or late:
+        for name, start, count in pieces(args.readers, args.inputs):
+            if (name, start, count) in done:
                 continue
-            name, start, count = piece
+            if args.seconds is not None and time.monotonic() - begin > args.seconds:
+                break
             if args.guided:
                 found = guided(name, args.seed + start, count, args.out, Path(scratch))
             else:
-                if process is None or process.name != name:
-                    if process is not None:
-                        process.end()
-                    process = Process(name, args.seed, args.out, Path(scratch))
+                if process is not None:
+                    process.end()
+                process = Process(name, args.seed, args.out, Path(scratch))
                 found = process.tried(start, count)
-            line = {"reader": name, "start": start, "count": count, **found}
-            lines.append(line)
-            append_line(file, json.dumps(line))
-            write(args.out, lines)
-            print(json.dumps(line), flush=True)
+            yield {"reader": name, "start": start, "count": count, **found}
         if process is not None:
             process.end()
-    if not lines:
-        return 0
-    print((args.out / "fuzz.md").read_text())
+
+
+def main() -> int:
+    """Make the pieces that are missing, print each, and write the table after each."""
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / "pieces.jsonl"
+    lines: list[Line] = complete_lines(file)
+    done = {(line["reader"], line["start"], line["count"]) for line in lines}
+    for line in tried(args, done):
+        lines.append(line)
+        append_line(file, json.dumps(line))
+        write(args.out, lines)
+        print(json.dumps(line), flush=True)
+    if lines:
+        print((args.out / "fuzz.md").read_text())
     return 1 if any(line["findings"] for line in lines) else 0
 
 
