@@ -255,7 +255,7 @@ def complete_lines(file: Path) -> list[Any]:
     if not file.is_file():
         return []
     complete, _, _ = file.read_text("utf-8").rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines()]
+    return [json.loads(line) for line in complete.split("\n") if line]
 
 
 def append_line(file: Path, line: str) -> None:

@@ -19,10 +19,10 @@ from pytorch_lightning.loggers import Logger
 
 from mnistport.environment import environment
 from mnistport.errors import UserError
-from mnistport.files import append_line, complete_lines, write_whole
+from mnistport.files import append_line, write_whole
 from mnistport.network import Recipe
 from mnistport.process import whose_kernels
-from mnistport.reproduce.result import RunResult, RunSettings
+from mnistport.reproduce.result import RunResult, RunSettings, read_history
 from mnistport.training.datamodule import MnistData
 from mnistport.training.keeping import WholeFiles
 from mnistport.training.module import Classifier
@@ -84,7 +84,7 @@ class History(Logger):
     def __init__(self, file: Path, until: int) -> None:
         super().__init__()
         self.file = file
-        self.lines = [line for line in complete_lines(file) if line["step"] <= until]
+        self.lines = read_history(file, until)
         write_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     @property

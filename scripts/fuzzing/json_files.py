@@ -55,6 +55,19 @@ def _read_run_result(folder: Path) -> None:
     read_result(folder / "result.json")
 
 
+HISTORY = b'{"step": 1, "train/loss": 0.5}\n{"step": 2, "test/accuracy": 0.75}\n'
+
+
+def _read_run_history(folder: Path) -> None:
+    from mnistport.reproduce.result import read_history
+
+    read_history(folder / "history.jsonl", 10)
+
+
+def _other_history(draw: random.Random, name: str, content: bytes) -> bytes:
+    return other_words(draw, content)
+
+
 FACTS = {
     **{"network": "softmax", "options": {"fc_size": 64}, "step": 12},
     "others": {
@@ -94,6 +107,12 @@ READERS = {
         sound=_sound(result=RESULT),
         damage=one_file_by(other_json),
         reads=[_read_run_result],
+    ),
+    "json-history": Reader(
+        share=2,
+        sound=lambda: [{"history.jsonl": HISTORY}],
+        damage=one_file_by(_other_history),
+        reads=[_read_run_history],
     ),
     "json-facts": Reader(
         share=12,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mnistport.errors import UserError
 
-QUICK = ("idx", "json-settings", "json-result", "yaml-options")
+QUICK = ("idx", "json-settings", "json-result", "json-history", "yaml-options")
 SLOW = ("idx-set", "json-facts", "checkpoint", "safetensors", "tf1", "lockstep")
 
 

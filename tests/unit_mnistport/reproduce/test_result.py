@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from mnistport.errors import UserError
-from mnistport.reproduce.result import RunResult, RunSettings, read_result, read_settings
+from mnistport.reproduce.result import (
+    RunResult,
+    RunSettings,
+    read_history,
+    read_result,
+    read_settings,
+)
 
 SETTINGS = {
     "network": "deep",
@@ -110,6 +116,26 @@ def test_damaged_settings_are_refused(tmp_path, content):
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"settings.json: cannot be read; delete"):
         read_settings(file)
+
+
+HISTORY = '{"step": 1, "a": 0.5}\n{"step": 2, "a": 1}\n{"step": 3, "a'
+
+
+def test_the_history_is_read_up_to_a_step_and_without_a_line_that_was_cut(tmp_path):
+    (tmp_path / "h").write_text(HISTORY)
+    assert read_history(tmp_path / "h", 1) == [{"step": 1, "a": 0.5}]
+    assert len(read_history(tmp_path / "h", 5)) == 2
+    assert read_history(tmp_path / "none", 5) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", "3", "{}", '{"step": "1"}', '{"step": 1, "a": "b"}', "[" * 100_000],
+)
+def test_a_damaged_history_is_refused(tmp_path, line):
+    (tmp_path / "h").write_text(f"{HISTORY}\n{line}\n".replace('{"step": 3, "a\n', ""))
+    with pytest.raises(UserError, match=r"h: cannot be read; delete"):
+        read_history(tmp_path / "h", 5)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
