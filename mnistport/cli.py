@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -140,6 +141,7 @@ def _predict_own(words: Sequence[str]) -> int:
 
 def _lightning(words: Sequence[str]) -> int:
     """Run LightningCLI, after replacing recipe names by their files."""
+    _refuse_pipes(words)
     resolved = with_recipe_paths(words)
     from mnistport.process import set_up_for_training
 
@@ -152,6 +154,15 @@ def _lightning(words: Sequence[str]) -> int:
             f"{error.name} is not installed; install it: pip install {error.name}"
         ) from error
     return run(resolved, words)
+
+
+def _refuse_pipes(words: Sequence[str]) -> None:
+    """Refuse a named pipe, for which a command could wait for ever."""
+    for word in words:
+        value = word.partition("=")[2] if word.startswith("--") else word
+        with suppress(OSError):
+            if Path(value).is_fifo():
+                raise UserError(f"{value}: is a pipe; name a file")
 
 
 def with_recipe_paths(words: Sequence[str]) -> list[str]:

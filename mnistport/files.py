@@ -7,11 +7,13 @@ import json
 import os
 import platform
 import shutil
+import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mnistport.errors import UserError
 
@@ -213,6 +215,38 @@ def save_whole(file: Path, content: Any) -> None:
         partial.write_bytes(made.getbuffer())
 
 
+def read_small(file: Path, most: int = 10_000_000) -> str:
+    """The text of a file in UTF-8 of at most `most` bytes. JSON may take 25 times that.
+
+    Raises:
+        OSError: The system does not read it.
+        ValueError: It is too large, or no UTF-8, or a pipe, for which one could wait.
+    """
+    status = file.stat()
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+        raise ValueError("it is not a regular file")
+    if status.st_size > most:
+        raise ValueError(f"it has {status.st_size:,} bytes, more than {most:,}")
+    return file.read_text("utf-8")
+
+
+def refuse_compressed(file: str | IO[bytes]) -> None:
+    """Refuse a zip file with members that are larger when they are read.
+
+    Neither torch nor NumPy writes them so, unless they are asked to. So reading takes no
+    more memory than the file's size.
+
+    Raises:
+        UserError: A member is compressed, or its sizes contradict each other.
+        zipfile.BadZipFile: It is no zip file.
+    """
+    with zipfile.ZipFile(file) as opened:
+        for member in opened.infolist():
+            sizes = {member.file_size, member.compress_size}
+            if member.compress_type != zipfile.ZIP_STORED or len(sizes) > 1:
+                raise UserError(f"{member.filename!r} in it is compressed")
+
+
 def complete_lines(file: Path) -> list[Any]:
     """The contents of a file of JSON lines, without a last line that was cut off.
 
@@ -221,7 +255,7 @@ def complete_lines(file: Path) -> list[Any]:
     if not file.is_file():
         return []
     complete, _, _ = file.read_text("utf-8").rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines()]
+    return [json.loads(line) for line in complete.split("\n") if line]
 
 
 def append_line(file: Path, line: str) -> None:

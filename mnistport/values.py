@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
@@ -116,3 +117,55 @@ def plain_parts(settings: Mapping[str, Any]) -> dict[str, Any]:
         with suppress(UserError):
             kept[name] = plain(name, value)
     return kept
+
+
+def shown(value: Any, most: int = 40) -> str:
+    """A value from a file, for a message: a number, a word, or the name of its type.
+
+    Python refuses to write a number of many digits, and a list may stand for billions of
+    parts.
+    """
+    if isinstance(value, int) and abs(value) > 10**most:
+        return f"a number of more than {most} digits"
+    if getattr(value, "shape", ()) != ():
+        return f"an array of shape {list(value.shape)}"
+    if getattr(value, "shape", None) is None and not _is_simple(value):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _is_simple(value: Any) -> bool:
+    return value is None or isinstance(value, (str, bytes, int, float, complex))
+
+
+MOST_PARTS, DEEPEST = 1_000_000, 100
+"""How many parts a value from a file may have, each counted as often as it is used, and
+how deep they may lie."""
+
+
+def refuse_many_parts(value: Any) -> None:
+    """Refuse nested containers in which a few parts are used billions of times.
+
+    Whoever copied or printed them would not come to an end.
+
+    Raises:
+        UserError: There are more than `MOST_PARTS`, or they are nested deeper than
+            `DEEPEST`.
+    """
+    count, level = 0, [value]
+    for _ in range(DEEPEST):
+        parts = (part for each in level for part in _parts(each))
+        level = list(islice(parts, MOST_PARTS + 1 - count))
+        count += len(level)
+        if count > MOST_PARTS:
+            raise UserError(f"it stands for more than {MOST_PARTS:,} values")
+        if not level:
+            return
+    raise UserError(f"it is nested more than {DEEPEST} levels deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, (list, tuple, set, frozenset)) else ()

@@ -61,7 +61,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with status 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        line = UserError(f"{self.prog}: {message}; see {self.prog} --help")
+        self.exit(2, f"{line}\n")
 
 
 def parser(word: str = "") -> argparse.ArgumentParser:

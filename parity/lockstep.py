@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from mnistport.errors import UserError
-from mnistport.files import written_whole
+from mnistport.files import refuse_compressed, written_whole
 from parity.case import Case
 from parity.reference import Array
 from parity.sides import Ours, Side, Theirs
@@ -192,6 +192,7 @@ class Lockstep:
 
     def restore(self, file: Path) -> None:
         """Read the states and the records that `save` wrote."""
+        refuse_compressed(str(file))
         with file.open("rb") as opened, np.load(opened) as saved:
             self.step = int(saved["step"])
             records = json.loads(saved["records"].tobytes())

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from mnistport.errors import UserError
+from mnistport.values import shown
 from parity.weights import Array, Shape, Side, Unmapped, WeightMap
 
 LARGEST_STEP = 10**12
@@ -346,16 +347,6 @@ def whole_step(where: object, name: str, value: Any) -> int:
             f"0 to {LARGEST_STEP:,}"
         )
     return int(number)
-
-
-def shown(value: Any, most: int = 40) -> str:
-    """A value for a message. Python refuses to write a number of many digits."""
-    if isinstance(value, int) and abs(value) > 10**most:
-        return f"a number of more than {most} digits"
-    if getattr(value, "shape", ()) != ():
-        return f"an array of shape {list(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _as_array(where: object, name: str, tensor: Any) -> Array:

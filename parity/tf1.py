@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from mnistport.errors import UserError
@@ -68,6 +69,19 @@ def _quiet() -> Iterator[None]:
 def version() -> str:
     """TensorFlow's version, e.g. "2.21.0"."""
     return str(load().__version__)
+
+
+def bundle_messages() -> Any:
+    """The messages in the index of a checkpoint, and the error of one that is damaged."""
+    load()
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from tensorflow.core.protobuf import tensor_bundle_pb2 as messages
+
+    return SimpleNamespace(
+        BundleEntryProto=messages.BundleEntryProto,
+        BundleHeaderProto=messages.BundleHeaderProto,
+        DecodeError=DecodeError,
+    )
 
 
 def session(graph: Any) -> Any:

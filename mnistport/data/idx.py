@@ -24,9 +24,13 @@ LABEL_MAGIC = 0x0801  # unsigned bytes, one size: count
 GZIP_MAGIC = b"\x1f\x8b"
 SIDE = 28
 NUM_CLASSES = 10
-# Sixteen times MNIST, and more than all of EMNIST. Because of this limit, a false header
-# or a gzip bomb can take up at most 784 MB of memory.
+# Sixteen times MNIST, and more than all of EMNIST.
 MAX_COUNT = 1_000_000
+# MNIST is five times its gzipped size, and deflate can make a thousand of one. Because of
+# these limits, a false header or a gzip bomb takes up at most 100 times the file's size,
+# or 64 MiB where that is more, and never more than 784 MB.
+MAX_UNPACKED = 100
+SMALL_BYTES = 64 << 20
 READ_SIZE_BYTES = 1 << 20
 
 Bytes = npt.NDArray[np.uint8]
@@ -163,6 +167,13 @@ def _parse(
         )
 
     expected = count * int(np.prod(item, dtype=np.int64))
+    stored = path.stat().st_size
+    most = max(SMALL_BYTES, MAX_UNPACKED * stored)
+    if isinstance(file, gzip.GzipFile) and expected > most:
+        raise UserError(
+            f"{path}: its header claims {expected:,} bytes, more than {MAX_UNPACKED} "
+            f"times the {stored:,} bytes of the file: fetch it again"
+        )
     data = _read_at_most(file, expected + 1)
     if len(data) != expected:
         found = f"only {len(data):,}" if len(data) < expected else "more"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistport.errors import UserError
+from mnistport.files import complete_lines, read_small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +194,30 @@ def read_result(file: Path) -> RunResult:
     return RunResult.from_json(_read_json(file), file)
 
 
+def read_history(file: Path, until: int) -> list[dict[str, Any]]:
+    """The lines that a run has logged, up to a step. None if the file does not exist.
+
+    Raises:
+        UserError: The file cannot be read, or a line has no step or values that are no
+            numbers.
+    """
+    try:
+        lines = complete_lines(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unusable(file, str(error)) from error
+    for line in lines:
+        numbers = line.values() if isinstance(line, dict) else [None]
+        if not {type(number) for number in numbers} <= {int, float}:
+            raise _unusable(file, f"a line is {_shortened(line)}")
+        if type(line.get("step")) is not int:
+            raise _unusable(file, f"a line without a step is {_shortened(line)}")
+    return [line for line in lines if line["step"] <= until]
+
+
 def _read_json(file: Path) -> object:
     try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(read_small(file))
+    except (OSError, ValueError, RecursionError) as error:
         raise _unusable(file, str(error)) from error
 
 

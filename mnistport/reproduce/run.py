@@ -18,15 +18,16 @@ from pytorch_lightning.loggers import Logger
 
 from mnistport.environment import environment
 from mnistport.errors import UserError
-from mnistport.files import append_line, complete_lines, write_whole
+from mnistport.files import append_line, write_whole
 from mnistport.network import Recipe
 from mnistport.process import whose_kernels
 from mnistport.reproduce.job import SAVE_STEPS, Job
-from mnistport.reproduce.result import RunResult
+from mnistport.reproduce.result import RunResult, read_history
 from mnistport.training.datamodule import MnistData
 from mnistport.training.keeping import WholeFiles
 from mnistport.training.module import Classifier
 from mnistport.training.progress import StepProgressBar
+from mnistport.training.torch_files import read_torch_file
 
 
 class History(Logger):
@@ -43,7 +44,7 @@ class History(Logger):
     def __init__(self, file: Path, until: int) -> None:
         super().__init__()
         self.file = file
-        self.lines = [line for line in complete_lines(file) if line["step"] <= until]
+        self.lines = read_history(file, until)
         write_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     @property
@@ -135,9 +136,8 @@ def _step_of_checkpoint(checkpoint: Path) -> int:
     """The number of optimizer steps taken before the checkpoint was saved."""
     remedy = "delete it, and the run starts again from its beginning"
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        return int(state["global_step"])
-    except Exception as error:
+        return int(read_torch_file(checkpoint, mmap=True)["global_step"])
+    except Exception as error:  # a damaged file may hold anything
         raise UserError(f"{checkpoint}: cannot be read; {remedy} ({error})") from error
 
 

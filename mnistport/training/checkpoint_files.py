@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import torch
-
 from mnistport.errors import UserError
 from mnistport.training.checkpoint_form import refuse_what_lightning_cannot_load
 from mnistport.training.checkpoints import refuse_unfinished
-
-REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
-"""The beginning of an address, as fsspec and Lightning understand it."""
+from mnistport.training.torch_files import read_torch_file
 
 NAMES_OF_EARLIER_RUNS = ("last", "best", "hpc")
 
@@ -34,7 +27,7 @@ def read_checkpoint(path: str, *, to_continue: bool) -> dict[str, Any]:
             mnistport wrote.
     """
     try:
-        checkpoint: dict[str, Any] = _read(path, mmap=True)
+        checkpoint: dict[str, Any] = read_torch_file(path, mmap=True)
         refuse_what_lightning_cannot_load(checkpoint)
         if to_continue:
             refuse_unfinished(checkpoint)
@@ -55,7 +48,7 @@ def load_for_trainer(path: str | Path, weights_only: bool | None = None) -> Any:
         UserError: It is not a local file, or it cannot be read without running code.
     """
     try:
-        return _read(str(path), mmap=False)
+        return read_torch_file(str(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -79,62 +72,14 @@ def opened_safely(
         try:
             if isinstance(source, (str, Path)):
                 name = str(source)
-                _refuse_other_places(name)
+                check(read_torch_file(name))
                 source = stack.enter_context(open(name, "rb"))
-            check(_content(source))
+            else:
+                check(read_torch_file(source))
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
         source.seek(0)
         yield source
-
-
-def _read(path: str, *, mmap: bool) -> Any:
-    """The content of a checkpoint file: tensors, containers and plain values."""
-    _refuse_other_places(path)
-    return _content(path, mmap=mmap)
-
-
-def _refuse_other_places(path: str) -> None:
-    """Refuse what is not a local file."""
-    if REMOTE.match(path):
-        raise UserError("is not read from another machine; copy the file here first")
-    if not os.path.exists(path):
-        raise UserError("no such file")
-    if not os.path.isfile(path):
-        raise UserError(f"not a checkpoint that can be read (not a file); {REMEDY}")
-
-
-REMEDY = "name a file that `mnistport fit` wrote"
-
-
-def _content(file: str | IO[bytes], *, mmap: bool = False) -> Any:
-    """See `_read`. torch's older formats are refused: they are pickles throughout."""
-    try:
-        is_zip = zipfile.is_zipfile(file)
-        if not is_zip:
-            raise UserError(
-                f"not a checkpoint that can be read (not in torch's zip format); {REMEDY}"
-            )
-        if not isinstance(file, str):
-            file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"not a checkpoint that can be read ({_reason(error)}); {REMEDY}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Why torch does not read a file, without the advice to run its code.
-
-    Torch gives several lines of advice first.
-    """
-    _, found, reason = str(error).partition("WeightsUnpickler error: ")
-    if not found:
-        return str(error).partition("\n")[0] or type(error).__name__
-    return reason.partition("\n")[0].partition(" was not an allowed global")[0].strip()
 
 
 class Found(NamedTuple):

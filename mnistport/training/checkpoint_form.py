@@ -15,6 +15,8 @@ from torch import Tensor
 
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
+from mnistport.training.torch_files import refuse_large_views
+from mnistport.values import shown
 
 DAMAGED = "the checkpoint is damaged"
 """How the refusal of a part begins that nobody writes."""
@@ -42,11 +44,33 @@ def refuse_other_form(checkpoint: Any) -> None:
             refuse_other_type(key, checkpoint[key], kind)
     for key in ("state_dict", "hyper_parameters", "datamodule_hyper_parameters"):
         for name in checkpoint.get(key, {}):
-            refuse_other_type(f"name {name!r} in {key}", name, str)
+            refuse_other_type(f"name {shown(name)} in {key}", name, str)
     for key, weight in checkpoint["state_dict"].items():
         refuse_unusual_tensor(f"state_dict.{key}", weight)
     _refuse_unknown_settings(checkpoint["mnistport"])
+    _refuse_foreign_makers(checkpoint)
     _refuse_other_values(checkpoint)
+
+
+FOREIGN = ("hparams_type", "datamodule_hparams_type", "hparams", "module_arguments")
+"""What Lightning would call, or use in place of our hyper-parameters."""
+
+MAKERS = (None, "pytorch_lightning.cli.instantiate_module")
+"""What Lightning may call to make a module: its own function, which the command names."""
+
+
+def _refuse_foreign_makers(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that names what is to be called when it is loaded."""
+    for key in FOREIGN:
+        if key in checkpoint:
+            raise UserError(f"{DAMAGED}: it has {key}, which mnistport does not write")
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        stored = checkpoint.get(key, {})
+        maker, kind = stored.get("_instantiator"), stored.get("_class_path")
+        if not isinstance(maker, str | None) or maker not in MAKERS:
+            raise UserError(f"{DAMAGED}: its {key} name {shown(maker)} to be called")
+        if kind is not None:
+            refuse_other_type(f"{key}._class_path", kind, str)
 
 
 ALWAYS: dict[str, type] = {
@@ -55,7 +79,11 @@ ALWAYS: dict[str, type] = {
     "hyper_parameters": Mapping,
     "datamodule_hyper_parameters": Mapping,
     "callbacks": Mapping,
+    "optimizer_states": list,
+    "lr_schedulers": list,
     "logs": Mapping,
+    "hparams_name": str,
+    "datamodule_hparams_name": str,
     "pytorch-lightning_version": str,
 }
 """The parts of a checkpoint that are always looked at, and their types."""
@@ -94,7 +122,7 @@ def refuse_old_version(checkpoint: Mapping[str, Any]) -> None:
     version = checkpoint.get("pytorch-lightning_version")
     if not isinstance(version, str) or not re.match(r"\d+\.\d+", version):
         raise UserError(
-            f"{DAMAGED}: its pytorch-lightning_version is {version!r}, "
+            f"{DAMAGED}: its pytorch-lightning_version is {shown(version)}, "
             "expected a version such as 2.6.0"
         )
     if int(version.partition(".")[0]) < 2:
@@ -111,6 +139,7 @@ def refuse_unusual_tensor(name: str, value: Any) -> None:
     if value.layout != torch.strided or value.is_quantized or value.is_complex():
         kind = str(value.layout if value.layout != torch.strided else value.dtype)
         raise UserError(f"{DAMAGED}: its {name} is {kind}, expected plain numbers")
+    refuse_large_views(name, value)
 
 
 def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
@@ -120,9 +149,9 @@ def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
         if hyper_parameters.get(name) is not None:
             refuse_other_type(f"hyper_parameters.{name}", hyper_parameters[name], kind)
     source = checkpoint.get("datamodule_hyper_parameters", {}).get("source", "auto")
-    if source not in SOURCES:
+    if not isinstance(source, str) or source not in SOURCES:
         raise UserError(
-            f"the checkpoint is damaged: its data source is {source!r}, "
+            f"the checkpoint is damaged: its data source is {shown(source)}, "
             f"expected one of {', '.join(SOURCES)}"
         )
     for name, position in checkpoint.get("logs", {}).items():
@@ -144,7 +173,7 @@ def _refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         if name not in SETTINGS:
             raise UserError(
-                f"the checkpoint names a setting {name!r}, "
+                f"the checkpoint names a setting {shown(name)}, "
                 f"which this version does not know; it knows {', '.join(SETTINGS)}"
             )
         refuse_other_type(f"mnistport.{name}", value, SETTINGS[name])

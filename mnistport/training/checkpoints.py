@@ -18,6 +18,7 @@ from mnistport.training.checkpoint_form import (
 )
 from mnistport.training.lightning_steps import loop_state_at, new_optimizers
 from mnistport.training.optimizer_form import OTHER, refuse_state_of_another_optimizer
+from mnistport.values import shown
 
 
 def refuse_other_run(
@@ -187,8 +188,9 @@ def refuse_other_options(stored: Mapping[str, Any], options: Mapping[str, Any]) 
     for name, value in options.items():
         if name in stored and stored[name] != value:
             raise UserError(
-                f"the checkpoint was made with the option {name} {stored[name]!r}, the "
-                f"model has {value!r}; without --model.options, the checkpoint's are used"
+                f"the checkpoint was made with the option {name} {shown(stored[name])}, "
+                f"the model has {value!r}; without --model.options, the checkpoint's are "
+                "used"
             )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
 from mnistport import networks
 from mnistport.errors import UserError
+from mnistport.training import yaml_text
 
 NOT_GIVEN = ""
 """The network, where neither the command line nor a configuration names one."""
@@ -31,7 +31,7 @@ def refuse_other_groups(given: Namespace) -> None:
         UserError: There is one.
     """
     files = [Path(str(file)) for file in given.config or ()]
-    documents = [yaml.safe_load(file.read_text()) for file in files]
+    documents = [yaml_text.load(file.read_text()) for file in files]
     for group in ("trainer", "model", "data"):
         values = [document.get(group, {}) for document in documents if document]
         for value in values:

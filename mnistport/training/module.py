@@ -44,6 +44,7 @@ from mnistport.training.refusals import (
     refuse_schedulers,
     refuse_unsuitable_run,
 )
+from mnistport.training.torch_files import read_torch_file
 from mnistport.training.tutorial_lines import TutorialLines
 from mnistport.training.watching import has_hooks, looks_within_steps, step_watchers
 from mnistport.values import (
@@ -195,9 +196,7 @@ class Classifier(pl.LightningModule):
         """
         path = self.ckpt_path
         if path is not None and Path(path).is_file():
-            checkpoint = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=True
-            )
+            checkpoint = read_torch_file(path, mmap=True)
             self._refuse(checkpoint, data)
 
     def setup(self, stage: str) -> None:

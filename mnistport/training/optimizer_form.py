@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from mnistport.errors import UserError
 from mnistport.training.checkpoint_form import DAMAGED, refuse_unusual_tensor
+from mnistport.values import shown
 
 OTHER = "the checkpoint was made with another optimizer"
 
@@ -82,9 +83,10 @@ def _refuse_other_groups(stored: Sequence[Any], new: Sequence[Mapping[str, Any]]
         ]
         if missing or unknown:
             has = "has no" if missing else "has"
+            name = shown((missing or unknown)[0])
             raise UserError(
-                f"{OTHER}, or is damaged: its group {has} {(missing or unknown)[0]!r}, "
-                f"and the model's has {', '.join(pattern)}"
+                f"{OTHER}, or is damaged: its group {has} {name}, and "
+                f" the model's has {', '.join(pattern)}"
             )
         for key, value in group.items():
             _refuse_other_value(key, value, pattern.get(key, 0.0))

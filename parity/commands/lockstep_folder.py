@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistport.errors import UserError
-from mnistport.files import write_whole
+from mnistport.files import read_small, write_whole
 from parity.lockstep import Lockstep
 from parity.state import whole_step
 
@@ -49,10 +49,10 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     if not (folder / STATE).is_file():
         return None
     try:
-        settings = json.loads(file.read_text())
+        settings = json.loads(read_small(file))
         if not isinstance(settings["every"], int) or settings["every"] < 1:
             raise ValueError(f"every is {settings['every']!r}")
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise UserError(
             f"{file}: cannot be read; add --fresh to begin anew, or --out ({error!r})"
         ) from error

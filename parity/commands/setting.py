@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DTYPES = ("float64", "float32")
 SOURCES = ("auto", "mnist", "fashion", "digits")
 LARGEST_SEED = 2**32 - 1
+LONGEST_OPTIONS = 1000
 
 
 def options_argument(parser: argparse.ArgumentParser) -> None:
@@ -57,16 +58,28 @@ def _keys(node: Any) -> list[Any]:
     return [key.value for key, _ in pairs]
 
 
+def _has_aliases(flow: str) -> bool:
+    """Whether a part is used again: a short text could stand for billions of parts."""
+    import yaml
+
+    return any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(flow))
+
+
 def _options(text: str) -> dict[str, Any]:
     """Read `a=1,b=text` or a mapping in JSON. Values are read as YAML does it."""
     import yaml
 
+    if len(text) > LONGEST_OPTIONS:
+        raise argparse.ArgumentTypeError(f"more than {LONGEST_OPTIONS:,} letters")
     flow = text if text.lstrip().startswith("{") else "{" + text.replace("=", ": ") + "}"
     try:
-        options = yaml.safe_load(flow)
+        options = None if _has_aliases(flow) else yaml.safe_load(flow)
         keys = _keys(yaml.compose(flow))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+    except (yaml.YAMLError, RecursionError):
         options = None
+    except (ValueError, TypeError, LookupError, AttributeError):
+        options = None  # a date that is none, and other gaps in yaml's own checks
+    options = options if isinstance(options, dict) else {}
     if not options or not all(isinstance(name, str) for name in options):
         raise argparse.ArgumentTypeError(
             f"{text} is not of the form pooling=average,fc_size=64"

@@ -66,7 +66,9 @@ def _number(value: Any) -> Any:
 
 
 def _refuse_other_types(facts: Facts) -> None:
-    sections = [facts.options, facts.optimizer, facts.others, *facts.others.values()]
+    sections = [facts.options, facts.optimizer, facts.others]
+    if isinstance(facts.others, Mapping):
+        sections += facts.others.values()
     if not all(isinstance(section, Mapping) for section in sections):
         raise TypeError("expected mappings")
     if not isinstance(facts.network, str | None):

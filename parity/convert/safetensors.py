@@ -40,7 +40,7 @@ def read_safetensors(
         UserError: The file holds another network, an incomplete state, or it was not
             written by `write_safetensors`.
     """
-    metadata, tensors = _contents(path, with_tensors=True)
+    metadata, _ = _contents(path, with_tensors=False)
     if metadata.get("network") != reference.name:
         network = metadata.get("network", "no named network")
         raise UserError(f"{path}: holds {network!r}, not {reference.name!r}")
@@ -50,6 +50,8 @@ def read_safetensors(
         ("theirs", name): np.zeros(()) for name in unmapped_of_theirs(reference)
     }
     template = replace(ours, unmapped={**ours.unmapped, **theirs})
+    _refuse_larger(path, template)
+    _, tensors = _contents(path, with_tensors=True)
     if weights_only:
         return weights_from_tensors(path, ours, tensors), step
     return from_tensors(path, template, tensors), step
@@ -70,6 +72,35 @@ def facts_of_safetensors(path: Path) -> Facts:
     return replace(facts, network=network)
 
 
+LARGEST_HEADER = 16 << 20
+"""Bytes of a header. That of a thousand tensors has 100 kB."""
+
+ROOM = 16 << 20
+"""Bytes that a file may have beside the numbers, and beside parts that only TF1 has."""
+
+
+def _refuse_larger(path: Path, template: State) -> None:
+    """Refuse a file with more than a network's state in float64, before it is read.
+
+    So reading takes at most a few times the memory of that state.
+    """
+    parts = template.everything().values()
+    most = sum(part.size * 8 for part in parts) + LARGEST_HEADER + ROOM
+    size = path.stat().st_size
+    if size > most:
+        raise UserError(
+            f"{path}: has {size:,} bytes, and a state of this network at most {most:,}"
+        )
+
+
+def _refuse_large_header(path: Path) -> None:
+    """Refuse a header of a size that no file of ours has. A file begins with the size."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > LARGEST_HEADER:
+        raise ValueError(f"its header claims {size:,} bytes")
+
+
 def _step_in(path: Path, metadata: Mapping[str, str]) -> int:
     """The step that a file's metadata say."""
     if "step" not in metadata:
@@ -86,6 +117,7 @@ def _contents(
     from safetensors import SafetensorError, safe_open
 
     try:
+        _refuse_large_header(path)
         with safe_open(path, "np") as file:
             names = file.keys() if with_tensors else ()
             tensors = {name: np.array(file.get_tensor(name)) for name in names}

@@ -19,6 +19,7 @@ from parity.convert.steps import (
     refuse_impossible_powers,
     step_of,
 )
+from parity.convert.tf1_index import refuse_damaged_index
 from parity.convert.tf1_names import find
 from parity.reference import Array, Facts, Reference
 from parity.sides import Theirs
@@ -190,6 +191,7 @@ def _as_text(stored: Any) -> str:
 def _reader(path: Path) -> Any:
     """TensorFlow's reader of a checkpoint."""
     tf = tf1.load()
+    refuse_damaged_index(path)
     try:
         return tf.train.load_checkpoint(str(pattern_of(path)))
     except Exception as error:  # TensorFlow's reader raises a dozen kinds

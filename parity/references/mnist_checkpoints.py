@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,8 @@ from mnistport.training.checkpoint_form import (
     refuse_other_optimizer,
     refuse_other_type,
 )
+from mnistport.training.torch_files import read_torch_file
+from mnistport.values import shown
 from parity.reference import Facts, Reference
 from parity.references import mnist_said
 from parity.sides import Ours
@@ -90,19 +91,11 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         UserError: It cannot be read, or has another form.
     """
     try:
-        # torch warns of rare kinds of tensors, and takes a path for a format.
-        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"{path}: not a checkpoint that can be read ({reason})"
-        ) from error
-    try:
+        checkpoint = read_torch_file(path)
         refuse_other_form(checkpoint)
         refuse_other_type("global_step", checkpoint.get("global_step"), int)
         for name, weight in checkpoint["state_dict"].items():
-            refuse_other_type(f"name {name!r} of a weight", name, str)
+            refuse_other_type(f"name {shown(name)} of a weight", name, str)
             _refuse_other_kind(name, weight)
             if f"net.{name}" in checkpoint["state_dict"]:
                 raise UserError(

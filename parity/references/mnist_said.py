@@ -14,9 +14,8 @@ from mnistport import networks
 from mnistport.errors import UserError
 from mnistport.float32 import float32
 from mnistport.training.checkpoint_form import refuse_other_form
-from mnistport.values import LARGEST
+from mnistport.values import LARGEST, shown
 from parity.reference import Facts
-from parity.state import shown
 
 CARRIED = {
     "hyper_parameters": (
@@ -86,8 +85,18 @@ def _changed_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in group.items()
         if not (name == "params" or isinstance(begun.get(name), Tensor))
-        and (type(value), value) != (type(begun.get(name)), begun.get(name))
+        and not _is_same(value, begun.get(name))
     }
+
+
+def _is_same(value: Any, begun: Any) -> bool:
+    """Whether two options are equal, and of one type. Tensors are none."""
+    return type(value) is type(begun) and not _holds_tensor(value) and value == begun
+
+
+def _holds_tensor(value: Any) -> bool:
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    return any(isinstance(part, Tensor) for part in parts)
 
 
 def _group(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -96,7 +105,7 @@ def _group(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
         (optimizer,) = checkpoint.get("optimizer_states", [])
         (group,) = optimizer["param_groups"]
         return {str(name): value for name, value in group.items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return {}  # it has another form, which is refused where the optimizer is read
 
 
@@ -161,8 +170,8 @@ def refuse_other_options(
     for name, value in options.items():
         if name not in begun and name not in NOTES_OF_SCHEDULERS:
             raise UserError(
-                f"{path}: its optimizer has {name} {value!r}, which the recipe's has "
-                "not, so it would be lost; --weights-only leaves the optimizer out"
+                f"{path}: its optimizer has {name} {shown(value)}, which the recipe's "
+                "has not, so it would be lost; --weights-only leaves the optimizer out"
             )
         is_switch = isinstance(begun.get(name), bool)
         if not isinstance(value, (int, float)) or isinstance(value, bool) != is_switch:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from parity.reference import Array
 
 IMAGES, LABELS = 2051, 2049
 """The magic numbers of the two kinds of files."""
+
+LARGEST = 800_000_000
+"""Bytes in a file, unpacked, at most: a million images."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,24 +68,38 @@ def _file(folder: Path, part: str, kind: str) -> Path:
 
 
 def _extract(path: Path, magic: int) -> Array:
-    """The bytes behind the header: `[N, rows * columns]` of images, `[N]` of labels."""
-    content = path.read_bytes()
-    packed = content.startswith(b"\x1f\x8b")
-    stream = io.BytesIO(gzip.decompress(content) if packed else content)
-    if (found := _read32(stream)) != magic:
+    """The bytes behind the header: `[N, rows * columns]` of images, `[N]` of labels.
+
+    Unpacked, a file may have `LARGEST` bytes. Only so many are unpacked.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            opened = gzip.GzipFile(fileobj=file) if packed else file
+            stream = io.BytesIO(opened.read(LARGEST + 1))
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    if len(stream.getbuffer()) > LARGEST:
+        raise UserError(f"{path}: has more than {LARGEST:,} bytes")
+    if (found := _read32(stream, path)) != magic:
         raise UserError(f"{path}: magic number {found}, expected {magic}")
-    count = _read32(stream)
-    if magic == LABELS:
-        return np.frombuffer(stream.read(count), dtype=np.uint8)
-    size = _read32(stream) * _read32(stream)
-    pixels = np.frombuffer(stream.read(count * size), dtype=np.uint8)
-    return pixels.reshape(count, size)
+    count = _read32(stream, path)
+    shape: tuple[int, ...] = (count,)
+    if magic == IMAGES:
+        shape = (count, _read32(stream, path) * _read32(stream, path))
+    values = np.frombuffer(stream.read(), dtype=np.uint8)
+    if len(values) != math.prod(shape):
+        raise UserError(f"{path}: {len(values):,} bytes for a shape of {list(shape)}")
+    return values.reshape(shape)
 
 
-def _read32(stream: io.BytesIO) -> int:
+def _read32(stream: io.BytesIO, path: Path) -> int:
     """The next four bytes as a number, the most significant byte first."""
-    kind = np.dtype(np.uint32).newbyteorder(">")
-    return int(np.frombuffer(stream.read(4), dtype=kind)[0])
+    number = stream.read(4)
+    if len(number) < 4:
+        raise UserError(f"{path}: ends in its header")
+    return int.from_bytes(number, "big")
 
 
 def _digits() -> Files:

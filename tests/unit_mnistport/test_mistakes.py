@@ -4,6 +4,7 @@ To add a mistake, add a line to a table.
 """
 
 import copy
+import os
 import pickle
 import shlex
 import warnings
@@ -29,6 +30,7 @@ HVASS = f"fit --config hvass {QUIET} --trainer.max_steps 2 --model.options."
 def here(tmp_path, monkeypatch):
     """A current folder with a file, which is no folder."""
     (tmp_path / "file").write_text("not a folder")
+    os.mkfifo(tmp_path / "pipe")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -105,6 +107,8 @@ fit --config ''                    | no network is called ''
 fit --config /                     | no such file
 fit --config .                     | no network is called '.'
 fit --config gone.yaml             | --config gone.yaml: no such file
+fit --config softmax --trainer pipe | pipe: is a pipe; name a file
+fit --config=softmax --model=pipe  | pipe: is a pipe; name a file
 fit --config sotfmax               | did you mean 'softmax'?
 fit --model.network sotfmax        | did you mean 'softmax'?
 fit --confi softmax                | File does not exist

@@ -14,6 +14,8 @@ from mnistport.values import (
     plain,
     plain_parts,
     positive_number,
+    refuse_many_parts,
+    shown,
     switch,
     whole_number,
 )
@@ -88,3 +90,37 @@ def test_what_no_checkpoint_can_hold_is_refused_by_name(value):
     with pytest.raises(UserError, match=r"^setting .*: expected numbers, words"):
         plain("setting", value)
     assert plain_parts({"good": np.int64(1), "bad": value}) == {"good": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((3, "3"), (None, "None"), ("a", "'a'"), (0.5, "0.5"), (True, "True")),
+        *((10**5000, "a number of more than 40 digits"), ([1, 2], "a list")),
+        *((np.zeros((2, 3)), "an array of shape [2, 3]"), (np.float32(2), "2.0")),
+        *(({"a": 1}, "a dict"), ("x" * 50, "'" + "x" * 39 + "...")),
+    ],
+    ids=lambda value: str(type(value)),
+)
+def test_a_value_of_a_file_is_shown_in_few_letters(value, text):
+    assert text in shown(value)
+    assert len(shown(value)) < 60
+
+
+def test_a_value_that_stands_for_billions_is_refused():
+    value, deep = "ha", []
+    for _ in range(12):
+        value = {"a": [value] * 8}
+    for _ in range(1000):
+        deep = [deep]
+    with pytest.raises(UserError, match="stands for more than 1,000,000 values"):
+        refuse_many_parts(value)
+    with pytest.raises(UserError, match="nested more than 100 levels deep"):
+        refuse_many_parts(deep)
+    refuse_many_parts({"a": [0.5] * 100_000, "b": {"c": ({1, 2}, [None])}})
+
+
+def test_the_middle_of_a_long_message_is_left_out():
+    said = str(UserError("begin " + "x" * 1_000_000 + " end"))
+    assert said.startswith("begin xxx") and said.endswith("xxx end")
+    assert len(said) == 2000 and "xxx ... xxx" in said

@@ -1,11 +1,13 @@
 """The scripts are no package: each test file gets its script as a module."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.append(str(SCRIPTS))  # what a script imports lies beside it
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,19 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from mnistport.errors import UserError
-from mnistport.reproduce.result import RunResult, RunSettings, read_result, read_settings
+from mnistport.reproduce.result import (
+    RunResult,
+    RunSettings,
+    read_history,
+    read_result,
+    read_settings,
+)
 
 SETTINGS = {
     "network": "deep",
@@ -106,12 +113,49 @@ def test_a_result_with_other_contents_is_refused_in_one_line(tmp_path, value, re
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"{}"])
+DEEP, LONG = b"[" * 100_000, b'{"seed": ' + b"1" * 5000 + b"}"
+DAMAGED = [b"", b"{", b"\xff\xfe", b"[]", b"{}", DEEP, LONG]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_damaged_settings_are_refused(tmp_path, content):
     file = tmp_path / "settings.json"
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"settings.json: cannot be read; delete"):
         read_settings(file)
+
+
+HISTORY = '{"step": 1, "a": 0.5}\n{"step": 2, "a": 1}\n{"step": 3, "a'
+
+
+def test_the_history_is_read_up_to_a_step_and_without_a_line_that_was_cut(tmp_path):
+    (tmp_path / "h").write_text(HISTORY)
+    assert read_history(tmp_path / "h", 1) == [{"step": 1, "a": 0.5}]
+    assert len(read_history(tmp_path / "h", 5)) == 2
+    assert read_history(tmp_path / "none", 5) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", "3", "{}", '{"step": "1"}', '{"step": 1, "a": "b"}', "[" * 100_000],
+)
+def test_a_damaged_history_is_refused(tmp_path, line):
+    (tmp_path / "h").write_text(f"{HISTORY}\n{line}\n".replace('{"step": 3, "a\n', ""))
+    with pytest.raises(UserError, match=r"h: cannot be read; delete"):
+        read_history(tmp_path / "h", 5)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "result.json")
+    with pytest.raises(UserError, match=r"cannot be read.*not a regular file"):
+        read_result(tmp_path / "result.json")
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path):
+    with (tmp_path / "result.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=r"it has 1,099,511,627,776 bytes, more than"):
+        read_result(tmp_path / "result.json")
 
 
 def test_a_folder_in_the_place_of_a_result_is_refused(tmp_path):

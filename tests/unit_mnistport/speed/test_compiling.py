@@ -92,6 +92,66 @@ def test_the_folder_of_another_user_is_not_used(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_the_name_of_a_library_is_bound_to_all_it_was_made_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines with other processors may share a home folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = {compiling._cache_path(["cc"], "float")}
+    names |= {compiling._cache_path(["cc"], "double")}
+    names |= {compiling._cache_path(["cc", "-m32"], "float")}
+    monkeypatch.setattr(compiling.platform, "machine", lambda: "another")
+    names |= {compiling._cache_path(["cc"], "float")}
+    monkeypatch.setattr(compiling, "_processor_features", lambda: "flags : sse2")
+    names |= {compiling._cache_path(["cc"], "float")}
+    monkeypatch.setattr(compiling, "SOURCE", tmp_path / "other.c")
+    (tmp_path / "other.c").write_text("another source")
+    names |= {compiling._cache_path(["cc"], "float")}
+    assert len(names) == 6
+    assert {name.parent for name in names if name} == {tmp_path / "mnistport"}
+
+
+def test_the_features_are_those_of_this_processor() -> None:
+    features = compiling._processor_features()
+    table = Path("/proc/cpuinfo")
+    assert not table.is_file() or features in table.read_text()
+    assert features
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
+def test_a_library_of_another_user_is_not_private(tmp_path: Path, mode: int) -> None:
+    planted = tmp_path / "planted.so"
+    planted.touch(mode=mode)
+    planted.chmod(mode)
+    assert compiling._is_private(planted) == (mode != 0o777)
+    os.chown(planted, 12345, -1)
+    assert not compiling._is_private(planted)
+
+
+def test_a_library_is_kept_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed while it writes leaves no file of the library's name."""
+
+    def cut(_: Path, to: Path) -> None:
+        to.write_bytes(b"half")
+        raise OSError("no space left")
+
+    made, kept_at = tmp_path / "made.so", tmp_path / "mnistport" / "kept.so"
+    made.write_bytes(b"whole")
+    monkeypatch.setattr(compiling.shutil, "copy", cut)
+    compiling._store_in_cache(made, kept_at)
+    assert kept(tmp_path) == {}
+    monkeypatch.undo()
+    compiling._store_in_cache(made, kept_at)
+    assert kept_at.read_bytes() == b"whole"
+    assert [oct(path.stat().st_mode & 0o777) for path in (kept_at, kept_at.parent)] == [
+        "0o700",
+        "0o700",
+    ]
+
+
 @needs_compiler
 def test_without_a_cache_folder_they_are_compiled_for_the_process_alone(
     tmp_path: Path,
