@@ -18,8 +18,8 @@ from mnistport.errors import UserError
 
 @pytest.fixture(scope="module")
 def digits(mnist_dir) -> np.ndarray:
-    """Images of MNIST, uint8 [20, 28, 28]."""
-    return load("mnist", mnist_dir).test.images[:20].reshape(-1, 28, 28)
+    """Images of MNIST, uint8 [8, 28, 28]."""
+    return load("mnist", mnist_dir).test.images[:8].reshape(-1, 28, 28)
 
 
 def large(digit: np.ndarray, side: int = 300) -> np.ndarray:
