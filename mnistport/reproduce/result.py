@@ -117,7 +117,7 @@ class RunResult:
         try:
             found["epoch_losses"] = _losses_from_json(found["epoch_losses"])
             found["test_accuracies"] = _accuracies_from_json(found["test_accuracies"])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise _unusable(file, str(error)) from error
         return cls(**found)
 

@@ -38,6 +38,7 @@ from mnistport.training.defaults import (
 from mnistport.training.keeping import write_whole_checkpoints
 from mnistport.training.lightning_steps import copies_processes, leave_signals_to_us
 from mnistport.training.module import Classifier
+from mnistport.training.named_classes import refuse_other_classes
 from mnistport.training.quiet import quiet_lightning
 from mnistport.training.run_folder import SavedConfig, give_back_folders, version_of
 from mnistport.training.stopping import (
@@ -155,6 +156,7 @@ class Cli(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config[self.command]
         config.ckpt_path = path
+        refuse_other_classes(config)
         words_for_objects(config.trainer)
         if not 0 <= seed(config.seed_everything) < 2**32:
             raise UserError(

@@ -1,4 +1,4 @@
-"""How jsonargparse reads YAML: in bounded time, and without making Python objects.
+"""How jsonargparse reads YAML: in bounded time, from local files, without running code.
 
 This takes effect for every parser of the process, when this module is imported.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jsonargparse import get_loader, set_loader
+import pytorch_lightning.cli  # noqa: F401 - it changes settings that are set below
+from jsonargparse import get_loader, set_loader, set_parsing_settings
 from yaml import YAMLError
 
 from mnistport.errors import UserError
@@ -41,3 +42,11 @@ def load(text: str) -> Any:
 
 
 set_loader("yaml", load, exceptions=(YAMLError,))
+set_parsing_settings(
+    # Lightning permits addresses, so that a configuration may come from anywhere.
+    config_read_mode_fsspec_enabled=False,
+    config_read_mode_urls_enabled=False,
+    # Else an option of a network could be `class_path: os.system`, which would be called.
+    # Callbacks, loggers and the like are made, because their type says which classes.
+    instantiate_subclass_spec_in_any=False,
+)

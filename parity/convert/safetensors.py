@@ -64,9 +64,10 @@ def facts_of_safetensors(path: Path) -> Facts:
     if "facts" not in metadata:
         return Facts(network=network)
     facts, step = from_json(path, metadata["facts"])
-    if facts.network not in (None, network) or step != _step_in(path, metadata):
+    of_file = _step_in(path, metadata)
+    if facts.network not in (None, network) or step != of_file:
         raise UserError(
-            f"{path}: is damaged: it says step {metadata['step']} of {network!r}, and "
+            f"{path}: is damaged: it says step {of_file} of {network!r}, and "
             f"step {step} of {facts.network!r}"
         )
     return replace(facts, network=network)

@@ -23,6 +23,8 @@ TRAILER = 5
 """Bytes behind a block: how it is compressed, and its checksum."""
 LARGEST = 64 << 20
 """Bytes of an index. A checkpoint of a thousand arrays has 100 kB."""
+LAST_OF_VALUES = 100
+"""Greater numbers of types stand for references, which are never stored."""
 FIRST_OF_SLICES = b"\0"
 """How the names of parts of arrays begin. TensorFlow encodes what follows."""
 
@@ -83,6 +85,8 @@ def _refuse_entry(path: Path, name: bytes, entry: Any, shards: int) -> None:
         dtype = tf1.load().as_dtype(entry.dtype)
     except TypeError as error:
         raise ValueError(f"{text} is of an unknown type") from error
+    if entry.dtype > LAST_OF_VALUES:
+        raise ValueError(f"{text} is of a type of references")
     if entry.slices:
         return  # the parts have entries of their own
     if not 0 <= entry.shard_id < shards:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,8 @@ class Tf1Checkpoint:
             UserError: It cannot be read.
         """
         reader = _reader(path)
-        shapes = {}
-        for name, shape in reader.get_variable_to_shape_map().items():
-            shapes[name] = tuple(shape)
+        stored = _asked(path, reader.get_variable_to_shape_map)
+        shapes = {name: tuple(shape) for name, shape in stored.items()}
         opened = cls(path=path, reader=reader, shapes=shapes, facts=Facts(), step=None)
         if FACTS not in shapes:
             return opened
@@ -76,8 +75,8 @@ class Tf1Checkpoint:
     @property
     def is_wide(self) -> bool:
         """Whether any array is float64."""
-        tf = tf1.load()
-        return tf.float64 in self.reader.get_variable_to_dtype_map().values()
+        tf, types = tf1.load(), self.reader.get_variable_to_dtype_map
+        return tf.float64 in _asked(self.path, types).values()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +191,14 @@ def _reader(path: Path) -> Any:
     """TensorFlow's reader of a checkpoint."""
     tf = tf1.load()
     refuse_damaged_index(path)
+    return _asked(path, lambda: tf.train.load_checkpoint(str(pattern_of(path))))
+
+
+def _asked(path: Path, question: Callable[[], Any]) -> Any:
+    """The answer of TensorFlow's reader, which raises a dozen kinds of errors."""
     try:
-        return tf.train.load_checkpoint(str(pattern_of(path)))
-    except Exception as error:  # TensorFlow's reader raises a dozen kinds
+        return question()
+    except Exception as error:
         refuse_what_tf_takes_for_a_pattern(path)
         reason = str(error).partition("\n")[0]
         raise UserError(

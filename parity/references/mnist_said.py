@@ -101,12 +101,13 @@ def _holds_tensor(value: Any) -> bool:
 
 def _group(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options of the optimizer's one group of weights. Empty if there is no such."""
-    try:
-        (optimizer,) = checkpoint.get("optimizer_states", [])
-        (group,) = optimizer["param_groups"]
-        return {str(name): value for name, value in group.items()}
-    except (ValueError, TypeError, LookupError, AttributeError):
+    optimizers = checkpoint.get("optimizer_states", [])
+    optimizer = optimizers[0] if len(optimizers) == 1 else None
+    groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
+    if not isinstance(groups, list) or len(groups) != 1:
         return {}  # it has another form, which is refused where the optimizer is read
+    group = groups[0]
+    return dict(group) if isinstance(group, Mapping) else {}
 
 
 def _first_group(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,14 @@ def test_a_header_of_any_size_is_not_read(tmp_path: Path) -> None:
         facts_of_safetensors(file)
 
 
+def test_facts_without_a_step_of_the_file_are_refused(tmp_path: Path) -> None:
+    said = {"network": "deep", "options": {}, "others": {}, "step": 1}
+    metadata = {"network": "softmax", "facts": json.dumps(said)}
+    file = written(tmp_path / "a.safetensors", {}, 0, metadata)
+    with pytest.raises(UserError, match="does not say after which step"):
+        facts_of_safetensors(file)
+
+
 def test_a_name_of_a_million_letters_is_cut(tmp_path: Path) -> None:
     name = "x" * 1_000_000
     file = written(tmp_path / "a.safetensors", {}, 0, {**SOFTMAX, "network": name})

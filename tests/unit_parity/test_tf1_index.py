@@ -113,7 +113,12 @@ CHANGES = {
     "no message": (lambda found: [found[0], (b"a", b"\xff\xff")], "cannot be decoded"),
     "no header": (lambda _: [], "it has no header"),
     "no text": (lambda found: [found[0], (b"\x80", found[1][1])], "its index: "),
+    "a slice of nothing": (
+        lambda found: [found[0], (b"\0\xff\xffa", found[1][1])],
+        "not a TF1 checkpoint that can be read",
+    ),
     "another type": (of_entry(dtype=999), "of an unknown type"),
+    "a reference": (of_entry(dtype=101), "of a type of references"),
     "no type": (of_entry(dtype=0), "of an unknown type"),
     "a large size": (of_entry(size=2**60), "cannot be read (bytes"),
     "a negative size": (of_entry(size=-1), "cannot be read (bytes"),
