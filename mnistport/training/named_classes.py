@@ -23,8 +23,10 @@ from pytorch_lightning.strategies import Strategy
 from mnistport.errors import UserError
 from mnistport.values import shown
 
-PARTS = (Accelerator, Callback, CheckpointIO, ClusterEnvironment, LayerSync, Logger)
-PARTS += (Precision, Profiler, Strategy)
+PARTS: tuple[type, ...] = (
+    *(Accelerator, Callback, CheckpointIO, ClusterEnvironment, LayerSync, Logger),
+    *(Precision, Profiler, Strategy),
+)
 
 
 def refuse_other_classes(config: Namespace) -> None:
