@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
             number, signal.default_int_handler if on_interrupt else signal.SIG_DFL
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a long table (`thinned`) only each third row is asked by the quick tests."""
+    rows: Counter[str] = Counter()
+    for item in items:
+        if item.get_closest_marker("thinned"):
+            table = item.nodeid.partition("[")[0]
+            if rows[table] % 3:
+                item.add_marker("slow")
+            rows[table] += 1
 
 
 def pytest_collection_finish() -> None:

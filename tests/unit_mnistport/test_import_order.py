@@ -129,6 +129,7 @@ assert compiling.library.cache_info().currsize == 0, "the kernels were compiled 
 """
 
 
+@pytest.mark.slow
 def test_importing_everything_starts_no_process_and_changes_no_setting():
     words = [sys.executable, "-c", SIDE_EFFECTS, *sorted(MODULES)]
     done = subprocess.run(words, capture_output=True, text=True)

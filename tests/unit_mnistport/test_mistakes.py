@@ -352,6 +352,7 @@ def rows(table: str) -> list[tuple[str, str]]:
     return [(typed.strip(), answer.strip()) for typed, _, answer in cells]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("typed", "answer"), rows(COMMANDS))
 def test_a_wrong_command_is_answered_in_one_line(refused, here, sound, typed, answer):
     if "sound.ckpt" in typed:
@@ -360,16 +361,19 @@ def test_a_wrong_command_is_answered_in_one_line(refused, here, sound, typed, an
     assert answer in refused(typed)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("typed", "answer"), rows(FLAGS))
 def test_a_wrong_flag_is_answered_in_one_line(refused, typed, answer):
     assert answer in refused(f"{FIT} {typed}")
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("typed", "answer"), rows(OPTIONS))
 def test_a_wrong_option_is_answered_in_one_line(refused, typed, answer):
     assert answer in refused(HVASS + typed)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(("text", "answer"), CONFIGURATIONS.items())
 def test_a_wrong_configuration_is_answered_in_one_line(refused, here, text, answer):
     (here / "mine.yaml").write_text(text)
@@ -536,6 +540,7 @@ REFUSED_TO_CONTINUE |= {
 CHANGES = ALWAYS_REFUSED | REFUSED_TO_CONTINUE
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("change", ALWAYS_REFUSED)
 def test_a_checkpoint_of_another_form_is_not_scored(refused, here, sound, change):
     checkpoint = copy.deepcopy(sound)
@@ -544,6 +549,7 @@ def test_a_checkpoint_of_another_form_is_not_scored(refused, here, sound, change
     refused(f"test --ckpt_path other.ckpt {QUIET}")
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_run_is_continued_from_a_checkpoint_of_another_form(
     refused, here, sound, change
@@ -623,6 +629,7 @@ SLOTS = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("change", SLOTS)
 def test_no_run_is_continued_with_slots_of_another_form(
     refused, here, sound_adam, change
@@ -648,6 +655,7 @@ def test_several_devices_refuse_a_checkpoint_in_one_line_too(
 CONTENTS = [None, 5, "x", [1], (), {}, {1: 2}, torch.zeros(3), {"state_dict": {}}]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("content", CONTENTS, ids=repr)
 @pytest.mark.parametrize("command", ["test", "predict", "validate", "fit"])
 def test_a_file_of_torch_that_is_no_checkpoint_is_refused(

@@ -74,6 +74,7 @@ VALIDATING = "--trainer.limit_val_batches 1.0 --trainer.val_check_interval 5"
 NOT_BEFORE = "--trainer.num_sanity_val_steps 0"
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=name_of)
 @pytest.mark.parametrize(
     ("hook", "step", "flags"),

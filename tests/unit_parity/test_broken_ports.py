@@ -474,6 +474,7 @@ def test_correct_ports_pass(network: str, sound, breaks, ladder) -> None:
     assert breaks(sound(network), SHORT.get(network, ladder)) is None
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     "name", [slow_unless_quick(name, mutant.network) for name, mutant in MUTANTS.items()]
 )

@@ -59,6 +59,7 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("fault", WRONG)
 def test_wrong_numbers_are_found(
     fault: str, case: Case, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +89,7 @@ KEYS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("fault", KEYS)
 def test_numbers_that_are_not_drawn_anew_are_found(
     fault: str, case: Case, monkeypatch: pytest.MonkeyPatch

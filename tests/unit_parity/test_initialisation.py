@@ -57,6 +57,7 @@ def rejected(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return not all(comparison.passed for comparison in judge("W", ours, theirs))
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_wrong_distribution_is_rejected_every_time(mistake: str) -> None:
     wrong, right = WRONG[mistake]
@@ -83,6 +84,7 @@ def test_the_power_is_above_999_in_1000(mistake: str) -> None:
     )
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     "fill", [NORMAL, TRUNCATED, glorot_uniform_], ids=["normal", "truncated", "glorot"]
 )

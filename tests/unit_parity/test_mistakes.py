@@ -184,6 +184,7 @@ def refused(
     return run
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("line", WRONG_LINES)
 def test_a_wrong_line_is_answered_with_one_line(line: str, refused: Any) -> None:
     assert refused(line).startswith("parity")
@@ -354,6 +355,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("named", [False, True], ids=["", "--network"])
 def test_a_damaged_file_is_answered_with_one_line(
@@ -540,6 +542,7 @@ def write_port(folder: Path, change: str) -> Path:
     return folder / "port.py"
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("change", NOT_READ)
 def test_what_cannot_be_read_ends_with_status_2_and_says_where(
     change: str, tmp_path: Path, refused: Any
@@ -581,6 +584,7 @@ def test_a_module_that_ends_the_program_is_named(
     assert "leaving.py, line 2: ends the program (SystemExit)" in line
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("change", DIFFERS)
 def test_a_port_that_is_wrong_ends_with_status_1(
     change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -629,6 +633,7 @@ DAMAGED_TF1: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", DAMAGED_TF1)
 def test_a_damaged_tf1_checkpoint_is_answered_with_one_line(
     name: str, refused: Any, tmp_path: Path

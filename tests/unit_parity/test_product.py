@@ -171,6 +171,7 @@ def test_a_list_that_holds_the_first_batch_s_labels(
     assert names[0].startswith(("loss in step 2", "W in step 2"))
 
 
+@pytest.mark.slow
 def test_a_list_that_holds_the_first_step_s_key(
     failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_list_that_holds_the_first_step_s_key(
     assert any("in step 2 of fit" in name for name in names)
 
 
+@pytest.mark.slow
 def test_initial_weights_that_the_module_halves(
     failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -483,6 +485,7 @@ def test_late_steps_are_taken_from_the_place_that_the_recipe_has_there(
     assert losses == [f"loss in step {step} of fit" for step in LATE]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("factor", "found"),
     [
@@ -513,6 +516,7 @@ def test_a_rate_that_changes_on_the_way(
     }
 
 
+@pytest.mark.slow
 def test_a_bias_correction_that_is_frozen_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """From step 120 on, Adam corrects as in step 120. The recipe has 195 steps here."""
     reference = replace(references.get("three_minute_adam"), trained_steps=20)

@@ -197,6 +197,7 @@ def test_an_average_of_the_biased_variance_fails(
     assert any(name.startswith("moving_variance after") for name in failed)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("dtype", [slow_float64, "float32"])
 @pytest.mark.parametrize(
     "wrong",
@@ -232,6 +233,7 @@ def test_torchs_local_response_norm_passes_with_a_multiplied_alpha(dtype: str) -
     assert failing(case(LRN, torchs_lrn, dtype)) == []
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("dtype", [slow_float64, "float32"])
 @pytest.mark.parametrize(
     "wrong",
@@ -275,6 +277,7 @@ def test_torchs_interpolation_passes(layer: Layer, corners: bool, dtype: str) ->
     assert failing(case(layer, partial(Resize, align_corners=corners), dtype)) == []
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("dtype", [slow_float64, "float32"])
 @pytest.mark.parametrize(
     "wrong",
