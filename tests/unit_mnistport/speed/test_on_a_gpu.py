@@ -35,6 +35,13 @@ def deterministic(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
 
 
+@pytest.fixture(autouse=True)
+def no_process_group():
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def fit(recipe, folder, flags=""):
     line = f"{FIT} --config {recipe} --trainer.default_root_dir {folder} {flags}"
     assert main(shlex.split(line)) == 0
