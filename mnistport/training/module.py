@@ -223,6 +223,8 @@ class Classifier(pl.LightningModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         self.share = rank_share(self.batch_size, rank, world_size)
         self.draws = KeyedDraws(self.net, self.seed, self.batch_size, self.share)
+        # DDP makes the nodes that add up gradients on another stream than the steps'.
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
     @property
     def has_begun_to_fit(self) -> bool:
@@ -250,6 +252,7 @@ class Classifier(pl.LightningModule):
         self.limit_train_batches = None
         self.draws.release()
         self.engine = None
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(True)
         del self.pixels, self.labels, self.draws
 
     def on_train_start(self) -> None:

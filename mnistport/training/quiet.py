@@ -9,7 +9,17 @@ LOGGERS = (
     "pytorch_lightning.utilities.rank_zero",
     "lightning_fabric.utilities.rank_zero",
     "lightning_fabric.utilities.seed",
+    "pytorch_lightning.accelerators.cuda",
 )
+
+OF_NO_CONCERN = (
+    "available: False",
+    "Seed set to",
+    "Tip: For seamless",
+    "that has Tensor Cores",  # `--model.tf32` is the way to ask for less precision here
+    "LOCAL_RANK:",
+)
+"""Parts of Lightning's lines: tips for other products, what is not there, housekeeping."""
 
 
 def quiet_lightning() -> None:
@@ -23,10 +33,9 @@ def quiet_lightning() -> None:
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
-    """False for Lightning's tips for other products, and for what is not there.
+    """False for the lines of `OF_NO_CONCERN`.
 
     Otherwise a refusal would not be the only line on standard error.
     """
     words = record.getMessage()
-    hardware = "available: False" in words
-    return not (hardware or "Seed set to" in words or "Tip: For seamless" in words)
+    return not any(part in words for part in OF_NO_CONCERN)

@@ -94,11 +94,12 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(recipe, tmp_path
     assert apart(weights(whole), weights(parts)) == 0
 
 
-def test_ddp_of_one_rank_is_the_run_without_ddp(tmp_path):
-    """NCCL sums over one rank; dropout is on."""
+def test_ddp_of_one_rank_is_the_run_without_ddp(tmp_path, capfd):
+    """Dropout is on, and the steps are a graph there, too."""
     flags = "--trainer.max_steps 12 --trainer.precision 64-true"
     alone = fit("three_minute_adam", tmp_path / "alone", flags)
     ddp = fit("three_minute_adam", tmp_path / "ddp", f"{flags} --trainer.strategy ddp")
+    assert "eager" not in capfd.readouterr().err
     assert apart(weights(alone), weights(ddp)) <= BOUND
 
 
