@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from mnistport.arguments import positive
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
+from mnistport.values import read_yaml
 
 SCALARS = (str, int, float, bool)
 
@@ -127,7 +128,7 @@ def option_values(text: str) -> tuple[str, list[Any]]:
 
     name, _, listed = text.partition("=")
     try:
-        values = yaml.safe_load(f"[{listed}]")
+        values = read_yaml(f"[{listed}]", yaml.safe_load)
     except yaml.YAMLError:
         values = None
     plain = values and all(isinstance(value, SCALARS) for value in values)

@@ -19,7 +19,7 @@ OF_NO_CONCERN = (
     "that has Tensor Cores",  # `--model.tf32` is the way to ask for less precision here
     "LOCAL_RANK:",
 )
-"""Parts of Lightning's lines: tips for other products, what is not there, housekeeping."""
+"""Parts of Lightning's lines: tips for other products, housekeeping, what is missing."""
 
 
 def quiet_lightning() -> None:

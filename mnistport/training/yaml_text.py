@@ -11,8 +11,7 @@ import pytorch_lightning.cli  # noqa: F401 - it changes settings that are set be
 from jsonargparse import get_loader, set_loader, set_parsing_settings
 from yaml import YAMLError
 
-from mnistport.errors import UserError
-from mnistport.values import refuse_many_parts
+from mnistport.values import read_yaml
 
 LONGEST = 100_000
 """The most letters of a configuration."""
@@ -28,17 +27,7 @@ def load(text: str) -> Any:
     """
     if len(text) > LONGEST:
         raise YAMLError(f"more than {LONGEST:,} letters")
-    try:
-        value = _load_as_before(text)
-        refuse_many_parts(value)
-    except UserError as error:
-        raise YAMLError(str(error)) from error
-    except RecursionError as error:
-        raise YAMLError("it is nested too deep") from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        # A month 13, and other gaps in the checks of the library.
-        raise YAMLError(f"{type(error).__name__}: {error}") from error
-    return value
+    return read_yaml(text, _load_as_before)
 
 
 set_loader("yaml", load, exceptions=(YAMLError,))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mnistport.errors import UserError
+from mnistport.values import read_yaml
 
 if TYPE_CHECKING:
     from parity.reference import Data, Reference
@@ -73,12 +74,10 @@ def _options(text: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"more than {LONGEST_OPTIONS:,} letters")
     flow = text if text.lstrip().startswith("{") else "{" + text.replace("=", ": ") + "}"
     try:
-        options = None if _has_aliases(flow) else yaml.safe_load(flow)
+        options = None if _has_aliases(flow) else read_yaml(flow, yaml.safe_load)
         keys = _keys(yaml.compose(flow))
-    except (yaml.YAMLError, RecursionError):
+    except yaml.YAMLError:
         options = None
-    except (ValueError, TypeError, LookupError, AttributeError):
-        options = None  # a date that is none, and other gaps in yaml's own checks
     options = options if isinstance(options, dict) else {}
     if not options or not all(isinstance(name, str) for name in options):
         raise argparse.ArgumentTypeError(

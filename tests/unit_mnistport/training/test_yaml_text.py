@@ -27,8 +27,9 @@ REFUSED = {
     "an object": ('a: !!python/object/new:os.system ["touch exploded"]', "python"),
     "billions of laughs": (laughs(), "stands for more than 1,000,000 values"),
     "itself": ("&a [*a]", "nested more than 100 levels deep"),
-    "deep": ("a: " + "[" * 500 + "]" * 500, "deep"),
-    "deeper": ("a: " + "[" * 90_000, None),
+    "deep": ("a: " + "[" * 500 + "]" * 500, "nested more than 100 levels deep"),
+    "deeper": ("a: " + "[" * 90_000, "nested more than 100 levels deep"),
+    "maps in maps": ("{a: " * 30_000, "nested more than 100 levels deep"),
     "long": ("a" * 100_001, "more than 100,000 letters"),
     "no text": ("a: b\0", None),
 }
