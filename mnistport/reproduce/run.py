@@ -175,7 +175,7 @@ def _trainer(
     kind, _, number = job.device.partition(":")
     return pl.Trainer(
         accelerator="cpu" if kind == "cpu" else "gpu",
-        devices=1 if kind == "cpu" else [int(number)],
+        devices=[int(number)] if number else 1,
         max_steps=_max_steps(recipe, job),
         max_epochs=-1 if recipe.epochs is None else recipe.epochs,
         plugins=[WholeFiles()],

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mnistport.errors import UserError
-from mnistport.values import read_yaml
 
 if TYPE_CHECKING:
     from parity.reference import Data, Reference
@@ -69,6 +68,8 @@ def _has_aliases(flow: str) -> bool:
 def _options(text: str) -> dict[str, Any]:
     """Read `a=1,b=text` or a mapping in JSON. Values are read as YAML does it."""
     import yaml
+
+    from mnistport.values import read_yaml
 
     if len(text) > LONGEST_OPTIONS:
         raise argparse.ArgumentTypeError(f"more than {LONGEST_OPTIONS:,} letters")

@@ -601,7 +601,7 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(refused, here, name, me
         ),
         (
             ["--config", "softmax", "--trainer.gradient_clip_val", "1"],
-            "--trainer.gradient_clip_val 1: the tutorials",
+            "the tutorials clip no gradients",
         ),
         (
             ["--config", "softmax", "--trainer.accumulate_grad_batches", "2"],

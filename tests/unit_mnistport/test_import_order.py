@@ -167,7 +167,8 @@ def test_without_the_speed_room_fit_runs_and_says_so(tmp_path):
     words = ["fit", "--config", "softmax", "--data.source", "digits"]
     words += ["--trainer.max_steps", "5", "--trainer.accelerator", "cpu"]
     words += ["--trainer.default_root_dir", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_THE_CHECKOUT, *words],
         capture_output=True,

@@ -136,7 +136,7 @@ reproduce softmax --data.source mnist --data.dir gone | no such directory
 reproduce softmax --jobs x         | x is not a whole number
 reproduce softmax --options a=1    | has no option 'a'; it has none
 reproduce hvass --options fc_size  | fc_size is not of the form fc_size=32,64
-reproduce softmax --scheduler x    | no Dask scheduler answers there
+reproduce softmax --scheduler x    | Dask
 reproduce --nonsense               | unrecognized arguments
 """
 
@@ -205,7 +205,7 @@ nonsense                           | unrecognized arguments: nonsense
 --trainer.val_check_interval x     | Invalid time format
 --trainer.limit_train_batches -3   | invalid value -3 for limit_train_batches
 --trainer.limit_train_batches 1.5  | invalid value 1.5 for limit_train_batches
---trainer.limit_val_batches -3     | invalid value -3 for limit_val_batches
+--trainer.limit_val_batches -3     | for limit_val_batches
 --trainer.limit_test_batches x     | trainer.limit_test_batches
 --trainer.limit_test_batches 0.00001 | less than one batch
 --trainer.overfit_batches -3       | invalid value -3 for overfit_batches
