@@ -1,6 +1,7 @@
 """Measure training on the CPU: TF1's own loop, a bare loop in torch, and `mnistport fit`.
 
-python scripts/bench_training.py [NAME ...] [--rounds 5] [--seconds 3] [--json FILE]
+python scripts/bench_training.py [NAME ...] [--rounds 5] [--seconds 3] [--beside 0]
+                                 [--json FILE]
 
 The three loops run one after the other, several rounds; medians are printed. Columns:
 
@@ -11,7 +12,8 @@ The three loops run one after the other, several rounds; medians are printed. Co
 
 Each measurement is a process of its own: where its memory happens to lie changes a
 process's speed by a tenth. TF1 has its own settings; MNISTPORT_TUNE=0 leaves out ours.
-`bench_side.py` describes the three loops.
+`--beside N` keeps N other processes busy meanwhile. `bench_side.py` describes the three
+loops.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,6 +47,19 @@ def take(side: str, name: str, steps: int) -> dict[str, float]:
         raise SystemExit(f"failed: {shlex.join([*words, str(steps)])}")
     told: dict[str, float] = json.loads(done.stdout)
     return told
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Keep so many other processes busy, each with one thread that never waits."""
+    words = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(words) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def measure(name: str, rounds: int, seconds: float, peak: float) -> dict[str, Any]:
@@ -134,6 +151,9 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=3.0, help="roughly, of each loop in each round"
     )
+    parser.add_argument(
+        "--beside", type=int, default=0, metavar="N", help="busy processes beside"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     environment()  # reads the commit now; later the checkout may have another
@@ -144,7 +164,8 @@ def main() -> None:
     )
     results = []
     for name in args.networks or list(networks.BUILT_IN):
-        row = measure(name, args.rounds, args.seconds, peak)
+        with busy(args.beside):
+            row = measure(name, args.rounds, args.seconds, peak)
         results.append(row)
         ms, (low, high) = row["milliseconds_per_step"], row["fit_vs_tf1_spread"]
         shown = "".join(f"{ms[side]:8.2f}" for side in SIDES)
@@ -155,6 +176,7 @@ def main() -> None:
         made_on = {
             **environment(kernels=kernels_of_fit()),
             "sgemm_gflops": peak / 1e9,
+            "busy_processes_beside": args.beside,
             "command": shlex.join(["python", *sys.argv]),
         }
         args.json.write_text(
