@@ -11,18 +11,9 @@ from mnistport.float32 import flush_denormals
 
 
 def set_up_for_training() -> None:
-    """Settle how threads wait, denormals, and freed memory. Call it before torch."""
-    sleep_soon()
+    """Treat denormal numbers as TF1 does, and keep freed memory for the next step."""
     flush_denormals()
     keep_freed_memory()
-
-
-def sleep_soon() -> None:
-    """See `mnistport.speed.waiting`. If that folder is missing, do nothing."""
-    if find_spec("mnistport.speed") is not None:
-        from mnistport.speed import waiting
-
-        waiting.sleep_soon()
 
 
 def keep_freed_memory() -> None:

@@ -98,17 +98,16 @@ def bare(name: str) -> tuple[Loop, float]:
 
     The engine is called once for each step.
     """
-    from mnistport.process import set_up_for_training
-
-    set_up_for_training()  # before torch is imported
     import torch
 
     from mnistport import networks
     from mnistport.draws import KeyedDraws
+    from mnistport.process import set_up_for_training
     from mnistport.speed import engine_for
     from mnistport.step import Step
     from mnistport.training.datamodule import MnistData
 
+    set_up_for_training()
     torch.manual_seed(0)
     network = networks.get(name)
     data = MnistData(name)
@@ -148,9 +147,6 @@ def fit(name: str) -> tuple[Loop, float]:
     """
     import tempfile
 
-    from mnistport.process import set_up_for_training
-
-    set_up_for_training()  # as the command does, before torch is imported
     from step_times import StepTimes, seconds_per_step
 
     from mnistport import networks

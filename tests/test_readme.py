@@ -89,9 +89,12 @@ from parity.sides import Theirs
 
 theirs = Theirs(references.get("deep"), "float32")
 initial = theirs.initial
-powers = {"beta1_power": 0.9 ** 20_001, "beta2_power": 0.999 ** 20_001}
+powers = {
+    name: np.multiply.accumulate(np.full(20_001, beta, np.float32))[-1]
+    for name, beta in (("beta1_power", 0.9), ("beta2_power", 0.999))
+}
 assert set(initial.scalars) == set(powers)
-theirs.load(replace(initial, scalars={k: np.float32(v) for k, v in powers.items()}))
+theirs.load(replace(initial, scalars=powers))
 save(theirs, Path("model.ckpt-20000"))
 """
 """Writes what the tutorial's Saver would have. Adam's powers of beta tell the step."""

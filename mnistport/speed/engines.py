@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mnistport.speed.listing import listed
+from mnistport.speed.waiting import Waiting
 from mnistport.step import Step, hooked_part
 
 WARM_UP = 3
@@ -30,6 +31,7 @@ class Listed:
     def __init__(self, step: Step) -> None:
         self.step = step
         self.backward, self.remark = listed(step)
+        self.waiting = Waiting()
 
     def run(self, start: int, index: Tensor) -> Tensor:
         """See `Engine`."""
@@ -38,6 +40,7 @@ class Listed:
         for rows, key in zip(index, draws.keys(start, len(index)), strict=True):
             draws.key = key
             losses.append(self.step.take(rows, self.backward))
+        self.waiting.look()
         return torch.stack(losses)
 
 

@@ -1,50 +1,101 @@
-"""Threads that wait sleep soon, unless the user has chosen something else."""
+"""Threads that wait for one another sleep at once while the machine is busy."""
 
-import os
-import subprocess
+import gc
 import sys
+import threading
+import time
 
 import pytest
+import torch
 
-from mnistport.speed.waiting import SPINS, sleep_soon
-
-CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "MNISTPORT_TUNE")
-
-
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [
-        ({}, SPINS),
-        ({"MNISTPORT_TUNE": "0"}, None),
-        ({"OMP_WAIT_POLICY": "active"}, None),
-        ({"GOMP_SPINCOUNT": "7"}, "7"),
-    ],
-)
-def test_the_users_choice_is_left_alone(chosen, expected, monkeypatch):
-    for name in CHOICES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in chosen.items():
-        monkeypatch.setenv(name, value)
-    sleep_soon()
-    assert os.environ.get("GOMP_SPINCOUNT") == expected
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+from mnistport.speed import waiting
+from mnistport.speed.waiting import Waiting, seconds_without_a_core
 
 
-def test_a_command_settles_it_before_torch_is_imported():
-    """libgomp reads the setting when it is loaded."""
-    program = (
-        "import os, sys\n"
-        "class Looking:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'torch':\n"
-        "            print(os.environ.get('GOMP_SPINCOUNT'))\n"
-        "            raise SystemExit\n"
-        "sys.meta_path.insert(0, Looking())\n"
-        "from mnistport.cli import main\n"
-        "main(['fit', '--config', 'softmax'])\n"
-    )
-    plain = {name: value for name, value in os.environ.items() if name not in CHOICES}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=plain, capture_output=True, text=True
-    )
-    assert done.stdout == f"{SPINS}\n", done.stderr
+@pytest.fixture
+def threads_of_all_cores(monkeypatch):
+    monkeypatch.delenv("MNISTPORT_TUNE", raising=False)
+    monkeypatch.setattr(waiting, "cores", torch.get_num_threads)
+    monkeypatch.setattr(waiting, "SECONDS", 0.0)
+
+
+@pytest.fixture
+def waited(monkeypatch):
+    """`waited(0.5)`: each look finds that so much of the time a core was missing."""
+    state = {"share": 0.0, "seconds": 0.0, "looked": time.monotonic()}
+
+    def seconds():
+        now = time.monotonic()
+        state["seconds"] += state["share"] * (now - state["looked"])
+        state["looked"] = now
+        return state["seconds"]
+
+    monkeypatch.setattr(waiting, "seconds_without_a_core", seconds)
+    return lambda share: state.update(share=share)
+
+
+def teams():
+    return [one for one in threading.enumerate() if one.name.startswith("busy machine")]
+
+
+def looks(one, count=3):
+    for _ in range(count):
+        time.sleep(0.01)
+        one.look()
+
+
+def ends(thread):
+    thread.join(5)
+    return not thread.is_alive()
+
+
+def test_a_team_is_there_while_the_machine_is_busy(threads_of_all_cores, waited):
+    one = Waiting()
+    looks(one)
+    assert teams() == []
+    waited(0.5)
+    looks(one)
+    (team,) = teams()
+    waited(0.0)
+    looks(one)
+    assert ends(team)
+    assert teams() == []
+
+
+def test_the_team_ends_with_the_engine(threads_of_all_cores, waited):
+    one = Waiting()
+    waited(0.5)
+    looks(one)
+    (team,) = teams()
+    del one
+    gc.collect()
+    assert ends(team)
+
+
+@pytest.mark.parametrize("why", ["MNISTPORT_TUNE=0", "few threads", "not told"])
+def test_nothing_is_done(why, threads_of_all_cores, waited, monkeypatch):
+    if why == "MNISTPORT_TUNE=0":
+        monkeypatch.setenv("MNISTPORT_TUNE", "0")
+    elif why == "few threads":
+        monkeypatch.setattr(waiting, "cores", lambda: torch.get_num_threads() + 1)
+    else:
+        monkeypatch.setattr(waiting, "seconds_without_a_core", lambda: None)
+    one = Waiting()
+    waited(0.5)
+    looks(one)
+    assert teams() == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_system_tells_how_long_threads_wait():
+    before = seconds_without_a_core()
+    if before is None:
+        pytest.skip("this system does not tell")
+    over = threading.Event()
+    others = [threading.Thread(target=over.wait) for _ in range(2)]
+    for other in others:
+        other.start()
+    assert seconds_without_a_core() >= before
+    over.set()
+    for other in others:
+        other.join()
