@@ -8,7 +8,7 @@ kernels at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +18,12 @@ from torch.optim import Optimizer
 from mnistport.speed.listing import listed
 from mnistport.speed.waiting import Waiting
 from mnistport.step import Step, hooked_part
+
+SMALL = 2_000_000
+"""Images of a batch times weights: below, a second thread makes a step no faster.
+
+A step of `softmax` has 785,000, one of `hvass` 15,500,000.
+"""
 
 WARM_UP = 3
 """Steps before the capture of a CUDA graph. CUDA's libraries need them."""
@@ -32,16 +38,30 @@ class Listed:
         self.step = step
         self.backward, self.remark = listed(step)
         self.waiting = Waiting()
+        weights = sum(weight.numel() for weight in step.module.parameters())
+        self.is_small = step.num_images * weights < SMALL
 
     def run(self, start: int, index: Tensor) -> Tensor:
         """See `Engine`."""
         draws = self.step.draws
         losses = []
-        for rows, key in zip(index, draws.keys(start, len(index)), strict=True):
-            draws.key = key
-            losses.append(self.step.take(rows, self.backward))
-        self.waiting.look()
+        with one_thread() if self.is_small else nullcontext():
+            for rows, key in zip(index, draws.keys(start, len(index)), strict=True):
+                draws.key = key
+                losses.append(self.step.take(rows, self.backward))
+                self.waiting.look()
         return torch.stack(losses)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, and then with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Graph:

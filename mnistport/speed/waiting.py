@@ -19,7 +19,7 @@ import torch
 BUSY = 0.05
 """Threads of ours wait for a core during more than this share of the time: it is busy."""
 
-SECONDS = 0.25
+SECONDS = 0.1
 """The time between two looks, at least."""
 
 PARALLEL = 1 << 16
