@@ -15,12 +15,24 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from parity.state import ADAM, GRADIENT_DESCENT, RMSPROP, Slots, State
+from parity.state import (
+    ADADELTA,
+    ADAGRAD,
+    ADAM,
+    GRADIENT_DESCENT,
+    MOMENTUM,
+    RMSPROP,
+    Slots,
+    State,
+)
 from parity.weights import Layout, WeightMap
 
 __all__ = [
+    "ADADELTA",
+    "ADAGRAD",
     "ADAM",
     "GRADIENT_DESCENT",
+    "MOMENTUM",
     "RMSPROP",
     "Array",
     "Commands",

@@ -69,6 +69,9 @@ ADAM = Slots(
     shared={"beta1_power": "beta1_power", "beta2_power": "beta2_power"},
 )
 RMSPROP = Slots(per_weight={"rms": "rms", "momentum": "momentum"})
+MOMENTUM = Slots(per_weight={"momentum": "momentum"})
+ADAGRAD = Slots(per_weight={"accumulator": "accumulator"})
+ADADELTA = Slots(per_weight={"accum": "accum", "accum_update": "accum_update"})
 
 
 class Tables(Protocol):

@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from mnistport import networks
+from mnistport.optimizers.choosing import BY_NAME
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -70,6 +71,9 @@ AFTER = {
 QUICK = {
     ".venv/bin/mnistport list",
     ".venv/bin/mnistport fit --config softmax --data.source digits --seed_everything 1",
+    ".venv/bin/mnistport fit --config softmax --model.optimizer momentum "
+    "--model.learning_rate 0.05 --model.optimizer_options.use_nesterov true "
+    "--data.source digits",
     ".venv/bin/parity list",
 }
 """Commands that take a few seconds at most. All others are marked slow."""
@@ -248,6 +252,7 @@ def test_a_file_that_the_readme_names_exists(path: str) -> None:
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 MODEL_OPTION = "--model.options."
+OPTIMIZER_OPTION = "--model.optimizer_options."
 VERBS = {
     "mnistport": ("fit", "test", "predict", "plot", "reproduce"),
     "parity": ("list", "verify", "mutants", "lockstep", "convert"),
@@ -267,7 +272,11 @@ def options_of(program: str, verb: str) -> set[str]:
 
 
 def sets_a_model_option(flag: str) -> bool:
-    """Whether some network's module has the parameter that this option sets."""
+    """Whether some network's module, or some optimizer, has what this option sets."""
+    if flag.startswith(OPTIMIZER_OPTION):
+        name = flag.removeprefix(OPTIMIZER_OPTION)
+        makers = BY_NAME.values()
+        return any(name in inspect.signature(maker).parameters for maker in makers)
     name = flag.removeprefix(MODEL_OPTION)
     modules = [networks.get(network).module for network in networks.BUILT_IN]
     return flag.startswith(MODEL_OPTION) and any(

@@ -43,7 +43,7 @@ class RMSProp(Optimizer):
     def __init__(
         self,
         params: Iterable[nn.Parameter],
-        learning_rate: float = 0.001,
+        learning_rate: float,
         decay: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-10,

@@ -145,7 +145,13 @@ def refuse_unusual_tensor(name: str, value: Any) -> None:
 def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
     """Look at values that become defaults of the command line, or a callback's state."""
     hyper_parameters = checkpoint.get("hyper_parameters", {})
-    for name, kind in {"learning_rate": Real, "options": Mapping}.items():
+    kinds = {
+        "learning_rate": Real,
+        "options": Mapping,
+        "optimizer": str,
+        "optimizer_options": Mapping,
+    }
+    for name, kind in kinds.items():
         if hyper_parameters.get(name) is not None:
             refuse_other_type(f"hyper_parameters.{name}", hyper_parameters[name], kind)
     source = checkpoint.get("datamodule_hyper_parameters", {}).get("source", "auto")

@@ -57,6 +57,35 @@ def refuse_other_run(
         _refuse_other_settings(settings, run)
 
 
+def refuse_other_choice(
+    checkpoint: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Refuse a run that was begun with another choice of the optimizer or its options.
+
+    The optimizers may keep the same, and then nothing else would notice.
+
+    Args:
+        checkpoint: A checkpoint from which a run is to be continued.
+        settings: The arguments of the module that is to go on.
+
+    Raises:
+        UserError: The choice differs.
+    """
+    stored = checkpoint.get("hyper_parameters", {})
+    for name in ("optimizer", "optimizer_options"):
+        was, now = stored.get(name) or None, settings.get(name) or None
+        if was != now:
+            raise UserError(
+                f"the checkpoint's run had --model.{name} {_said(was)} "
+                f"(now {_said(now)}); continue it with the same"
+            )
+
+
+def _said(choice: Any) -> str:
+    """A choice of the optimizer, for a message."""
+    return "null, the recipe's" if choice is None else str(choice)
+
+
 def refuse_other_optimization(
     checkpoint: Mapping[str, Any], module: LightningModule
 ) -> None:

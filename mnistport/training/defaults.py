@@ -11,6 +11,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from mnistport import networks
 from mnistport.errors import UserError
+from mnistport.optimizers.choosing import BY_NAME, default_rate
 from mnistport.training import yaml_text
 
 NOT_GIVEN = ""
@@ -65,6 +66,8 @@ def recipe_numbers(network: str, given: Namespace) -> dict[str, Any]:
     recipe = networks.get(network).recipe
     numbers: dict[str, Any] = {"data.batch_size": recipe.batch_size}
     rate = getattr(recipe.optimizer, "keywords", {}).get("learning_rate")
+    if given.model.optimizer in BY_NAME:
+        rate = default_rate(given.model.optimizer)
     if rate is not None:
         numbers["model.learning_rate"] = rate
     limits = (given.trainer.max_epochs, given.trainer.max_time)

@@ -20,11 +20,13 @@ from mnistport.data.batches import rank_share
 from mnistport.draws import KeyedDraws
 from mnistport.errors import UserError
 from mnistport.float32 import float32, use_tf32
+from mnistport.optimizers.choosing import chosen
 from mnistport.step import Eager, Engine, Step, conditions
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import load_for_trainer, opened_safely
 from mnistport.training.checkpoint_form import refuse_what_lightning_cannot_load
 from mnistport.training.checkpoints import (
+    refuse_other_choice,
     refuse_other_optimization,
     refuse_other_options,
     refuse_other_run,
@@ -66,6 +68,11 @@ class Classifier(pl.LightningModule):
         options: Keyword arguments of the network. They are the tutorial's exercises, for
             example {"fc_size": 256} for hvass.
         learning_rate: Replaces the recipe's learning rate. It is finite and positive.
+        optimizer: Replaces the recipe's optimizer by another one of TF1's: "adam",
+            "rmsprop", "gradient_descent", "momentum", "adagrad" or "adadelta". Its
+            learning rate is then TF1's default. Where TF1 has none, give one.
+        optimizer_options: Other arguments of the optimizer, for example
+            {"momentum": 0.8, "use_nesterov": True} for momentum.
         steps_per_execution: Optimizer steps in one call of `training_step`. "auto" takes
             as many as last about half a second. It changes the speed, and no result:
             with a callback that looks at single steps it is 1.
@@ -97,6 +104,8 @@ class Classifier(pl.LightningModule):
         engine: Literal["auto", "eager", "graph"] = "auto",
         tf32: bool = False,
         seed: int = 0,
+        optimizer: str | None = None,
+        optimizer_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if learning_rate is not None:
@@ -113,10 +122,15 @@ class Classifier(pl.LightningModule):
         seed = whole_number("seed", seed, least=0)
         self.network = networks.get(network)
         network, options = plain("network", network), plain("options", options)
+        optimizer = plain("optimizer", optimizer)
+        optimizer_options = plain("optimizer_options", optimizer_options)
         steps_per_execution = plain("steps_per_execution", steps_per_execution)
         self.save_hyperparameters()
         self.net = networks.make_module(self.network, {} if options is None else options)
         self.learning_rate = learning_rate
+        self._make_optimizer = chosen(
+            self.network.recipe.optimizer, optimizer, learning_rate, optimizer_options
+        )
         self.loaded_learning_rate: float | None = None
         self.seed = seed
         self.asked_engine = engine
@@ -137,11 +151,8 @@ class Classifier(pl.LightningModule):
         return output
 
     def configure_optimizers(self) -> Optimizer:
-        """The recipe's optimizer, with TF1's arithmetic."""
-        options = {}
-        if self.learning_rate is not None:
-            options["learning_rate"] = self.learning_rate
-        return self.network.recipe.optimizer(self.net.parameters(), **options)
+        """The optimizer of the recipe, or the one that was asked for."""
+        return self._make_optimizer(self.net.parameters())
 
     def configure_callbacks(self) -> list[Callback]:
         """Add the callback that prints the tutorial's lines, and the one for ranks.
@@ -539,6 +550,7 @@ class Classifier(pl.LightningModule):
         weights = self.state_dict()
         refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
         if data is not None:
+            refuse_other_choice(checkpoint, self.hparams)
             refuse_other_optimization(checkpoint, self)
             step = checkpoint["global_step"]
             refuse_run_that_is_over(step, data.last_step(self.trainer))

@@ -70,6 +70,10 @@ def _facts(trainer: pl.Trainer, module: Any) -> dict[str, Any]:
         "--model.network": module.network.name,
         "--model.options": json.dumps(module.hparams.get("options"), sort_keys=True),
         "--model.learning_rate": module.learning_rate,
+        "--model.optimizer": module.hparams.get("optimizer"),
+        "--model.optimizer_options": json.dumps(
+            module.hparams.get("optimizer_options"), sort_keys=True
+        ),
         "--seed_everything": module.seed,
         "--trainer.precision": str(trainer.precision),
         "--trainer.max_steps": trainer.max_steps,

@@ -62,6 +62,10 @@ def said(path: Path, checkpoint: Mapping[str, Any]) -> Facts:
     """
     _refuse_two_sets_of_weights(path, checkpoint)
     sections = {name: checkpoint.get(name, {}) for name in CARRIED}
+    if _chosen_optimizer(checkpoint):
+        others = dict(sections["hyper_parameters"])
+        others.pop("learning_rate", None)  # it belongs to that optimizer
+        sections["hyper_parameters"] = others
     network = sections["mnistport"].get("network")
     return Facts(
         network=None if network is None else str(network),
@@ -87,6 +91,15 @@ def _changed_options(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         if not (name == "params" or isinstance(begun.get(name), Tensor))
         and not _is_same(value, begun.get(name))
     }
+
+
+def _chosen_optimizer(checkpoint: Mapping[str, Any]) -> str:
+    """What a run chose instead of the recipe's optimizer. "" for nothing."""
+    stored = checkpoint.get("hyper_parameters", {})
+    names = ("optimizer", "optimizer_options")
+    return ", ".join(
+        f"--model.{name} {stored[name]}" for name in names if stored.get(name)
+    )
 
 
 def _is_same(value: Any, begun: Any) -> bool:
@@ -147,6 +160,11 @@ def refuse_what_would_be_lost(
         raise UserError(
             f"{path}: missing: optimizer_states (saved with save_weights_only?); "
             "--weights-only takes the weights alone"
+        )
+    if chosen := _chosen_optimizer(checkpoint):
+        raise UserError(
+            f"{path}: was trained with {chosen}, and only the recipe's optimizer is "
+            "converted; --weights-only leaves the optimizer out"
         )
     begun, group = _first_group(checkpoint), _group(checkpoint)
     refuse_other_options(path, begun, facts.optimizer)

@@ -1,8 +1,10 @@
 """The `step` check works with any optimizer.
 
-TF1's other optimizers are compared with torch's, if both agree, or with one written here.
+TF1's other optimizers are compared with `mnistport`'s, with torch's, if both agree, or
+with one written here.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,10 +17,11 @@ from torch.optim import Optimizer
 
 from mnistport.errors import UserError
 from mnistport.layers import float32
-from mnistport.optimizers import RMSProp
-from parity import checks
+from mnistport.optimizers import Adadelta, Adagrad, Momentum, RMSProp
+from mnistport.optimizers.choosing import BY_NAME
+from parity import checks, tf1
 from parity.case import Case
-from parity.reference import Dtype, Slots
+from parity.reference import ADADELTA, ADAGRAD, MOMENTUM, Dtype, Slots
 from parity.sides import Ours
 from parity.weights import Unmapped
 
@@ -88,19 +91,39 @@ class Ftrl(Optimizer):
             weight.copy_(pull / (n.sqrt() / group["lr"] + 2 * group["l2"]))
 
 
-MOMENTUM = Slots(per_weight={"momentum": "momentum_buffer"})
+BUFFER = Slots(per_weight={"momentum": "momentum_buffer"})
 PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Optimizer], Slots]] = {
+    "our momentum": (
+        lambda tf: tf.train.MomentumOptimizer(0.05, 0.9),
+        lambda weights: Momentum(weights, 0.05, 0.9),
+        MOMENTUM,
+    ),
+    "our nesterov": (
+        lambda tf: tf.train.MomentumOptimizer(0.05, 0.9, use_nesterov=True),
+        lambda weights: Momentum(weights, 0.05, 0.9, use_nesterov=True),
+        MOMENTUM,
+    ),
+    "our adagrad": (
+        lambda tf: tf.train.AdagradOptimizer(0.05),
+        lambda weights: Adagrad(weights, 0.05),
+        ADAGRAD,
+    ),
+    "our adadelta": (
+        lambda tf: tf.train.AdadeltaOptimizer(),
+        lambda weights: Adadelta(weights),
+        ADADELTA,
+    ),
     "momentum": (
         lambda tf: tf.train.MomentumOptimizer(0.05, 0.9),
         lambda weights: torch.optim.SGD(weights, float32(0.05), float32(0.9)),
-        MOMENTUM,
+        BUFFER,
     ),
     "nesterov": (
         lambda tf: tf.train.MomentumOptimizer(0.05, 0.9, use_nesterov=True),
         lambda weights: torch.optim.SGD(
             weights, float32(0.05), float32(0.9), nesterov=True
         ),
-        MOMENTUM,
+        BUFFER,
     ),
     "adagrad": (
         lambda tf: tf.train.AdagradOptimizer(0.05, initial_accumulator_value=0.1),
@@ -181,9 +204,49 @@ def test_a_state_is_taken_up_by_an_optimizer_that_has_not_made_its_slots(
         np.testing.assert_array_equal(second.state().everything()[key], array, key)
 
 
+TF1_CLASSES = {
+    "adam": "AdamOptimizer",
+    "rmsprop": "RMSPropOptimizer",
+    "gradient_descent": "GradientDescentOptimizer",
+    "momentum": "MomentumOptimizer",
+    "adagrad": "AdagradOptimizer",
+    "adadelta": "AdadeltaOptimizer",
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_defaults_are_tf1s(name: str) -> None:
+    """TF1 has no default for the factor of momentum, and we have."""
+    theirs = inspect.signature(getattr(tf1.load().train, TF1_CLASSES[name])).parameters
+    ours = inspect.signature(BY_NAME[name]).parameters
+    for option in list(ours)[1:]:
+        if (name, option) != ("momentum", "momentum"):
+            assert ours[option].default == theirs[option].default, option
+
+
 UNFAITHFUL = {
     # torch and TF1 differ in the rate's last bits, in the first values of the slots, in
     # the epsilon, or in where the rate is applied.
+    "our momentum": (
+        lambda weights: Momentum(weights, 0.05001),
+        "step",
+        "after 1 step",
+    ),
+    "our nesterov": (
+        lambda weights: Momentum(weights, 0.05, 0.9),
+        "step",
+        "after 1 step",
+    ),
+    "our adagrad": (
+        lambda weights: Adagrad(weights, 0.05, 0.11),
+        "weights",
+        "fresh W_conv/accumulator",
+    ),
+    "our adadelta": (
+        lambda weights: Adadelta(weights, epsilon=1.0001e-8),
+        "step",
+        "after 1 step",
+    ),
     "momentum": (
         lambda weights: torch.optim.SGD(weights, 0.05, 0.9),
         "step",

@@ -116,6 +116,28 @@ def test_nothing_is_said_of_an_optimizer_that_the_run_left_alone(
     assert Tf1Checkpoint.opened(tmp_path / "model").facts.optimizer == {}
 
 
+CHOSEN = {"optimizer": "momentum", "learning_rate": 0.05}
+
+
+def test_a_chosen_optimizer_is_not_converted_and_its_rate_goes_with_it(
+    saved: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = saved(lambda made: made["hyper_parameters"].update(CHOSEN))
+    for target in ("model", "state.safetensors"):
+        words = ["convert", str(source), str(tmp_path / target)]
+        assert parity(words) == 2
+        said = capsys.readouterr().err
+        assert "was trained with --model.optimizer momentum, and only the" in said
+        assert len(said.splitlines()) == 1
+        assert parity([*words, "--weights-only"]) == 0
+        back = tmp_path / f"{target}.ckpt"
+        again = ["convert", str(tmp_path / target), str(back), "--to", "lightning"]
+        assert parity([*again, "--network", "softmax", "--weights-only"]) == 0
+        made = torch.load(back, weights_only=True)
+        assert group_of(made)["lr"] == 0.5
+        assert not {"optimizer", "learning_rate"} & made["hyper_parameters"].keys()
+
+
 REFUSED: dict[str, tuple[Change, str]] = {
     "a scheduler": (
         lambda made: made.update(lr_schedulers=[{"gamma": 0.9, "last_epoch": 3}]),

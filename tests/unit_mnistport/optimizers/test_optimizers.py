@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from mnistport.optimizers import Adam, GradientDescent, RMSProp
+from mnistport.errors import UserError
+from mnistport.optimizers import (
+    Adadelta,
+    Adagrad,
+    Adam,
+    GradientDescent,
+    Momentum,
+    RMSProp,
+)
 
 f32 = np.float32
 
@@ -49,7 +57,7 @@ class NumPyAdam:
 class NumPyRMSProp:
     def __init__(
         self,
-        rate: float = 0.001,
+        rate: float,
         decay: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-10,
@@ -67,6 +75,46 @@ class NumPyRMSProp:
         return weight - self.mom
 
 
+class NumPyMomentum:
+    def __init__(self, rate: float, momentum: float, nesterov: bool = False) -> None:
+        self.rate, self.mu = np.float64(f32(rate)), np.float64(f32(momentum))
+        self.nesterov, self.accumulated = nesterov, 0.0
+
+    def step(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        self.accumulated = self.mu * self.accumulated + gradient
+        if not self.nesterov:
+            return weight - self.rate * self.accumulated
+        return weight - (self.rate * gradient + self.rate * self.mu * self.accumulated)
+
+
+class NumPyAdagrad:
+    def __init__(self, rate: float, start: float = 0.1) -> None:
+        self.rate, self.accumulator = np.float64(f32(rate)), np.float64(f32(start))
+
+    def step(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        self.accumulator = self.accumulator + gradient * gradient
+        return weight - self.rate * gradient / np.sqrt(self.accumulator)
+
+
+class NumPyAdadelta:
+    def __init__(
+        self, rate: float = 0.001, rho: float = 0.95, epsilon: float = 1e-8
+    ) -> None:
+        self.rate, self.rho, self.epsilon = (
+            np.float64(f32(x)) for x in (rate, rho, epsilon)
+        )
+        self.accum = self.accum_update = 0.0
+
+    def step(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        rho, rest, epsilon = self.rho, 1 - self.rho, self.epsilon
+        self.accum = rho * self.accum + rest * gradient * gradient
+        update = (
+            np.sqrt(self.accum_update + epsilon) / np.sqrt(self.accum + epsilon)
+        ) * gradient
+        self.accum_update = rho * self.accum_update + rest * update * update
+        return weight - self.rate * update
+
+
 CASES = {
     "gradient descent": (
         lambda w: GradientDescent(w, 0.5),
@@ -81,6 +129,21 @@ CASES = {
     "rmsprop, momentum": (
         lambda w: RMSProp(w, 0.01, 0.95, 0.9, 1e-3),
         lambda: NumPyRMSProp(0.01, 0.95, 0.9, 1e-3),
+    ),
+    "momentum": (lambda w: Momentum(w, 0.05), lambda: NumPyMomentum(0.05, 0.9)),
+    "momentum, nesterov": (
+        lambda w: Momentum(w, 0.05, 0.8, use_nesterov=True),
+        lambda: NumPyMomentum(0.05, 0.8, nesterov=True),
+    ),
+    "adagrad": (lambda w: Adagrad(w, 0.05), lambda: NumPyAdagrad(0.05)),
+    "adagrad, all given": (
+        lambda w: Adagrad(w, 0.05, 0.7),
+        lambda: NumPyAdagrad(0.05, 0.7),
+    ),
+    "adadelta": (lambda w: Adadelta(w), lambda: NumPyAdadelta()),
+    "adadelta, all given": (
+        lambda w: Adadelta(w, 0.5, 0.9, 1e-4),
+        lambda: NumPyAdadelta(0.5, 0.9, 1e-4),
     ),
 }
 OURS = {name: ours for name, (ours, _) in CASES.items()}
@@ -169,8 +232,9 @@ def test_hyper_parameters_act_as_their_float32_values():
 
 def test_rmsprops_mean_square_starts_at_one_and_adams_slots_at_zero():
     weight = torch.nn.Parameter(torch.rand(3, 4))
-    assert torch.equal(RMSProp([weight]).state[weight]["rms"], torch.ones(3, 4))
-    assert torch.equal(RMSProp([weight]).state[weight]["momentum"], torch.zeros(3, 4))
+    slots = RMSProp([weight], 0.001).state[weight]
+    assert torch.equal(slots["rms"], torch.ones(3, 4))
+    assert torch.equal(slots["momentum"], torch.zeros(3, 4))
     assert all(
         torch.equal(Adam([weight]).state[weight][slot], torch.zeros(3, 4))
         for slot in ("m", "v")
@@ -310,3 +374,11 @@ def test_adams_powers_of_beta_end_at_zero_and_not_at_a_denormal_number():
     assert seen[-1] == 0.0
     assert all(power == 0.0 or power >= tiny for power in seen)
     assert min(power for power in seen if power) < 1.2 * tiny
+
+
+def test_adagrads_accumulator_starts_at_a_tenth_and_above_zero():
+    weight = torch.nn.Parameter(torch.rand(3, 4))
+    slots = Adagrad([weight], 0.1).state[weight]
+    assert torch.equal(slots["accumulator"], torch.full((3, 4), 0.1))
+    with pytest.raises(UserError, match=r"initial_accumulator_value 0\.0: expected"):
+        Adagrad([weight], 0.1, 0.0)

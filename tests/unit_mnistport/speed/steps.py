@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from mnistport import networks
 from mnistport.draws import KeyedDraws
@@ -40,6 +43,7 @@ def step_of(
     *,
     module: nn.Module | None = None,
     pure: bool = True,
+    optimizer: Callable[..., Optimizer] | None = None,
     **options: object,
 ) -> Step:
     """A step of a network on 40 invented images, about as dark as those of MNIST."""
@@ -53,7 +57,7 @@ def step_of(
     return Step(
         module=module,
         loss=lambda output, labels: network.loss(output, labels).sum() / BATCH,
-        optimizer=network.recipe.optimizer(trained),
+        optimizer=(optimizer or network.recipe.optimizer)(trained),
         draws=KeyedDraws(module, 3, BATCH, slice(None)),
         pixels=pixels,
         labels=torch.randint(10, (IMAGES,)).to(device),

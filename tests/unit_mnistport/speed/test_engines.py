@@ -10,6 +10,7 @@ import torch
 from steps import BATCH, apart, batches, state, step_of
 
 from mnistport import networks
+from mnistport.optimizers.choosing import BY_NAME, chosen
 from mnistport.speed.engines import Graph, reason_against
 from mnistport.step import Eager, Step
 
@@ -43,6 +44,17 @@ def test_chunks_of_a_graph_are_the_steps_of_eager(name):
     ours, theirs = state(other), state(one)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_graph_repeats_the_steps_of_any_optimizer(name):
+    made = chosen(None, name, 0.01, {"use_nesterov": True} if name == "momentum" else {})
+    index = batches(STEPS)
+    one, other = (step_of("softmax", optimizer=made) for _ in range(2))
+    expected, engine = Eager(one).run(5, index), graph(other, STEPS)
+    assert torch.equal(engine.run(5, index), expected)
+    assert apart(other, one) == 0
+    assert reason_against(replace(one, pixels=Elsewhere("cuda"))) == ""
 
 
 def test_losses_of_one_chunk_outlive_the_next():
@@ -123,6 +135,19 @@ def test_hooks_are_called_in_each_step(device):
         assert reason_against(step) == "the hook on 0.bias must be called in each step"
         handle.remove()
     assert reason_against(step) == ""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_captured_cuda_graph_takes_the_steps_of_any_optimizer(name):
+    index, made = batches(STEPS).cuda(), chosen(None, name, 0.01, {})
+    one, other = (
+        step_of("softmax", torch.float64, "cuda", optimizer=made) for _ in range(2)
+    )
+    expected = Eager(one).run(5, index)
+    assert (Graph(other, STEPS).run(5, index) - expected).abs().max() <= 1e-12
+    assert apart(one, other) <= 1e-12
 
 
 @pytest.mark.gpu
