@@ -10,9 +10,9 @@ run: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# Every test, the slow ones too, one after the other with all threads.
+# Every test, the slow ones too.
 all-tests: .venv/installed
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow or not slow"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
