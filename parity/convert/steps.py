@@ -77,8 +77,8 @@ class Power:
             return f"{self.name} {self.value:.6g} is too small"
         seen = self.value ** (1 / (step + 1))
         return (
-            f"{self.name} {self.value:.6g} tells of a {beta} of {seen:.9g} (the "
-            f"network's: {self.beta:.9g})"
+            f"{self.name} {self.value:.6g} tells of a {beta} of {seen:.6g} (the "
+            f"network's: {self.beta:.6g})"
         )
 
 
