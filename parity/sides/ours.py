@@ -106,11 +106,15 @@ class Ours(OwnState):
             ) from error
 
     def _tensors(self, feeds: Feeds) -> dict[str, Tensor]:
-        """Arrays as tensors on our device. Floats get our precision."""
+        """Arrays as tensors on our device. Floats get our precision.
+
+        They are copies: a port may change its input, and the other side is fed the same
+        arrays.
+        """
         refuse_what_is_no_array(self.reference.name, feeds)
         tensors = {}
         for name, array in feeds.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            tensor = torch.from_numpy(np.array(array, order="C")).to(self.device)
             if tensor.is_floating_point():
                 tensor = tensor.to(self.torch_dtype)
             tensors[name] = tensor
