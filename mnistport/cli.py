@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mnistport import __version__, networks
 from mnistport.errors import UserError
-from mnistport.imports import delay_torchmetrics
+from mnistport.imports import delay_imports
 from mnistport.output import with_output
 
 HELP = """\
@@ -111,7 +111,7 @@ def _reproduce(words: Sequence[str]) -> int:
     from mnistport.process import set_up_for_training
 
     set_up_for_training()
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.reproduce.command import reproduce
 
     return reproduce(args, ["mnistport", "reproduce", *words])
@@ -122,7 +122,7 @@ def _plot(words: Sequence[str]) -> int:
     from mnistport.plot.options import parser
 
     args = parser().parse_args(words)
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.plot.command import plot
 
     return plot(args)
@@ -133,7 +133,7 @@ def _predict_own(words: Sequence[str]) -> int:
     from mnistport.drawings.options import parser
 
     args = parser().parse_args(words)
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.drawings.command import predict
 
     return predict(args)
@@ -146,7 +146,7 @@ def _lightning(words: Sequence[str]) -> int:
     from mnistport.process import set_up_for_training
 
     set_up_for_training()
-    delay_torchmetrics()
+    delay_imports()
     try:
         from mnistport.training.lightning_cli import run
     except ModuleNotFoundError as error:
