@@ -1,0 +1,56 @@
+"""The options of `mnistport export`.
+
+This module does not import torch, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from mnistport.errors import UserError
+
+FORMATS = {
+    "safetensors": "the weights alone, in a file NAME.safetensors",
+}
+"""The formats, and what is written in each."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see mnistport export --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line of `export`."""
+    formats = "\n".join(f"  {name:14}{what}" for name, what in FORMATS.items())
+    options = _Parser(
+        prog="mnistport export",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Write a trained network in a format that other programs read.\n\n"
+        "What is exported is the network in evaluation mode, without dropout: it takes\n"
+        "images as rows of 784 pixels in [0, 1], any number of them, and returns 10 "
+        "scores\nfor each. Before the command says that it is done, the program for "
+        "which the format\nis made has loaded the file, and its answers were compared "
+        "with the network's.\nNothing is overwritten.",
+        epilog=f"formats:\n{formats}",
+    )
+    options.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a file that `mnistport fit` wrote, or `last` for the newest below here",
+    )
+    options.add_argument(
+        "--format", choices=tuple(FORMATS), required=True, help="see below"
+    )
+    options.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="the file or folder to write, which does not exist yet",
+    )
+    return options
