@@ -28,16 +28,11 @@ def write(trained: Trained, out: Path) -> str:
     Raises:
         UserError: What was read is not what the network has, or nothing can be written.
     """
-    weights = _weights(trained)
+    weights = trained.weights()
     with written_whole(out) as partial:
         _write(partial, weights, description(trained))
         refuse_other_tensors("safetensors", *_read_again(partial, trained, weights))
     return f"read with safetensors: {len(weights)} tensors are equal bit for bit"
-
-
-def _weights(trained: Trained) -> dict[str, Any]:
-    state = trained.net.state_dict()
-    return {name: tensor.detach().numpy() for name, tensor in state.items()}
 
 
 def _write(file: Path, weights: dict[str, Any], metadata: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnistport.errors import UserError
-from mnistport.export import as_safetensors
+from mnistport.export import as_onnx, as_safetensors, as_torch_export
 from mnistport.export.trained import Trained, load
 from mnistport.files import refuse_unwritable_file
 
@@ -32,6 +32,8 @@ class Format(NamedTuple):
 
 WRITERS = {
     "safetensors": Format(as_safetensors.write, as_safetensors.NEEDS, ".safetensors"),
+    "onnx": Format(as_onnx.write, as_onnx.NEEDS, ".onnx"),
+    "torch-export": Format(as_torch_export.write, as_torch_export.NEEDS, ".pt2"),
 }
 """What writes each of `options.FORMATS`."""
 

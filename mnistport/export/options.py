@@ -13,6 +13,8 @@ from mnistport.errors import UserError
 
 FORMATS = {
     "safetensors": "the weights alone, in a file NAME.safetensors",
+    "onnx": "the network for onnxruntime and others, in a file NAME.onnx",
+    "torch-export": "a program of torch.export, in a file NAME.pt2",
 }
 """The formats, and what is written in each."""
 

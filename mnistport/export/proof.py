@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from mnistport.data.sources import load, scale
 from mnistport.errors import UserError
 from mnistport.export.trained import Trained
 
-Array = NDArray[Any]
+Array: TypeAlias = NDArray[Any]
+Answer: TypeAlias = Callable[[Array], Array]
+"""An export as its consumer runs it: pixels `[N, 784]` -> scores `[N, 10]`."""
 
 OWN_ERROR_TIMES = 4
 """How many times as far as torch's float32 another program may be off from float64."""
@@ -74,7 +76,7 @@ def images(scaling: str) -> Array:
 def refuse_other_scores(
     consumer: str,
     trained: Trained,
-    answer: Callable[[Array], Array],
+    answer: Answer,
     *,
     exact: bool = False,
 ) -> Compared:
@@ -83,7 +85,7 @@ def refuse_other_scores(
     Args:
         consumer: The program that has loaded the export, for messages.
         trained: The network.
-        answer: The export, as its consumer runs it: pixels `[N, 784]` -> scores.
+        answer: The export, as its consumer runs it.
         exact: Whether the same kernels run, so that every bit must be the same.
             Otherwise both are compared with the network in float64.
 
@@ -135,7 +137,7 @@ def refuse_other_tensors(
         refuse_other_bits(consumer, name, ours[name], array)
 
 
-def _asked(consumer: str, answer: Callable[[Array], Array], pixels: Array) -> Array:
+def _asked(consumer: str, answer: Answer, pixels: Array) -> Array:
     """The export's answer to one batch."""
     found = answer(pixels)
     if len(found) != len(pixels):

@@ -63,6 +63,11 @@ class Trained:
             scores: Tensor = self.net(pixels)
         return scores
 
+    def weights(self) -> dict[str, Any]:
+        """The module's tensors as NumPy arrays, by name."""
+        state = self.net.state_dict()
+        return {name: tensor.detach().numpy() for name, tensor in state.items()}
+
 
 def load(name: str) -> Trained:
     """Read a checkpoint. No code that it may contain is run.
@@ -121,8 +126,8 @@ def description(trained: Trained) -> dict[str, str]:
         "trained_on": trained.data,
         "source": f"{trained.network.source.title}; {trained.network.source.where}",
         "input": "pixels, float32 [batch, 784], from 0 (ground) to 1 (ink)",
-        "output": f"scores, float32 [batch, 10], the module's own output: "
-        f"{type(trained.net).__name__} in evaluation mode, without dropout",
+        "output": "scores, float32 [batch, 10], what the network's module returns in "
+        "evaluation mode, without dropout",
         "mnistport": __version__,
     }
     if trained.step is not None:

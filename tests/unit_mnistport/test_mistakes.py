@@ -134,6 +134,8 @@ export pipe --format safetensors --out x.safetensors | pipe
 export http://127.0.0.1:9/a --format safetensors --out x.safetensors | another machine
 export sound.ckpt --format safetensors --out file | --out file: exists already
 export sound.ckpt --format safetensors --out x.pt | a file whose name ends in .safetensors
+export sound.ckpt --format onnx --out x.pt | a file whose name ends in .onnx
+export sound.ckpt --format torch-export --out x.onnx | a file whose name ends in .pt2
 export sound.ckpt --format safetensors --out gone/x.safetensors | folder does not exist
 export sound.ckpt --format safetensors --out file/x.safetensors | folder does not exist
 export sound.ckpt --format safetensors --out /proc/x.safetensors | be written there

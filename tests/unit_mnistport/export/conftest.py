@@ -20,7 +20,7 @@ FIT = (
 
 
 def trained(name: str, **options: object) -> Trained:
-    """A network with random weights, each of which changes the scores."""
+    """A network with random weights, so that its scores are of order one."""
     network = networks.get(name)
     net = networks.make_module(network, options).eval()
     random = np.random.default_rng(1)
@@ -37,6 +37,12 @@ def trained(name: str, **options: object) -> Trained:
         hyper_parameters={"network": name, "options": options},
         path=Path("made-up.ckpt"),
     )
+
+
+@pytest.fixture
+def made():
+    """`made("deep")` is a network with random weights."""
+    return trained
 
 
 @pytest.fixture
