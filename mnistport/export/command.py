@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mnistport.errors import UserError
-from mnistport.export import as_onnx, as_safetensors, as_torch_export
-from mnistport.export.trained import Trained, load
+from mnistport.export import as_hf, as_onnx, as_safetensors, as_torch_export
+from mnistport.export.trained import load
 from mnistport.files import refuse_unwritable_file
 
 
@@ -19,13 +19,13 @@ class Format(NamedTuple):
     """A format.
 
     Attributes:
-        write: Writes a network to a path, proves that what was written is the network,
+        write: Writes a `Trained` to a path, proves that what was written is the network,
             and says so in a sentence. If it is not, a UserError, and nothing is left.
         needs: Packages that are not installed with mnistport.
         suffix: How the name of the file ends. "" if it may be any.
     """
 
-    write: Callable[[Trained, Path], str]
+    write: Callable[..., str]
     needs: tuple[str, ...]
     suffix: str
 
@@ -34,6 +34,7 @@ WRITERS = {
     "safetensors": Format(as_safetensors.write, as_safetensors.NEEDS, ".safetensors"),
     "onnx": Format(as_onnx.write, as_onnx.NEEDS, ".onnx"),
     "torch-export": Format(as_torch_export.write, as_torch_export.NEEDS, ".pt2"),
+    "hf": Format(as_hf.write, as_hf.NEEDS, ""),
 }
 """What writes each of `options.FORMATS`."""
 
@@ -51,11 +52,28 @@ def export(args: argparse.Namespace) -> int:
     how = WRITERS[args.format]
     _refuse_out(args.out, args.format, how.suffix)
     _refuse_missing(args.format, how.needs)
+    more = _for_the_card(args)
     trained = load(args.checkpoint)
-    found = how.write(trained, args.out)
+    found = how.write(trained, args.out, **more)
     print(f"{args.out}: {trained.name}, trained on {trained.data}")
     print(found)
     return 0
+
+
+def _for_the_card(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that only `hf` has."""
+    given = {
+        "--data.source": args.source,
+        "--data.dir": args.directory,
+        "--no-parity": args.no_parity,
+    }
+    if args.format == "hf":
+        names = {"source": args.source, "directory": args.directory}
+        return {**names, "ask_parity": not args.no_parity}
+    for option, value in given.items():
+        if value:
+            raise UserError(f"{option}: only for the model card of --format hf")
+    return {}
 
 
 def _refuse_out(out: Path, name: str, suffix: str) -> None:

@@ -9,12 +9,14 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
 
 FORMATS = {
     "safetensors": "the weights alone, in a file NAME.safetensors",
     "onnx": "the network for onnxruntime and others, in a file NAME.onnx",
     "torch-export": "a program of torch.export, in a file NAME.pt2",
+    "hf": "a folder for the Hugging Face hub, with a model card",
 }
 """The formats, and what is written in each."""
 
@@ -54,5 +56,23 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         metavar="OUT",
         help="the file or folder to write, which does not exist yet",
+    )
+    card = options.add_argument_group("for the model card of hf")
+    card.add_argument(
+        "--data.source",
+        dest="source",
+        choices=SOURCES,
+        help="what it is tested on (default: the data set that it was trained on)",
+    )
+    card.add_argument(
+        "--data.dir",
+        dest="directory",
+        metavar="DIR",
+        help="folder that holds the data set",
+    )
+    card.add_argument(
+        "--no-parity",
+        action="store_true",
+        help="do not ask `parity verify` about the network, which takes a minute or two",
     )
     return options

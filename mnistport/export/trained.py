@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mnistport import __version__
 from mnistport.errors import UserError
@@ -34,7 +35,7 @@ class Trained:
             pixels `[N, 784]` in [0, 1] -> scores `[N, 10]`.
         step: The optimizer steps after which it was saved. None if that is not known.
         settings: What the checkpoint says of its run, by the name of the flag.
-        hyper_parameters: The arguments of the `Classifier` that was trained.
+        optimizer: The optimizer with which the run began, and its numbers.
         path: The checkpoint.
     """
 
@@ -43,7 +44,7 @@ class Trained:
     net: nn.Module
     step: int | None
     settings: Mapping[str, Any]
-    hyper_parameters: Mapping[str, Any]
+    optimizer: str
     path: Path
 
     @property
@@ -93,9 +94,20 @@ def load(name: str) -> Trained:
         net=module.net.float().eval(),
         step=step if isinstance(step, int) else None,
         settings=checkpoint["mnistport"],
-        hyper_parameters=dict(module.hparams),
+        optimizer=_told(module.configure_optimizers()),
         path=Path(path),
     )
+
+
+def _told(optimizer: Optimizer) -> str:
+    """An optimizer and the numbers of its group, as it is shown in Python."""
+    group = optimizer.param_groups[0].items()
+    numbers = ", ".join(
+        f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in group
+        if isinstance(value, (bool, int, float))
+    )
+    return f"{type(optimizer).__name__}({numbers})"
 
 
 def _say_rounding(stored: Mapping[str, Tensor]) -> None:

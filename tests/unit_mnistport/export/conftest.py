@@ -34,7 +34,7 @@ def trained(name: str, **options: object) -> Trained:
         net=net,
         step=7,
         settings={"network": name, "data.source": "digits"},
-        hyper_parameters={"network": name, "options": options},
+        optimizer="Adam(lr=0.0001)",
         path=Path("made-up.ckpt"),
     )
 
