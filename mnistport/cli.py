@@ -34,6 +34,8 @@ commands:
                               mnistport predict --ckpt_path last --images FILE ...
   plot      draw a trained network:
                               mnistport plot CHECKPOINT --out pictures
+  export    write a trained network for other programs:
+                              mnistport export CHECKPOINT --format onnx --out hvass.onnx
   reproduce train whole recipes, and compare with the published figures:
                               mnistport reproduce softmax --seeds 3
 
@@ -85,12 +87,14 @@ def _run(command: str, words: list[str]) -> int:
         return _reproduce(words[1:])
     if command == "plot":
         return _plot(words[1:])
+    if command == "export":
+        return _export(words[1:])
     if command == "predict" and any(word.startswith("--images") for word in words):
         return _predict_own(words[1:])
     if command not in LIGHTNING:
         raise UserError(
             f"no command is called {command!r}; "
-            f"there are list, plot, reproduce, {', '.join(LIGHTNING)}"
+            f"there are list, plot, export, reproduce, {', '.join(LIGHTNING)}"
         )
     return _lightning(words)
 
@@ -126,6 +130,17 @@ def _plot(words: Sequence[str]) -> int:
     from mnistport.plot.command import plot
 
     return plot(args)
+
+
+def _export(words: Sequence[str]) -> int:
+    """Write a checkpoint in another format. See `_plot`."""
+    from mnistport.export.options import parser
+
+    args = parser().parse_args(words)
+    delay_torchmetrics()
+    from mnistport.export.command import export
+
+    return export(args)
 
 
 def _predict_own(words: Sequence[str]) -> int:

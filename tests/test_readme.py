@@ -62,6 +62,8 @@ AFTER = {
     "lightning_logs/version_1/checkpoints/epoch=1-step=1000.ckpt": FIT_HVASS,
     ".venv/bin/mnistport plot lightning_logs/version_1/checkpoints/"
     "epoch=1-step=1000.ckpt --out pictures": FIT_HVASS,
+    ".venv/bin/mnistport export lightning_logs/version_1/checkpoints/"
+    "epoch=1-step=1000.ckpt --format onnx --out hvass.onnx": FIT_HVASS,
     ".venv/bin/mnistport predict --ckpt_path lightning_logs/version_1/checkpoints/"
     "epoch=1-step=1000.ckpt --images examples/digits/seven.jpg "
     "examples/digits/three.png --seen seen.png": FIT_HVASS,
@@ -254,7 +256,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 MODEL_OPTION = "--model.options."
 OPTIMIZER_OPTION = "--model.optimizer_options."
 VERBS = {
-    "mnistport": ("fit", "test", "predict", "plot", "reproduce"),
+    "mnistport": ("fit", "test", "predict", "plot", "export", "reproduce"),
     "parity": ("list", "verify", "mutants", "lockstep", "convert"),
 }
 

@@ -127,7 +127,9 @@ def test_list_names_every_network_and_its_source(run):
 
 
 def test_an_unknown_command_is_answered_with_the_known_ones(refused):
-    assert "no command is called 'train'; there are list, plot, " in refused("train")
+    assert "no command is called 'train'; there are list, plot, export, " in refused(
+        "train"
+    )
 
 
 def test_the_name_of_a_recipe_stands_for_its_file(here):

@@ -35,6 +35,7 @@ ROOMS = [
     "pictures",
     "training",
     "plot",
+    "export",
     "drawings",
     "reproduce",
     "cli",

@@ -124,6 +124,26 @@ plot sound.ckpt --out x --image -1 | -1 is not a whole number from 0
 plot sound.ckpt --out x --image a  | a is not a whole number from 0
 plot sound.ckpt --out x --format x | invalid choice: 'x'
 plot sound.ckpt --out x --nonsense | unrecognized arguments
+export                             | the following arguments are required
+export last --out x                | the following arguments are required: --format
+export last --format onyx --out x  | invalid choice: 'onyx'
+export last --format safetensors --out x.safetensors | no checkpoint lies below
+export gone.ckpt --format safetensors --out x.safetensors | gone.ckpt: no such file
+export file --format safetensors --out x.safetensors | not a checkpoint that can be read
+export pipe --format safetensors --out x.safetensors | pipe
+export http://127.0.0.1:9/a --format safetensors --out x.safetensors | another machine
+export sound.ckpt --format safetensors --out file | --out file: exists already
+export sound.ckpt --format safetensors --out x.pt | a file whose name ends in .safetensors
+export sound.ckpt --format onnx --out x.pt | a file whose name ends in .onnx
+export sound.ckpt --format torch-export --out x.onnx | a file whose name ends in .pt2
+export sound.ckpt --format hf --out . | --out .: exists already
+export sound.ckpt --format hf --out hub --data.source x | invalid choice: 'x'
+export sound.ckpt --format hf --out hub --data.dir gone --data.source mnist | no such dir
+export sound.ckpt --format onnx --out x.onnx --no-parity | only for the model card
+export sound.ckpt --format safetensors --out gone/x.safetensors | folder does not exist
+export sound.ckpt --format safetensors --out file/x.safetensors | folder does not exist
+export sound.ckpt --format safetensors --out /proc/x.safetensors | be written there
+export sound.ckpt --format safetensors --out x.safetensors --nonsense | unrecognized
 reproduce nothing                  | no network is called 'nothing'
 reproduce softmax --seeds 0        | 0 is not a whole number of at least 1
 reproduce softmax --seeds x        | x is not a whole number

@@ -1,0 +1,1 @@
+"""The command `mnistport export`: a trained network in formats that others read."""
