@@ -137,7 +137,7 @@ def _export(words: Sequence[str]) -> int:
     from mnistport.export.options import parser
 
     args = parser().parse_args(words)
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.export.command import export
 
     return export(args)
