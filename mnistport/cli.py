@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mnistport import __version__, networks
 from mnistport.errors import UserError
-from mnistport.imports import delay_torchmetrics
+from mnistport.imports import delay_imports
 from mnistport.output import with_output
 
 HELP = """\
@@ -115,7 +115,7 @@ def _reproduce(words: Sequence[str]) -> int:
     from mnistport.process import set_up_for_training
 
     set_up_for_training()
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.reproduce.command import reproduce
 
     return reproduce(args, ["mnistport", "reproduce", *words])
@@ -126,7 +126,7 @@ def _plot(words: Sequence[str]) -> int:
     from mnistport.plot.options import parser
 
     args = parser().parse_args(words)
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.plot.command import plot
 
     return plot(args)
@@ -137,7 +137,7 @@ def _export(words: Sequence[str]) -> int:
     from mnistport.export.options import parser
 
     args = parser().parse_args(words)
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.export.command import export
 
     return export(args)
@@ -148,7 +148,7 @@ def _predict_own(words: Sequence[str]) -> int:
     from mnistport.drawings.options import parser
 
     args = parser().parse_args(words)
-    delay_torchmetrics()
+    delay_imports()
     from mnistport.drawings.command import predict
 
     return predict(args)
@@ -161,7 +161,7 @@ def _lightning(words: Sequence[str]) -> int:
     from mnistport.process import set_up_for_training
 
     set_up_for_training()
-    delay_torchmetrics()
+    delay_imports()
     try:
         from mnistport.training.lightning_cli import run
     except ModuleNotFoundError as error:

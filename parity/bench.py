@@ -6,7 +6,8 @@ questions never changes an answer. Both precisions use the same bench.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from parity.sides import (
     Answer,
     Graph,
     Ours,
+    OwnWays,
     Theirs,
     refuse_unsteady,
 )
@@ -67,6 +69,20 @@ class Bench:
         if dtype not in self.sessions:
             self.sessions[dtype] = Theirs(self.reference, dtype, self.seed, self.program)
         return self.sessions[dtype]
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Ask in the block what is no part of a claim: no way counts as taken."""
+        sides: list[Theirs | OwnWays] = [self.theirs("float64")]
+        sides += [ours.ways for ours in self.ports.values()]
+        before = [side.records for side in sides]
+        for side in sides:
+            side.records = False
+        try:
+            yield
+        finally:
+            for side, recorded in zip(sides, before, strict=True):
+                side.records = recorded
 
     @property
     def islands(self) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 from parity import tf1
 from parity.bench import Bench
 from parity.sides import Graph, Theirs
+from parity.sides.own_ways import missed
 from parity.state import State
 
 AT_COUNTER = " after a step at "
@@ -101,6 +102,11 @@ def not_reached(bench: Bench) -> list[str]:
         elif counter.more:
             lines.append(f"{what}: no step was taken at the later changes")
     return lines
+
+
+def not_reached_by_ours(bench: Bench) -> list[str]:
+    """What our module did not do in all that it was asked, in lines."""
+    return missed(ours.ways for ours in bench.ports.values())
 
 
 class Schedule:

@@ -118,7 +118,7 @@ class Album:
             self.network.eval()
             with torch.no_grad():
                 for part in torch.split(self.pixels, AT_ONCE):
-                    scores = self.network(part.to(weight.device, weight.dtype))
+                    scores = self.network(part.to(weight.device, weight.dtype, copy=True))
                     found.append(scores.argmax(1).cpu())
         finally:
             self.network.train(training)

@@ -39,7 +39,8 @@ def images_of_layers(network: nn.Module, pixels: Tensor) -> dict[str, np.ndarray
 
         def store(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
-                found[name] = output[0].detach().float().cpu().numpy()
+                # A copy, for the next layer may change it in place.
+                found[name] = output[0].detach().float().cpu().numpy().copy()
 
         if name and not [*layer.children()] and not isinstance(layer, nn.Identity):
             handles.append(layer.register_forward_hook(store))
@@ -48,7 +49,7 @@ def images_of_layers(network: nn.Module, pixels: Tensor) -> dict[str, np.ndarray
     try:
         network.eval()
         with torch.no_grad():
-            network(pixels.reshape(1, -1).to(weight.device, weight.dtype))
+            network(pixels.reshape(1, -1).to(weight.device, weight.dtype, copy=True))
     finally:
         network.train(training)
         for handle in handles:

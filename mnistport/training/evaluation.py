@@ -50,7 +50,9 @@ def score(net: nn.Module, pixels: Tensor, labels: Tensor, batch_size: int = 500)
     correct = 0
     with evaluating(net):
         for start in range(0, len(labels), batch_size):
-            part = pixels[start : start + batch_size].to(weight.device, weight.dtype)
+            # A copy, for the network may change its input.
+            part = pixels[start : start + batch_size]
+            part = part.to(weight.device, weight.dtype, copy=True)
             label = labels[start : start + batch_size].to(weight.device)
             correct += int((net(part).argmax(1) == label).sum())
     return Score(correct, len(labels))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Slices:
     """Pixels and labels in batches, in order. No image is padded or repeated.
 
+    The batches are copies, so that a network may change its input.
+
     If there are several ranks, each takes every world_size-th image. Together they take
     each image once.
 
@@ -50,7 +52,7 @@ class Slices:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.labels), self.batch_size):
             stop = start + self.batch_size
-            yield self.pixels[start:stop], self.labels[start:stop]
+            yield self.pixels[start:stop].clone(), self.labels[start:stop].clone()
 
 
 class Batches:

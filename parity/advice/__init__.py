@@ -29,7 +29,7 @@ def advice(case: Case, check: str, comparisons: Sequence[Comparison]) -> list[st
     failed = [comparison for comparison in comparisons if not comparison.passed]
     if check in WITHOUT_ADVICE or not failed:
         return []
-    with case.bench.theirs("float64").unrecorded():
+    with case.bench.unrecorded():
         return (
             negative_variances(case, failed)
             or rounded_constants(case, check, failed[0])

@@ -29,7 +29,7 @@ from parity.report.lines import explanation, judgement, result_line, verdict
 from parity.report.markdown import markdown
 from parity.report.result import Result
 from parity.report.told import Told
-from parity.schedules import not_reached
+from parity.schedules import not_reached, not_reached_by_ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def verify(args: argparse.Namespace, words: Sequence[str]) -> int:
         document.conclude(of_one.reference.name, bench)
     print(judgement(document.results))
     print(verdict(document.results))
-    print(exercised(document.results, document.not_reached))
+    print(exercised(document.results, document.not_reached, document.not_reached_by_ours))
     return 0 if all(result.passed for result in document.results) else 1
 
 
@@ -312,6 +312,7 @@ class _Document:
         self.json_file, self.folder = json_file, folder
         self.results: list[Result] = []
         self.not_reached: dict[str, list[str]] = {}
+        self.not_reached_by_ours: dict[str, list[str]] = {}
         self.environment: dict[str, Any] = {
             **made_on,
             "data": {of_one.reference.name: of_one.data.name for of_one in questions},
@@ -339,9 +340,11 @@ class _Document:
         self._write()
 
     def conclude(self, network: str, bench: Bench) -> None:
-        """Take what TF1's graph did not do, and what it computes in float32."""
+        """Take what the two sides did not do, and what TF1 computes in float32."""
         self.not_reached[network] = not_reached(bench)
+        self.not_reached_by_ours[network] = not_reached_by_ours(bench)
         self.environment["not_reached"] = self.not_reached
+        self.environment["not_reached_by_ours"] = self.not_reached_by_ours
         if bench.islands:
             islands = self.environment.setdefault("computed_in_float32", {})
             islands[network] = dict(bench.islands)

@@ -67,17 +67,22 @@ NEVER = (
     "several devices"
 )
 MOST_TOLD = 12
-"""The most lines about the ways of one graph. The JSON file has all."""
+"""The most lines about the ways of one side. The JSON file has all."""
 
 
-def exercised(results: Sequence[Result], not_reached: Mapping[str, Sequence[str]]) -> str:
-    """The paragraph under the verdict, and what each graph did not do, a line for each.
+def exercised(
+    results: Sequence[Result],
+    not_reached: Mapping[str, Sequence[str]],
+    not_reached_by_ours: Mapping[str, Sequence[str]],
+) -> str:
+    """The paragraph under the verdict, and what each side did not do, a line for each.
 
     What only some of the networks' comparisons reach is told with their number.
 
     Args:
         results: What was asked.
         not_reached: The ways and changes of each network's graph that no step reached.
+        not_reached_by_ours: The ways of each network's module that no step reached.
     """
     networks = {result.network for result in results}
     reached, missed = [], []
@@ -100,7 +105,9 @@ def exercised(results: Sequence[Result], not_reached: Mapping[str, Sequence[str]
         f"Not exercised: {'; '.join([*missed, NEVER])}.{_at_kinks(results)}"
     )
     paragraph = textwrap.wrap(text, 96, break_on_hyphens=False)
-    return "\n" + "\n".join([*paragraph, *_of_graphs(not_reached)])
+    of_ours = _of_sides(not_reached_by_ours, "our module")
+    told = [*_of_sides(not_reached, "TF1's graph"), *of_ours]
+    return "\n" + "\n".join([*paragraph, *told])
 
 
 def _at_kinks(results: Sequence[Result]) -> str:
@@ -114,12 +121,12 @@ def _at_kinks(results: Sequence[Result]) -> str:
     return f" Comparisons with {AT_KINKS}: {len(moved)}." if moved else ""
 
 
-def _of_graphs(not_reached: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """What each graph did not do, in lines. Nothing if all did all."""
+def _of_sides(not_reached: Mapping[str, Sequence[str]], side: str) -> Iterator[str]:
+    """What each graph or module did not do, in lines. Nothing if all did all."""
     for network, texts in not_reached.items():
         if texts:
             yield (
-                f"Not reached in TF1's graph of {network}, so that a fault there is not "
+                f"Not reached in {side} of {network}, so that a fault there is not "
                 "seen (batches in which it happens would reach it):"
             )
         yield from (f"  {text}" for text in texts[:MOST_TOLD])

@@ -14,6 +14,7 @@ NOT_FACTS = (
     "differences",
     "shared",
     "not_reached",
+    "not_reached_by_ours",
     "computed_in_float32",
 )
 """Entries of the document's environment that do not describe the machine."""
@@ -40,7 +41,8 @@ def markdown(document: Mapping[str, Any]) -> str:
             "",
             *_departures(environment.get("differences", {})),
             *_shared(environment.get("shared", {})),
-            *_not_reached(environment.get("not_reached", {})),
+            *_not_reached(environment.get("not_reached", {}), "TF1's graphs"),
+            *_not_reached(environment.get("not_reached_by_ours", {}), "our modules"),
             *_in_float32(environment.get("computed_in_float32", {})),
             "Made on:",
             "",
@@ -74,12 +76,12 @@ def _shared(shared: Mapping[str, Sequence[Mapping[str, str]]]) -> list[str]:
     return [title, "", *lines, ""]
 
 
-def _not_reached(not_reached: Mapping[str, Sequence[str]]) -> list[str]:
-    """What TF1's graphs did not do, as lines."""
+def _not_reached(not_reached: Mapping[str, Sequence[str]], sides: str) -> list[str]:
+    """What one side did not do, as lines."""
     lines = [
         f"- {network}: {text}" for network, texts in not_reached.items() for text in texts
     ]
-    title = "Not reached in TF1's graphs, so that a fault there is not seen:"
+    title = f"Not reached in {sides}, so that a fault there is not seen:"
     return [title, "", *lines, ""] if lines else []
 
 

@@ -10,6 +10,7 @@ from parity.sides.nudged import Nudged
 from parity.sides.on_our_side import OnOurSide
 from parity.sides.ours import Ours
 from parity.sides.own_state import OwnState
+from parity.sides.own_ways import OwnWays
 from parity.sides.side import LOSS, Answer, Side, returned
 from parity.sides.steady import refuse_unsteady
 from parity.sides.theirs import Theirs
@@ -22,6 +23,7 @@ __all__ = [
     "OnOurSide",
     "Ours",
     "OwnState",
+    "OwnWays",
     "Side",
     "Theirs",
     "refuse_unsteady",

@@ -17,6 +17,7 @@ from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage
 from parity.sides.dropouts import FedDropouts
 from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
+from parity.sides.own_ways import OwnWays
 from parity.sides.side import LOSS, Answer, returned
 from parity.state import Places, State, to_ours, to_theirs
 from parity.weights import Layout
@@ -39,6 +40,7 @@ class Ours(OwnState):
         backward: Computes loss and gradients in `gradients` and `step`, such as the
             trainer's own engine (`use_the_trainers_engine`). None means the module and
             autograd.
+        ways: The ways that the module took at its limits and conditions.
 
     Raises:
         UserError: A row of the reference names no part of ours, or a part of another
@@ -54,6 +56,7 @@ class Ours(OwnState):
         self.raised: Exception | None = None
         self.dropouts = FedDropouts()
         self.backward: Backward | None = None
+        self.ways = OwnWays(module, {draw.ours for draw in reference.draws})
         self._check()
         for draw in reference.draws:
             dropout = self._submodule(draw.ours, draw)
@@ -106,11 +109,15 @@ class Ours(OwnState):
             ) from error
 
     def _tensors(self, feeds: Feeds) -> dict[str, Tensor]:
-        """Arrays as tensors on our device. Floats get our precision."""
+        """Arrays as tensors on our device. Floats get our precision.
+
+        They are copies: a port may change its input, and the other side is fed the same
+        arrays.
+        """
         refuse_what_is_no_array(self.reference.name, feeds)
         tensors = {}
         for name, array in feeds.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            tensor = torch.from_numpy(np.array(array, order="C")).to(self.device)
             if tensor.is_floating_point():
                 tensor = tensor.to(self.torch_dtype)
             tensors[name] = tensor
@@ -133,12 +140,14 @@ class Ours(OwnState):
         return self._tensors(feeds)
 
     def _loss(self, output: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        loss = self.reference.port.loss(output, tensors)
+        with self.ways:
+            loss = self.reference.port.loss(output, tensors)
         _refuse_another_kind(self.reference, "loss", loss, Tensor)
         return loss
 
     def _returned(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        value = self.reference.port.forward(self.module, tensors)
+        with self.ways:
+            value = self.reference.port.forward(self.module, tensors)
         _refuse_another_kind(self.reference, "forward", value, Tensor)
         return value
 
@@ -246,7 +255,8 @@ class Ours(OwnState):
         for parameter in self.module.parameters():
             if times != 1.0 and parameter.grad is not None:
                 parameter.grad *= times
-        self.reference.port.update(self.module, self.optimizer)
+        with self.ways:
+            self.reference.port.update(self.module, self.optimizer)
         self.check_slots()
         return to_array(loss)
 

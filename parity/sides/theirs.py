@@ -38,7 +38,7 @@ class Theirs:
         asked: The graph that answers: the program, or its float64 twin.
         session: The session.
         branches: The ways that the float64 graph took. None in float32.
-        records: Whether the ways are recorded (see `unrecorded`).
+        records: Whether the ways are recorded (see `Bench.unrecorded`).
 
     Raises:
         UserError: See `Graph`.
@@ -182,15 +182,6 @@ class Theirs:
         answer, taken = self._run_session([goals, ways], fed)
         self.branches.take(taken, step=step)
         return answer
-
-    @contextmanager
-    def unrecorded(self) -> Iterator[None]:
-        """Ask in the block what is no part of a claim: no way counts as taken."""
-        before, self.records = self.records, False
-        try:
-            yield
-        finally:
-            self.records = before
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""

@@ -13,6 +13,7 @@ from mnistport import networks, pictures
 from mnistport.cli import main
 from mnistport.errors import UserError
 from mnistport.pictures import style
+from mnistport.pictures.album import Album
 from mnistport.pictures.layer_outputs import images_of_layers
 
 QUIET = (
@@ -106,6 +107,27 @@ def test_the_outputs_of_layers_are_those_of_evaluation_in_order(hvass):
     assert hvass.training
     figure = pictures.outputs(hvass, pixels, "pool1")
     assert figure.get_suptitle() == "pool1: 16 channels of 14x14"
+
+
+def test_what_a_layer_changes_in_place_is_drawn_as_it_was_before(tmp_path):
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(1, 10, 28), nn.ReLU(inplace=True)
+            self.wide = nn.Conv2d(1, 2, 1)
+
+        def forward(self, pixels):
+            wide = self.wide(pixels.neg_().reshape(-1, 1, 28, 28))
+            return self.relu(self.conv(self.relu(wide)[:, :1])).flatten(1)
+
+    network, pixels = InPlace(), torch.rand(3, 784)
+    kept = pixels.clone()
+    weight, bias = network.wide.weight.detach(), network.wide.bias.detach()
+    expected = -kept[0].reshape(28, 28) * weight.reshape(2, 1, 1) + bias.reshape(2, 1, 1)
+    found = images_of_layers(network, pixels[0])["wide"]
+    np.testing.assert_allclose(found, expected.reshape(2, 28, 28).numpy(), rtol=1e-5)
+    Album(network, pixels, torch.zeros(3).long(), tmp_path).predicted()
+    assert torch.equal(pixels, kept)
 
 
 def test_curves_show_what_was_logged_and_what_was_published():

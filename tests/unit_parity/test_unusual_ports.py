@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,23 @@ def test_variables_that_share_an_initial_tensor_have_their_own_values(
             array, case.bench.weights[name].astype(np.float64), name
         )
     assert breaks(case) is None
+
+
+def test_a_port_may_change_its_input_in_place(tiny, small_case, breaks) -> None:
+    """Its change does not reach the arrays that TF1 and the next question are fed."""
+
+    def forward(module: nn.Module, feeds: dict[str, Tensor]) -> Any:
+        return module(feeds["x"].sub_(0.5))
+
+    def loss(output: Tensor, feeds: dict[str, Tensor]) -> Any:
+        return tiny.loss(output, {"y_": feeds["y_"].mul_(3.0)})
+
+    port = replace(tiny.REFERENCE.port, forward=forward, loss=loss)
+    case = small_case(
+        replace(tiny.REFERENCE, port=port, build=partial(tiny.build, shift=0.5))
+    )
+    assert breaks(case) is None
+    assert breaks(replace(case, dtype="float32")) is None
 
 
 class LateAdam(torch.optim.Optimizer):

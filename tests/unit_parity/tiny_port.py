@@ -49,6 +49,7 @@ class Tiny(nn.Module):
 def build(
     tf: Any,
     optimizer: Callable[[Any], Any] = lambda tf: tf.train.AdamOptimizer(0.01),
+    shift: float = 0.0,
 ) -> Endpoints:
     x = tf.placeholder(tf.float32, [None, 7, 7, 2])
     y_ = tf.placeholder(tf.float32, [None, 3])
@@ -66,7 +67,8 @@ def build(
         name: tf.Variable(tf.random_normal(shape, stddev=0.3))
         for name, shape in shapes.items()
     }
-    conv = tf.nn.conv2d(x, v["W_conv"], strides=[1, 1, 1, 1], padding="SAME")
+    image = x - shift if shift else x
+    conv = tf.nn.conv2d(image, v["W_conv"], strides=[1, 1, 1, 1], padding="SAME")
     conv += v["b_conv"]
     pool = tf.nn.max_pool(conv, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
     fc = tf.nn.relu(tf.matmul(tf.reshape(pool, [-1, 64]), v["W_fc"]) + v["b_fc"])

@@ -112,6 +112,15 @@ def test_one_rank_sees_the_images_in_file_order():
     assert torch.cat([label for _, label in slices]).tolist() == list(range(25))
 
 
+def test_what_a_network_does_to_a_batch_does_not_reach_the_images():
+    pixels, labels = torch.ones(25, 1), torch.ones(25)
+    for batch in Slices(pixels, labels, 10):
+        for tensor in batch:
+            tensor.zero_()
+    assert pixels.all()
+    assert labels.all()
+
+
 def test_weak_scaling_makes_larger_batches_on_more_devices():
     data = MnistData("softmax", source="digits", batch_size_per_device=30)
     assert data.batch_size == 30

@@ -173,6 +173,16 @@ def test_a_score_counts_images_whatever_the_size_of_the_parts(batch_size):
         assert score == Score(int((module.net(pixels).argmax(1) == labels).sum()), 50)
 
 
+def test_a_network_may_change_its_input_in_place():
+    """It changes no image that is scored again later."""
+    module = Classifier("softmax")
+    kept, forward = torch.rand(20, 784), module.net.forward
+    pixels = kept.clone()
+    module.net.forward = lambda image: forward(image.zero_())
+    module.score(pixels, torch.arange(20) % 10)
+    assert torch.equal(pixels, kept)
+
+
 def test_accuracy_is_the_exact_quotient():
     assert Score(9_214, 10_000).accuracy == 0.9214
 

@@ -1,7 +1,7 @@
-"""Imports torchmetrics later, so that a command answers earlier.
+"""Imports torchmetrics when it is used.
 
-Lightning needs two classes of torchmetrics. To import the package takes two seconds more
-than to import these two, because it also imports SciPy and torchvision.
+Lightning needs two classes of torchmetrics. The package imports SciPy, torchvision and
+Matplotlib, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ PLACES = {
 """What Lightning takes from the package, and the module that it is in."""
 FIRST = "torchmetrics.utilities"
 """The modules of `PLACES` can be imported after this one, and not before."""
+PLOTS = "torchmetrics.utilities.plot"
+"""What draws metrics. It imports Matplotlib, and the two classes only name it."""
 
 
 class Later(ModuleType):
@@ -31,8 +33,7 @@ class Later(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name in PLACES:
-            import_module(FIRST)
-            return getattr(import_module(PLACES[name]), name)
+            return _without_plots(name)
         if name == "_logger":  # the parts take it from the package
             return logging.getLogger(self.__name__)
         self.__class__ = ModuleType  # type: ignore[assignment]
@@ -40,6 +41,34 @@ class Later(ModuleType):
         assert loader is not None
         loader.exec_module(self)
         return getattr(self, name)
+
+
+def _without_plots(name: str) -> Any:
+    """Import one of `PLACES`. What it takes from `PLOTS` is imported when called."""
+    delays = PLOTS not in sys.modules
+    if delays:
+        sys.modules[PLOTS] = Plots(PLOTS)
+    try:
+        import_module(FIRST)
+        return getattr(import_module(PLACES[name]), name)
+    finally:
+        if delays:
+            del sys.modules[PLOTS]
+
+
+class Plots(ModuleType):
+    """Stands for `PLOTS` while the classes are imported."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name.startswith("_"):  # a type, for annotations
+            return Any
+
+        def call(*args: Any, **options: Any) -> Any:
+            return getattr(import_module(PLOTS), name)(*args, **options)
+
+        return call
 
 
 def delay_torchmetrics() -> None:
