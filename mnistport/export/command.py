@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnistport.errors import UserError
-from mnistport.export import as_hf, as_onnx, as_safetensors, as_torch_export
+from mnistport.export import as_hf, as_onnx, as_safetensors, as_tf1, as_torch_export
 from mnistport.export.trained import load
 from mnistport.files import refuse_unwritable_file
 
@@ -34,6 +34,7 @@ WRITERS = {
     "safetensors": Format(as_safetensors.write, as_safetensors.NEEDS, ".safetensors"),
     "onnx": Format(as_onnx.write, as_onnx.NEEDS, ".onnx"),
     "torch-export": Format(as_torch_export.write, as_torch_export.NEEDS, ".pt2"),
+    "tf1": Format(as_tf1.write, as_tf1.NEEDS, ""),
     "hf": Format(as_hf.write, as_hf.NEEDS, ""),
 }
 """What writes each of `options.FORMATS`."""

@@ -16,6 +16,7 @@ FORMATS = {
     "safetensors": "the weights alone, in a file NAME.safetensors",
     "onnx": "the network for onnxruntime and others, in a file NAME.onnx",
     "torch-export": "a program of torch.export, in a file NAME.pt2",
+    "tf1": "weights, slots and step for a TF1 Saver, in files PREFIX.*; needs parity",
     "hf": "a folder for the Hugging Face hub, with a model card",
 }
 """The formats, and what is written in each."""

@@ -1,14 +1,9 @@
-"""What `parity verify` says of a network, asked as a command of its own.
-
-`mnistport` never imports `parity`, and works where it is not installed.
-"""
+"""What `parity verify` says of a network, asked as a command of its own."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mnistport.export.commands import run
 from mnistport.export.trained import Trained
 from mnistport.files import read_small
 
@@ -74,33 +70,19 @@ def ask(trained: Trained, source: str | None, directory: str | None) -> Verdict:
     print(f"asking {command} (a minute or two)", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "verify.json"
-        status, last = _run([*words, "--json", str(file)])
+        status, lines = run([*words, "--json", str(file)], _is_of_a_claim)
         if status not in (0, 1):
-            return Verdict(command=command, problem=last or f"it ended with {status}")
+            last = lines[-1] if lines else f"it ended with status {status}"
+            return Verdict(command=command, problem=last)
         answer = json.loads(read_small(file))
     return Verdict(
         command=command, results=answer["results"], environment=answer["environment"]
     )
 
 
-def _run(words: Sequence[str]) -> tuple[int, str]:
-    """Run a command of this installation. Returns its status and its last line."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", *words],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    last = ""
-    with started:
-        assert started.stdout is not None
-        for line in started.stdout:
-            last = line.strip() or last
-            if line.startswith("  float"):  # the answer to one claim
-                print(line, end="", file=sys.stderr)
-    return started.returncode, last
+def _is_of_a_claim(line: str) -> bool:
+    """Whether a line of `parity verify` is the answer to one claim."""
+    return line.startswith("  float")
 
 
 def table(verdict: Verdict) -> list[str]:

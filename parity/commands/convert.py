@@ -74,6 +74,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="convert the weights alone; the optimizer and the steps begin anew",
     )
+    parser.add_argument(
+        "--prove",
+        action="store_true",
+        help="restore the TF1 checkpoint with a Saver into the tutorial's graph, and "
+        "compare every variable and stage with the port before it is written",
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -112,6 +118,7 @@ def run(args: argparse.Namespace, words: Sequence[str]) -> int:
         selection=Selection(
             names=_names(args.map), ignored=args.ignore, weights_only=args.weights_only
         ),
+        prove=args.prove,
     )
     number, step = len(converted.state.everything()), converted.step
     print(f"{args.target}: {number} tensors after {step:,} steps, from {args.source}")

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from mnistport.errors import UserError
-from mnistport.files import refuse_name, refuse_unwritable_file
+from mnistport.files import partial_folder, refuse_name, refuse_unwritable_file
 from parity import references
 from parity.convert.facts import options_of, to_json
+from parity.convert.proof import refuse_unlike
 from parity.convert.safetensors import (
     facts_of_safetensors,
     read_safetensors,
@@ -33,7 +34,7 @@ from parity.convert.sources import (
 )
 from parity.convert.steps import refuse_impossible_powers
 from parity.convert.tf1_reading import Tf1Checkpoint, read_tf1
-from parity.convert.tf1_writing import longest_name, save, write_tf1
+from parity.convert.tf1_writing import longest_name, move_into_place, save, write_tf1
 from parity.reference import Facts, Reference, Trainer
 from parity.references import mnist_checkpoints
 from parity.sides import Ours
@@ -76,6 +77,7 @@ def convert(
     step: int | None = None,
     like: Path | None = None,
     selection: Selection | None = None,
+    prove: bool = False,
 ) -> Converted:
     """Read one format, write another.
 
@@ -90,6 +92,8 @@ def convert(
         like: A TF1 checkpoint of the program that is to restore a TF1 target.
         selection: How the names in a TF1 checkpoint are found: those in `like` if there
             is one, and otherwise those in the source.
+        prove: Restore a TF1 target into the reference's graph, and compare its answers
+            with the port's (`parity.convert.proof`), before it takes its place.
 
     Raises:
         UserError: The source does not match the network, or the target exists or cannot
@@ -101,6 +105,11 @@ def convert(
     target_format = to or format_of_target(target, source_format)
     _refuse_target(target, target_format)
     _refuse_needless(source, source_format, target_format, step, like, selection)
+    if prove and (target_format != "tf1" or like is not None):
+        raise UserError(
+            "--prove: only for a TF1 checkpoint as target, and without --like: another "
+            "program's graph is not here"
+        )
     facts = _facts(source, source_format, reference)
     reference = reference or references.get(_network_of(source, facts))
     _refuse_other_network(source, facts, reference)
@@ -116,9 +125,12 @@ def convert(
     notes += _notes_on_run(facts, target_format)
     facts = _facts_of_reference(source, reference, facts)
     text = _facts_as_text(source, facts, step)
-    notes += _write(
-        target, target_format, reference, state, step, facts, text, like, of_like
-    )
+    if prove:
+        notes += _write_proven(target, reference, state, step, text)
+    else:
+        notes += _write(
+            target, target_format, reference, state, step, facts, text, like, of_like
+        )
     return Converted(state=state, step=step, notes=notes)
 
 
@@ -332,6 +344,21 @@ def _write(
             f"{', '.join(omitted)} has no place in a Lightning checkpoint, "
             "and was left out."
         )
+    return notes
+
+
+def _write_proven(
+    target: Path, reference: Reference, state: State, step: int, text: str
+) -> list[str]:
+    """Write a TF1 checkpoint beside its place, prove it, and move it there."""
+    with partial_folder(target.resolve()) as folder:
+        beside = folder / target.name
+        notes = write_tf1(beside, reference, state, step, text)
+        try:
+            notes.append(refuse_unlike(beside, reference, state))
+        except UserError as error:
+            raise UserError(str(error).replace(str(beside), str(target))) from error
+        move_into_place(folder, target)
     return notes
 
 

@@ -116,9 +116,14 @@ def _write_arrays(tf: Any, path: Path, arrays: Mapping[str, Array]) -> None:
         )
         with tf1.session(graph) as session:
             session.run(saving, dict(zip(tensors, arrays.values(), strict=True)))
-        files = sorted(Path(folder).iterdir(), key=lambda file: file.suffix == ".index")
-        for file in files:
-            os.replace(file, path.parent / file.name)
+        move_into_place(Path(folder), path)
+
+
+def move_into_place(folder: Path, path: Path) -> None:
+    """Move the files of a checkpoint. The index is last, because it makes it visible."""
+    files = sorted(folder.iterdir(), key=lambda file: file.suffix == ".index")
+    for file in files:
+        os.replace(file, path.parent / file.name)
 
 
 def _with_their_initial_values(theirs: Theirs, state: State) -> tuple[State, list[str]]:

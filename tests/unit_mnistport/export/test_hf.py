@@ -145,7 +145,7 @@ def test_a_wrong_folder_is_refused_and_nothing_is_left(
 
 
 def test_where_parity_cannot_be_asked_its_own_line_says_why(hvass, monkeypatch, capsys):
-    monkeypatch.setattr(verdict, "_run", lambda _: (2, "parity: needs TensorFlow"))
+    monkeypatch.setattr(verdict, "run", lambda *_: (2, ["parity: needs TensorFlow"]))
     found = ask(hvass, None, None)
     assert found.problem == "parity: needs TensorFlow"
     assert "asking parity verify hvass" in capsys.readouterr().err
@@ -159,10 +159,12 @@ def test_parity_is_told_the_options_and_the_data(hvass):
     assert words[-4:] == ["--data.source", "digits", "--data.dir", "here"]
 
 
-def test_a_command_of_this_installation_is_run_and_its_last_line_is_kept(capsys):
-    status, last = verdict._run(["parity", "verify", "nothing"])
+@pytest.mark.slow
+def test_a_command_of_this_installation_is_run_and_its_lines_are_kept(capsys):
+    status, lines = verdict.run(["parity", "verify", "nothing"], lambda _: True)
     assert status == 2
-    assert last.startswith("parity: no reference is called 'nothing'")
+    assert capsys.readouterr().err == lines[-1] + "\n"
+    assert lines[-1].startswith("parity: no reference is called 'nothing'")
 
 
 @pytest.mark.slow
