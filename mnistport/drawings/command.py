@@ -40,9 +40,9 @@ def predict(args: argparse.Namespace) -> int:
     if path in NAMES_OF_EARLIER_RUNS:
         path = str(find_checkpoint(path, Path(), None).path)
         print(f"{args.ckpt_path} is {path}", file=sys.stderr)
-    images = np.stack([_image(file) for file in args.images])
+    images = np.stack([image_of(file) for file in args.images])
     module = Classifier.load_from_checkpoint(path, map_location="cpu")
-    probabilities = _probabilities(module, images)
+    probabilities = probabilities_of(module, images)
     print(FORMATS[args.format](args.images, probabilities), end="")
     if args.seen is not None:
         _draw(args.images, images, probabilities, args.seen)
@@ -50,7 +50,7 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _image(file: Path) -> Any:
+def image_of(file: Path) -> Any:
     """A picture as MNIST's images are, uint8 `[784]`."""
     ink = read_ink(file)
     try:
@@ -59,7 +59,7 @@ def _image(file: Path) -> Any:
         raise UserError(f"{file}: {error}") from error
 
 
-def _probabilities(module: Classifier, images: Any) -> Any:
+def probabilities_of(module: Classifier, images: Any) -> Any:
     """The probability of each class, `[N, 10]`. They add up to 1."""
     pixels = torch.from_numpy(scale(images, module.network.recipe.scaling))
     module.eval()
