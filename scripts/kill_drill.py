@@ -45,11 +45,13 @@ class Task:
         words: The command line, as it is typed the first time and each time after.
         ends_with: A function: the folder it ran in -> its results, as JSON values.
         first: A command that makes what the task needs. None if it needs nothing.
+        refuses: What it says, with status 2, if it had ended before it was killed.
     """
 
     words: Sequence[str]
     ends_with: Callable[[Path], Any]
     first: Sequence[str] | None = None
+    refuses: str = ""
 
 
 def fit(network: str, steps: int) -> Task:
@@ -66,9 +68,13 @@ def fit(network: str, steps: int) -> Task:
 
 
 def end_of_fit(folder: Path) -> Any:
-    """The last checkpoint's weights and slots, and every value that was logged."""
+    """The last checkpoint's weights and slots, and every value that was logged.
+
+    Lightning keeps the checkpoint that a run went on from, too.
+    """
     runs = sorted((folder / "lightning_logs").glob("version_*"), key=_number)
-    (file,) = (runs[-1] / "checkpoints").glob("*.ckpt")
+    files = (runs[-1] / "checkpoints").glob("*.ckpt")
+    file = max(files, key=lambda path: path.stat().st_mtime_ns)
     checkpoint = torch.load(file, weights_only=True)
     parts = (checkpoint["state_dict"], checkpoint["optimizer_states"])
     return {"file": file.name, "state": digest(parts), "logs": logged(runs[-1])}
@@ -163,6 +169,7 @@ TASKS = {
         ["parity", "convert", CHECKPOINT, "converted", "--to", "tf1"],
         end_of_convert,
         first=TRAINED,
+        refuses="exists already; nothing is overwritten",
     ),
 }
 
@@ -175,7 +182,8 @@ def drill(task: Task, expected: Any, seconds: float, random_: random.Random) -> 
         prepare(task, folder)
         killed = [kill_after(task.words, folder, moment) for moment in moments]
         status, said = ended(task.words, folder)
-        found = task.ends_with(folder) if status == 0 else said
+        has_ended = status == 2 and bool(task.refuses) and task.refuses in said
+        found = task.ends_with(folder) if status == 0 or has_ended else said
         left = [str(path.relative_to(folder)) for path in left_over(folder)]
     return {
         "moments": [round(moment, 2) for moment in moments],

@@ -61,6 +61,7 @@ class KeepNewest(Callback):
         self.seconds = seconds
         self.saved = 0.0
         self.logged: dict[str, Any] = {}
+        self.has_cut = False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
@@ -77,9 +78,23 @@ class KeepNewest(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start the clock. What was logged after the checkpoint will be logged again."""
         self.saved = time.monotonic()
-        cut_logs(trainer.loggers, self.logged)
+        self._cut(trainer)
         for file in _files(trainer):
             remove_left_over(file.parent)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Cut the logs of a run that had ended: the test after it is logged again.
+
+        The epoch in which it ended counts as complete, as it did when it ended.
+        """
+        if not self.has_cut:
+            self._cut(trainer)
+            progress = trainer.fit_loop.epoch_progress.current
+            progress.completed = progress.processed = progress.started
+
+    def _cut(self, trainer: pl.Trainer) -> None:
+        cut_logs(trainer.loggers, self.logged)
+        self.has_cut = True
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int

@@ -98,6 +98,32 @@ def test_a_killed_run_ends_as_the_undisturbed_one_logs_included(
     assert len(expected) > 20
 
 
+@pytest.mark.parametrize("kind", LOGGERS)
+def test_what_was_logged_after_the_end_of_training_is_cut(
+    kind: str, train, tmp_path: Path
+) -> None:
+    """A run may be killed in the test that follows. The same command makes it again."""
+    made = {"save_dir": tmp_path, "name": "logs"}
+
+    def keep() -> tuple[Callback, ...]:
+        return KeepNewest(1e9), ModelCheckpoint(tmp_path / "k")
+
+    train(**RUN, max_epochs=1, logger=LOGGERS[kind](**made, version=None), callbacks=keep())
+    folder = tmp_path / "logs" / "version_0"
+    values = READ[kind](folder)
+    log = LOGGERS[kind](**made, version=0)
+    log.log_metrics({"train/loss": 1.0}, 40)
+    log.finalize("success")
+    if kind == "csv":  # Lightning's begins the file anew
+        file = folder / "metrics.csv"
+        file.write_text("".join([*log.earlier, log.earlier[-1]]))
+    assert READ[kind](folder) != values
+    (end,) = (tmp_path / "k").glob("*.ckpt")
+    again = LOGGERS[kind](**made, version=0)
+    train(**RUN, max_epochs=1, logger=again, callbacks=keep(), ckpt_path=end)
+    assert READ[kind](folder) == values
+
+
 def test_the_newest_file_goes_when_another_holds_the_end(train, tmp_path: Path) -> None:
     end = ModelCheckpoint(tmp_path)
     train(**RUN, max_epochs=1, callbacks=(KeepNewest(0.0), end), steps_per_execution=5)
@@ -154,8 +180,10 @@ def test_last_without_a_checkpoint_begins_and_says_so(
     said = capsys.readouterr().err
     assert "no checkpoint of softmax lies below" in said
     assert "; the run begins at its first step" in said
+    values = logged(tmp_path / "lightning_logs" / "version_0")
     assert main([*words, "--ckpt_path", "last"]) == 0
     assert "the run goes on in the folder" in capsys.readouterr().err
+    assert logged(tmp_path / "lightning_logs" / "version_0") == values
     assert [path.name for path in (tmp_path / "lightning_logs").iterdir()] == [
         "version_0"
     ]
