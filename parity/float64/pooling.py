@@ -1,13 +1,18 @@
 """Pooling over depth, height and width. TensorFlow's CPU kernels have it in float32 only.
 
-A window is pooled over height and width first, and then over depth. So if a maximum
-occurs twice in a window, the first one gets the gradient, as in the kernel.
+TensorFlow has two kernels for the gradient of `tf.nn.max_pool3d`, and the processor
+decides which one it takes. If a maximum occurs twice in a window, oneDNN's kernel gives
+the gradient to the first one, and TensorFlow's own gives it to both. The kernel is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from itertools import product
 from typing import Any
+
+from parity import tf1
 
 
 def max_pool(tf: Any, attributes: Mapping[str, Any], x: Any) -> list[Any]:
@@ -16,10 +21,41 @@ def max_pool(tf: Any, attributes: Mapping[str, Any], x: Any) -> list[Any]:
 
 
 def max_pool_gradient(
-    tf: Any, attributes: Mapping[str, Any], x: Any, _: Any, dy: Any
+    tf: Any, attributes: Mapping[str, Any], x: Any, y: Any, dy: Any
 ) -> list[Any]:
     """Its gradient for x."""
-    return tf.gradients(max_pool(tf, attributes, x), [x], [dy])  # type: ignore[no-any-return]
+    if first_maximum_gets_all():
+        return tf.gradients(max_pool(tf, attributes, x), [x], [dy])  # type: ignore[no-any-return]
+    units = list(_units_of_windows(tf, attributes, x))
+    shares = [tf.where(tf.equal(unit, y), dy, tf.zeros_like(dy)) for unit in units]
+    return tf.gradients(units, [x], shares)  # type: ignore[no-any-return]
+
+
+@cache
+def first_maximum_gets_all() -> bool:
+    """Whether this machine's kernel gives the gradient to the first of equal maxima."""
+    tf = tf1.load()
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [1, 1, 1, 2, 1])
+        pool = tf.nn.max_pool3d(x, [1, 1, 1, 2, 1], [1, 1, 1, 2, 1], "VALID")
+        (gradient,) = tf.gradients(pool, [x])
+        first, second = session.run(gradient, {x: [[[[[1.0], [1.0]]]]]}).flatten()
+    return bool(first == 1 and second == 0)
+
+
+def _units_of_windows(tf: Any, attributes: Mapping[str, Any], x: Any) -> Any:
+    """For each place in a window, the units that are there, one for each window."""
+    sizes, strides = list(attributes["ksize"].i), list(attributes["strides"].i)
+    old = tf.shape(x)
+    if attributes["padding"] == "SAME":
+        new = (old + strides - 1) // strides
+        missing = tf.maximum((new - 1) * strides + sizes - old, 0)
+        pads = tf.stack([missing // 2, missing - missing // 2], 1)
+        x = tf.pad(x, pads, constant_values=x.dtype.min)
+    else:
+        new = (old - sizes) // strides + 1
+    for place in product(*map(range, sizes)):
+        yield tf.strided_slice(x, place, place + (new - 1) * strides + 1, strides)
 
 
 def average_pool(tf: Any, attributes: Mapping[str, Any], x: Any) -> list[Any]:

@@ -7,6 +7,7 @@ input: forward, and the gradient of each input.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from mnistport.errors import UserError
 from parity import tf1
-from parity.float64 import Twin
+from parity.float64 import Twin, pooling
 
 pytestmark = pytest.mark.tf
 
@@ -277,6 +278,27 @@ def test_pooling_in_three_directions(
     narrow, wide, twin = both(build, {"x": normal(2, 5, 6, 7, 3)})
     assert not twin.islands
     assert_same(narrow, wide)
+
+
+@pytest.mark.parametrize(
+    ("first_gets_all", "expected"),
+    [(True, [0, 11, 100, 1000, 0]), (False, [0, 11, 110, 1100, 0])],
+)
+def test_of_equal_maxima_the_first_or_all_get_the_gradient(
+    first_gets_all: bool, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow has a kernel for each. The processor decides which one it takes."""
+    monkeypatch.setattr(pooling, "first_maximum_gets_all", lambda: first_gets_all)
+    sizes = SimpleNamespace(i=[1, 1, 1, 2, 1])
+    attributes = {"ksize": sizes, "strides": SimpleNamespace(i=[1] * 5)}
+    attributes["padding"] = "VALID"  # type: ignore[assignment]
+    tf = tf1.load()
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.constant([[[[[1.0], [3.0], [3.0], [3.0], [1.0]]]]], tf.float64)
+        (y,) = pooling.max_pool(tf, attributes, x)
+        dy = tf.constant([[[[[1.0], [10.0], [100.0], [1000.0]]]]], tf.float64)
+        (gradient,) = pooling.max_pool_gradient(tf, attributes, x, y, dy)
+        assert session.run(gradient).flatten().tolist() == expected
 
 
 # The rewriting itself
