@@ -125,7 +125,7 @@ def test_what_a_layer_changes_in_place_is_drawn_as_it_was_before(tmp_path):
     weight, bias = network.wide.weight.detach(), network.wide.bias.detach()
     expected = -kept[0].reshape(28, 28) * weight.reshape(2, 1, 1) + bias.reshape(2, 1, 1)
     found = images_of_layers(network, pixels[0])["wide"]
-    np.testing.assert_allclose(found, expected.reshape(2, 28, 28).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(found, expected.reshape(2, 28, 28).numpy(), atol=1e-6)
     Album(network, pixels, torch.zeros(3).long(), tmp_path).predicted()
     assert torch.equal(pixels, kept)
 
