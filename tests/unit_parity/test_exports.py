@@ -71,7 +71,14 @@ def by_from_pretrained(trained: Trained, folder: Path) -> Callable[[Any], Any]:
     return lambda pixels: network(torch.from_numpy(pixels)).detach().numpy()
 
 
-@pytest.mark.parametrize("load", [by_onnxruntime, by_torch_export, by_from_pretrained])
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(by_onnxruntime, marks=pytest.mark.slow),
+        by_torch_export,
+        by_from_pretrained,
+    ],
+)
 def test_an_export_computes_what_the_tutorial_s_graph_computes(
     load: Callable[[Trained, Path], Callable[[Any], Any]], tmp_path: Path
 ) -> None:

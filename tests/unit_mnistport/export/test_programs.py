@@ -29,8 +29,8 @@ def by_torch(file) -> Callable:
 
 
 PROGRAMS = {
-    "onnx": (as_onnx, by_onnxruntime, "a.onnx"),
     "torch-export": (as_torch_export, by_torch, "a.pt2"),
+    "onnx": (as_onnx, by_onnxruntime, "a.onnx"),
 }
 each_program = pytest.mark.parametrize("form", PROGRAMS)
 
@@ -55,6 +55,7 @@ def test_a_program_gives_the_checkpoint_s_scores_for_any_number_of_images(
     assert "8 of 8 tensors" in out
 
 
+@pytest.mark.slow
 def test_both_files_say_what_is_in_them(hvass, tmp_path):
     onnx = pytest.importorskip("onnx")
     as_onnx.write(hvass, tmp_path / "a.onnx")
