@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -97,13 +98,14 @@ def _refuse_other_weights(file: Path, trained: Trained) -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Leave out what torch.onnx logs of its own decompositions."""
+    """Leave out what torch.onnx and onnxscript log, or print, of their own work."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

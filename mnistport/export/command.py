@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,10 +56,22 @@ def export(args: argparse.Namespace) -> int:
     _refuse_missing(args.format, how.needs)
     more = _for_the_card(args)
     trained = load(args.checkpoint)
+    if args.format != "tf1":  # which converts the checkpoint itself
+        _say_rounding(trained.stored_in)
     found = how.write(trained, args.out, **more)
     print(f"{args.out}: {trained.name}, trained on {trained.data}")
     print(found)
     return 0
+
+
+def _say_rounding(stored_in: Sequence[str]) -> None:
+    """Say that weights of another precision are exported in float32."""
+    others = [name for name in stored_in if name != "float32"]
+    if others:
+        print(
+            f"the checkpoint's weights are {', '.join(others)}; float32 is exported",
+            file=sys.stderr,
+        )
 
 
 def _for_the_card(args: argparse.Namespace) -> dict[str, Any]:

@@ -40,4 +40,5 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin, library_name="mnistport"):
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **known: Any) -> Any:
-        return super()._from_pretrained(strict=strict, **known)
+        network = super()._from_pretrained(strict=strict, **known)
+        return network.eval()  # not every version of the library does this

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Trained:
         settings: What the checkpoint says of its run, by the name of the flag.
         optimizer: The optimizer with which the run began, and its numbers.
         path: The checkpoint.
+        stored_in: The precisions of the weights in the checkpoint.
     """
 
     network: Network
@@ -46,6 +47,7 @@ class Trained:
     settings: Mapping[str, Any]
     optimizer: str
     path: Path
+    stored_in: tuple[str, ...] = ("float32",)
 
     @property
     def data(self) -> str:
@@ -85,7 +87,7 @@ def load(name: str) -> Trained:
         print(f"{name} is {path}", file=sys.stderr)
     checkpoint = read_checkpoint(path, to_continue=False)
     module = Classifier.load_from_checkpoint(path, map_location="cpu")
-    _say_rounding(checkpoint["state_dict"])
+    stored = checkpoint["state_dict"].values()
     _refuse_nonfinite(path, module.net)
     step = checkpoint.get("global_step")
     return Trained(
@@ -96,6 +98,7 @@ def load(name: str) -> Trained:
         settings=checkpoint["mnistport"],
         optimizer=_told(module.configure_optimizers()),
         path=Path(path),
+        stored_in=_precisions(stored),
     )
 
 
@@ -110,15 +113,9 @@ def _told(optimizer: Optimizer) -> str:
     return f"{type(optimizer).__name__}({numbers})"
 
 
-def _say_rounding(stored: Mapping[str, Tensor]) -> None:
-    """Say that weights of another precision are exported in float32."""
-    kinds = {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()}
-    others = sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32})
-    if others:
-        print(
-            f"the checkpoint's weights are {', '.join(others)}; float32 is exported",
-            file=sys.stderr,
-        )
+def _precisions(tensors: Iterable[Tensor]) -> tuple[str, ...]:
+    kinds = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    return tuple(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
 def _refuse_nonfinite(path: str, net: nn.Module) -> None:

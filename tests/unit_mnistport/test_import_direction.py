@@ -88,6 +88,9 @@ class Without:
         gone = name.split(".")[0] in ("tensorflow", "tf_keras", "keras", "parity")
         return None if gone else self.finder.find_spec(name, path, target)
 
+    def __getattr__(self, name):  # such as find_distributions, for versions of packages
+        return getattr(self.finder, name)
+
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 for name in ("tensorflow", "tf_keras", "parity"):
     try:

@@ -136,6 +136,9 @@ export sound.ckpt --format safetensors --out file | --out file: exists already
 export sound.ckpt --format safetensors --out x.pt | a file whose name ends in .safetensors
 export sound.ckpt --format onnx --out x.pt | a file whose name ends in .onnx
 export sound.ckpt --format torch-export --out x.onnx | a file whose name ends in .pt2
+export sound.ckpt --format hf --out gone/x | its folder does not exist
+export sound.ckpt --format tf1 --out gone/x | its folder does not exist
+export sound.ckpt --format tf1 --out x --data.source digits | only for the model card
 export sound.ckpt --format hf --out . | --out .: exists already
 export sound.ckpt --format hf --out hub --data.source x | invalid choice: 'x'
 export sound.ckpt --format hf --out hub --data.dir gone --data.source mnist | no such dir

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import parity.convert as converting
+from mnistport import networks
 from mnistport.errors import UserError
 from parity import references
 from parity.convert import convert
@@ -22,21 +23,33 @@ pytestmark = pytest.mark.tf
 NETWORK = "softmax"
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
+def written(path: Path, network: str) -> Path:
     """A Lightning checkpoint of a network with weights of its own."""
-    reference = references.get(NETWORK)
+    reference = references.get(network)
     assert reference.trainer is not None
     state = Ours.made(reference, "float32").own_state()
     random = np.random.default_rng(0)
     weights = {
-        name: random.standard_normal(array.shape).astype(np.float32)
+        name: (random.standard_normal(array.shape) / 8).astype(np.float32)
         for name, array in state.weights.items()
     }
-    path = tmp_path / "a.ckpt"
     state = replace(state, weights=weights)
-    reference.trainer.write(path, reference, state, 6, Facts(network=NETWORK))
+    reference.trainer.write(path, reference, state, 6, Facts(network=network))
     return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint of the smallest network."""
+    return written(tmp_path / "a.ckpt", NETWORK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", networks.BUILT_IN)
+def test_the_checkpoint_of_every_network_is_proven(network: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ckpt", network)
+    done = convert(path, tmp_path / "model", to="tf1", prove=True)
+    assert f"into the graph of {network}: " in " ".join(done.notes)
 
 
 def test_what_a_saver_restores_is_compared_and_written(

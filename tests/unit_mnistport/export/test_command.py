@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from mnistport.cli import main
-from mnistport.export import trained
+from mnistport.export import as_tf1, trained
 from mnistport.export.command import WRITERS
 from mnistport.export.options import FORMATS
 
@@ -55,6 +56,26 @@ def test_weights_in_float64_are_exported_in_float32_and_that_is_said(
     words = ["--format", "safetensors", "--out", str(tmp_path / "a.safetensors")]
     assert main(["export", str(tmp_path / "float64.ckpt"), *words]) == 0
     assert "weights are float64; float32 is exported" in capsys.readouterr().err
+
+
+def test_a_conversion_to_tf1_rounds_nothing_and_says_nothing_of_it(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    stored = torch.load(checkpoint, weights_only=True)
+    for name, weight in stored["state_dict"].items():
+        stored["state_dict"][name] = weight.double()
+    torch.save(stored, tmp_path / "float64.ckpt")
+
+    def run(words, shown):
+        Path(f"{words[3]}.index").write_text("")
+        return 0, ["the first line", "proven"]
+
+    monkeypatch.setattr(as_tf1, "run", run)
+    words = ["--format", "tf1", "--out", str(tmp_path / "model")]
+    assert main(["export", str(tmp_path / "float64.ckpt"), *words]) == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("\nproven\n")
+    assert "float32 is exported" not in err
 
 
 def test_weights_that_are_nan_are_not_exported(checkpoint, tmp_path, capsys):

@@ -29,8 +29,8 @@ def by_torch(file) -> Callable:
 
 
 PROGRAMS = {
-    "onnx": (as_onnx, by_onnxruntime, "a.onnx"),
     "torch-export": (as_torch_export, by_torch, "a.pt2"),
+    "onnx": (as_onnx, by_onnxruntime, "a.onnx"),
 }
 each_program = pytest.mark.parametrize("form", PROGRAMS)
 
@@ -55,6 +55,7 @@ def test_a_program_gives_the_checkpoint_s_scores_for_any_number_of_images(
     assert "8 of 8 tensors" in out
 
 
+@pytest.mark.slow
 def test_both_files_say_what_is_in_them(hvass, tmp_path):
     onnx = pytest.importorskip("onnx")
     as_onnx.write(hvass, tmp_path / "a.onnx")
@@ -143,14 +144,15 @@ def test_a_network_that_cannot_be_recorded_is_refused_in_one_line(hvass, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("form", [form for form in WRITERS if form != "tf1"])
 @pytest.mark.parametrize("name", networks.BUILT_IN)
 def test_every_network_is_exported(made, tmp_path, form, name):
+    """For tf1, `tests/unit_parity/test_convert_proof.py` asks this."""
     writer = WRITERS[form]
     for package in writer.needs:
         pytest.importorskip(package)
     out = tmp_path / f"a{writer.suffix}"
-    writer.write(made(name), out)
+    writer.write(made(name), out, **({"ask_parity": False} if form == "hf" else {}))
     assert list(tmp_path.iterdir()) == [out]
 
 
