@@ -26,7 +26,7 @@ from typing import Any
 
 from fuzzing import READERS
 from fuzzing.parent import Process, guided
-from fuzzing.trial import ADDRESSES_MIB, CHARACTERS, MEMORY_MIB, SECONDS
+from fuzzing.trial import ADDRESSES_MIB, CHARACTERS, MEMORY_MIB, SECONDS, WAITS
 
 from mnistport.environment import environment
 from mnistport.files import append_line, complete_lines, write_whole
@@ -100,11 +100,11 @@ def write(folder: Path, lines: Sequence[Line]) -> None:
 
 NOTE = (
     "Refused: in one line. A finding is another error, a line break or more than "
-    f"{CHARACTERS:,} letters in a message, more than {SECONDS:g} seconds, a crash, code "
-    "of the input that was run, or an input that raises the peak of the process's memory "
-    f"by more than {MEMORY_MIB} MiB. A process may have {ADDRESSES_MIB:,} MiB of "
-    "addresses more than at its start. Risen by: from before the first input. Seconds: "
-    "without the start of the process."
+    f"{CHARACTERS:,} letters in a message, more than {SECONDS:g} seconds of a processor "
+    f"or {WAITS * SECONDS:g} in all, a crash, code of the input that was run, or one "
+    f"that raises the peak of the process's memory by more than {MEMORY_MIB} MiB. A "
+    f"process may have {ADDRESSES_MIB:,} MiB of addresses more than at its start. Risen "
+    "by: from before the first input. Seconds: without the start of the process."
 )
 
 

@@ -17,7 +17,9 @@ from fuzzing.reader import Files, Reader
 from mnistport.errors import UserError
 
 SECONDS = 5.0
-"""What one function may take for one input of at most a few hundred kilobytes."""
+"""What one function may compute for one input of at most a few hundred kilobytes."""
+WAITS = 6
+"""So many times as long it may take in all, as it waits for a processor, too."""
 MEMORY_MIB = 256
 """By how much one input may raise the peak of the process's memory."""
 ADDRESSES_MIB = 4096
@@ -30,6 +32,12 @@ KEPT = 3
 
 class HangError(BaseException):
     """A function took too long. It is no `Exception`, so that nobody catches it."""
+
+
+def _limit_time(seconds: float) -> None:
+    """From now on, count what is computed and what is waited. 0: no longer."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITS * seconds)
 
 
 def _too_long(*_: int | FrameType | None) -> None:
@@ -76,7 +84,8 @@ class Trial:
         self._written: Files = {}
         folder.mkdir(exist_ok=True)
         os.chdir(folder)
-        signal.signal(signal.SIGALRM, _too_long)
+        for number in (signal.SIGALRM, signal.SIGPROF):
+            signal.signal(number, _too_long)
 
     def begin(self, sound: list[Files]) -> None:
         """Read the sound inputs, and limit the memory from now on.
@@ -128,11 +137,11 @@ class Trial:
         """The message with which an input was refused. "" if it was read."""
         said = ""
         try:
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            _limit_time(self._seconds)
             try:
                 read(self.folder)
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                _limit_time(0)
         except UserError as error:
             said = str(error) or "nothing"
             if "\n" in said or len(said) > CHARACTERS or said == "nothing":

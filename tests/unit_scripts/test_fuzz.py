@@ -30,10 +30,12 @@ def _here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def alarm():
-    """What SIGALRM did before is what it does afterwards."""
-    before = signal.getsignal(signal.SIGALRM)
+    """What the two signals did before is what they do afterwards."""
+    numbers = (signal.SIGALRM, signal.SIGPROF)
+    before = {number: signal.getsignal(number) for number in numbers}
     yield
-    signal.signal(signal.SIGALRM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def refuse_or_read(reader, folder, files):
@@ -100,7 +102,7 @@ def tried(tmp_path, alarm):
         reader = Reader(share=1, sound=list, damage=lambda _, __: {}, reads=reads)
         trial = Trial(reader, tmp_path / "here", tmp_path / "out", Counts(tmp_path / "n"))
         trial._peak = trial._begun = 2**40
-        trial._seconds = 0.2
+        trial._seconds = 0.05
         for number in range(5):
             trial.number = number
             trial.try_({"file": b"content"})
@@ -134,6 +136,11 @@ def hang(_):
     time.sleep(5)
 
 
+def compute(_):
+    while True:
+        sum(range(1000))
+
+
 @pytest.mark.parametrize(
     ("read", "finding"),
     [
@@ -141,6 +148,7 @@ def hang(_):
         (refuse_in_two_lines, "refuse_in_two_lines: a message of several lines"),
         (run_code, "code was run"),
         (hang, "hang: more than 5 s"),
+        (compute, "compute: more than 5 s"),
     ],
 )
 def test_what_must_not_happen_is_noticed_and_its_input_kept(

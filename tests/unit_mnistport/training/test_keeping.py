@@ -108,7 +108,9 @@ def test_what_was_logged_after_the_end_of_training_is_cut(
     def keep() -> tuple[Callback, ...]:
         return KeepNewest(1e9), ModelCheckpoint(tmp_path / "k")
 
-    train(**RUN, max_epochs=1, logger=LOGGERS[kind](**made, version=None), callbacks=keep())
+    train(
+        **RUN, max_epochs=1, logger=LOGGERS[kind](**made, version=None), callbacks=keep()
+    )
     folder = tmp_path / "logs" / "version_0"
     values = READ[kind](folder)
     log = LOGGERS[kind](**made, version=0)
