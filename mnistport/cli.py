@@ -17,6 +17,7 @@ from mnistport import __version__, networks
 from mnistport.errors import UserError
 from mnistport.imports import delay_imports
 from mnistport.output import with_output
+from mnistport.overview import show_list
 
 HELP = """\
 usage: mnistport COMMAND [options]
@@ -221,13 +222,3 @@ def _recipe_path(value: str) -> str:
             raise UserError(f"--config {value}: no such file")
         networks.get(value)  # raises an error that lists the names
     return value
-
-
-def show_list() -> int:
-    """Print the name and the origin of each network. Returns the exit status."""
-    for name in networks.names():
-        origin = networks.BUILT_IN.get(name)
-        if origin is None:
-            origin = f"plug-in {networks.plug_ins()[name].value}"
-        print(f"{name:22}{origin}")
-    return 0

@@ -89,7 +89,7 @@ class KeepNewest(Callback):
         """
         if not self.has_cut:
             self._cut(trainer)
-            progress = trainer.fit_loop.epoch_progress.current
+            progress: Any = trainer.fit_loop.epoch_progress.current
             progress.completed = progress.processed = progress.started
 
     def _cut(self, trainer: pl.Trainer) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 
 from mnistport import networks
 from parity import references
 from parity.checks import CHECKS, Check
+
+WIDTH = 96
+"""The longest line of a claim."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +35,12 @@ def run(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _line(check: Check) -> str:
-    """A check's name and claim, and its precision if there is only one."""
+    """A check's name and claim, and its precision if there is only one, in lines."""
     star = "*" if check.quick else " "
     only = f" ({check.precisions[0]} only)" if len(check.precisions) == 1 else ""
     width = 2 + max(len(check.name) for check in CHECKS)
-    return f"{star} {check.name:{width}}{check.claim}{only}"
+    blank = " " * (2 + width)
+    first, *more = textwrap.wrap(check.claim + only, WIDTH - width)
+    return "\n".join(
+        [f"{star} {check.name:{width}}{first}", *(f"{blank}{line}" for line in more)]
+    )

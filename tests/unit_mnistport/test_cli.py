@@ -119,13 +119,6 @@ def test_version(run):
     assert run("--version") == (0, f"mnistport {__version__}\n", "")
 
 
-def test_list_names_every_network_and_its_source(run):
-    status, out, _ = run("list")
-    assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(networks.names())
-    assert "Hvass-Labs" in out
-
-
 def test_an_unknown_command_is_answered_with_the_known_ones(refused):
     assert "no command is called 'train'; there are list, plot, export, " in refused(
         "train"

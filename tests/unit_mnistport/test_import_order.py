@@ -29,6 +29,7 @@ ROOMS = [
     "draws",
     "optimizers",
     "networks",
+    "overview",
     "step",
     "speed",
     "process",
