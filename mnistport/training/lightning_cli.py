@@ -35,12 +35,14 @@ from mnistport.training.defaults import (
     seed,
     set_defaults,
 )
+from mnistport.training.ending import say_what_there_is
 from mnistport.training.keeping import write_whole_checkpoints
 from mnistport.training.lightning_steps import copies_processes, leave_signals_to_us
 from mnistport.training.module import Classifier
 from mnistport.training.named_classes import refuse_other_classes
 from mnistport.training.quiet import quiet_lightning
 from mnistport.training.run_folder import SavedConfig, give_back_folders, version_of
+from mnistport.training.stage_shapes import ShowShapes
 from mnistport.training.stopping import (
     StopBetweenChunks,
     StoppedError,
@@ -122,6 +124,13 @@ class Cli(LightningCLI):
                 default=False,
                 help="Draw images, errors, the confusion matrix, filters, layers and "
                 "curves into the folder `pictures` of the run.",
+            )
+            parser.add_argument(
+                "--show_shapes",
+                action=ActionYesNo,
+                default=False,
+                help="Print the shape of each stage before the first step, as the "
+                "tutorials do.",
             )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -239,6 +248,8 @@ class Cli(LightningCLI):
             arguments.update(length(config, self.model.network.recipe))
             if self._get(self.config_init, "pictures"):
                 arguments["callbacks"].append(Pictures())
+            if self._get(self.config_init, "show_shapes"):
+                arguments["callbacks"].append(ShowShapes())
         else:
             self.save_config_callback = None  # only `fit` writes files
         trainer: pl.Trainer = super().instantiate_trainer(**arguments, **kwargs)
@@ -303,6 +314,8 @@ class Cli(LightningCLI):
             raise
         try:
             self._score_the_test_set()
+            if not self.trainer.interrupted:
+                say_what_there_is(self.trainer, self.model, self.datamodule.name)
         except (KeyboardInterrupt, SystemExit) as stop:
             said = isinstance(stop, StoppedError) and stop.said
             if said or self.trainer.world_size > 1:

@@ -26,6 +26,7 @@ from mnistport.network import Recipe
 from mnistport.training.keeping import KeepNewest
 from mnistport.training.progress import StepProgressBar
 from mnistport.training.run_folder import logger_with_own_folder
+from mnistport.training.stage_shapes import SizeOfNetwork
 from mnistport.training.stopping import StopBetweenChunks
 
 MONITORS = ("train/loss", "val/loss", "val/accuracy")
@@ -86,6 +87,10 @@ def trainer_arguments(
     _refuse_callbacks(config)
     ours = [StopBetweenChunks(typed), KeepNewest(seconds)]
     arguments = {"callbacks": [*ours, *callbacks]}
+    if config.enable_model_summary is None and not config.barebones:
+        # Lightning's table has one row here, and its FLOPs are 0.
+        arguments["enable_model_summary"] = False
+        arguments["callbacks"].append(SizeOfNetwork())
     if config.barebones:
         # Lightning logs nothing then, so the recipe's interval has no meaning.
         arguments["log_every_n_steps"] = None
