@@ -1,0 +1,90 @@
+"""Solution: Hvass-Labs TensorFlow Tutorial #02.
+
+The graph is the tutorial's own: `parity/references/hvass.py`. Open it beside this file.
+This is its port, with the lines that the exercise has wrong. All claims hold:
+
+    parity verify examples/exercises/hvass/solution.py
+
+The comments with numbers stand where the exercise has its TODOs.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnistport import networks
+from mnistport.optimizers import Adam
+from parity.reference import ADAM, Port, Reference, Stage
+from parity.references.hvass import build
+from parity.references.mnist_data import data
+from parity.weights import Layout, Weight, WeightMap
+
+IMAGE = Layout("n h w c -> n c h w")
+"""TF1 has the channels of an image last, torch has them first."""
+
+
+class Hvass(nn.Module):
+    """Pixels `[N, 784]` to logits `[N, 10]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 5, padding="same")
+        # 1
+        self.pool1 = nn.Sequential(nn.MaxPool2d(2), nn.ReLU())
+        # 2
+        self.conv2 = nn.Conv2d(16, 36, 5, padding="same")
+        self.pool2 = nn.Sequential(nn.MaxPool2d(2), nn.ReLU())
+        self.fc1 = nn.Linear(7 * 7 * 36, 128)
+        self.act1 = nn.ReLU()
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The scores before softmax."""
+        pool1 = self.pool1(self.conv1(pixels.view(-1, 1, 28, 28)))
+        pool2 = self.pool2(self.conv2(pool1))
+        # 3
+        return self.fc2(self.act1(self.fc1(pool2.flatten(1))))
+
+
+def loss(logits: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
+    """The tutorial's loss. The labels come as rows with a single 1."""
+    # 4
+    return functional.cross_entropy(logits, feeds["y_"].argmax(1))
+
+
+REFERENCE = Reference(
+    port=Port(
+        name="hvass exercise",
+        module=Hvass,
+        forward=lambda module, feeds: module(feeds["x"]),
+        loss=loss,
+        optimizer=partial(Adam, learning_rate=1e-4),
+    ),
+    build=build,
+    weights=WeightMap(
+        Weight("weights_conv1", "conv1.weight", "h w i o -> o i h w"),
+        Weight("biases_conv1", "conv1.bias"),
+        # 5
+        Weight("weights_conv2", "conv2.weight", "h w i o -> o i h w"),
+        Weight("biases_conv2", "conv2.bias"),
+        Weight("weights_fc1", "fc1.weight", "(h w c) o -> o (c h w)", h=7, w=7),
+        Weight("biases_fc1", "fc1.bias"),
+        Weight("weights_fc2", "fc2.weight", "i o -> o i"),
+        Weight("biases_fc2", "fc2.bias"),
+    ),
+    stages=[
+        Stage("conv1", "conv1", IMAGE),
+        # 6
+        Stage("layer_conv1", "pool1", IMAGE),
+        Stage("conv2", "conv2", IMAGE),
+        Stage("layer_conv2", "pool2", IMAGE),
+        Stage("layer_fc1", "act1"),
+        Stage("logits", "fc2"),
+    ],
+    output="logits",
+    slots=ADAM,
+    data=partial(data, networks.get("hvass")),
+    trained_steps=60,
+)
