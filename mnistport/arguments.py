@@ -1,8 +1,24 @@
-"""Parsers of whole numbers on a command line, to be given to argparse as `type=`."""
+"""The parser of our own command lines, and of whole numbers, as `type=` of argparse."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import Any, NoReturn
+
+from mnistport.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UserError."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write a message. argparse itself, since Python 3.11.3, hides that it cannot."""
+        (file or sys.stderr).write(message)
 
 
 def positive(text: str) -> int:

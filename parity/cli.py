@@ -19,6 +19,7 @@ from typing import NoReturn
 import mnistport
 import parity
 from mnistport import __version__, networks
+from mnistport.arguments import Parser
 from mnistport.errors import UserError
 from mnistport.output import is_of_output, with_output
 
@@ -56,7 +57,7 @@ COMMANDS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """Reports an error in one line, without the usage. Subcommands inherit this."""
 
     def error(self, message: str) -> NoReturn:

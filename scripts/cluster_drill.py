@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kill_drill import end_of_reproduce
+from drilling.tasks import end_of_reproduce
 
 from mnistport.environment import environment
 from mnistport.files import write_whole

@@ -7,21 +7,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
-from mnistport.errors import UserError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see mnistport predict --images --help")
+from mnistport.arguments import Parser
 
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `predict --images`."""
-    options = _Parser(
+    options = Parser(
         prog="mnistport predict --images",
         description="Print the class of your own digits: pictures or photographs, one "
         "digit in each. MNIST is not needed. Each is made into what MNIST's images are: "

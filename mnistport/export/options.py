@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
+from mnistport.arguments import Parser
 from mnistport.data.sources import SOURCES
-from mnistport.errors import UserError
 
 FORMATS = {
     "safetensors": "the weights alone, in a file NAME.safetensors",
@@ -22,17 +21,10 @@ FORMATS = {
 """The formats, and what is written in each."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see mnistport export --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `export`."""
     formats = "\n".join(f"  {name:14}{what}" for name, what in FORMATS.items())
-    options = _Parser(
+    options = Parser(
         prog="mnistport export",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Write a trained network in a format that other programs read.\n\n"

@@ -7,29 +7,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
+from mnistport.arguments import Parser, not_negative
 from mnistport.data.sources import SOURCES
-from mnistport.errors import UserError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see mnistport plot --help")
-
-
-def _number(text: str) -> int:
-    """A whole number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
-    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `plot`."""
-    options = _Parser(
+    options = Parser(
         prog="mnistport plot",
         description="Draw a trained network: test images with its answers, its errors, "
         "the confusion matrix, the filters of each convolution, what each layer makes of "
@@ -49,14 +34,14 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--image",
-        type=_number,
+        type=not_negative,
         default=0,
         metavar="N",
         help="the test image whose layers are drawn (default: 0)",
     )
     options.add_argument(
         "--channel",
-        type=_number,
+        type=not_negative,
         default=0,
         metavar="K",
         help="the input channel whose filters are drawn (default: 0)",

@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from mnistport.arguments import positive
+from mnistport.arguments import Parser, positive
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
 from mnistport.values import read_yaml
@@ -19,16 +19,9 @@ from mnistport.values import read_yaml
 SCALARS = (str, int, float, bool)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see mnistport reproduce --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `reproduce`."""
-    options = _Parser(
+    options = Parser(
         prog="mnistport reproduce",
         description="Train whole recipes, and compare the final test accuracy and the "
         "loss of each epoch with the published ones. You can interrupt the command: the "

@@ -46,6 +46,8 @@ def refuse_ranks_that_differ(trainer: pl.Trainer, module: Any) -> None:
     texts = _from_all(own, trainer.strategy.root_device)
     difference = first_difference([json.loads(text) for text in texts])
     if difference:
+        # All of them come here. What waits for another one would abort when it is gone.
+        distributed.destroy_process_group()
         raise UserError(
             f"{difference}; start every rank with the same command, versions and data"
         )

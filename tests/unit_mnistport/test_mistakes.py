@@ -120,8 +120,8 @@ plot gone.ckpt --out here          | no such file
 plot file --out here               | not a checkpoint that can be read
 plot https://127.0.0.1:9/a --out x | is not read from another machine
 plot sound.ckpt --out file         | is a file; name a folder
-plot sound.ckpt --out x --image -1 | -1 is not a whole number from 0
-plot sound.ckpt --out x --image a  | a is not a whole number from 0
+plot sound.ckpt --out x --image -1 | -1 is not a whole number of at least 0
+plot sound.ckpt --out x --image a  | a is not a whole number of at least 0
 plot sound.ckpt --out x --format x | invalid choice: 'x'
 plot sound.ckpt --out x --nonsense | unrecognized arguments
 export                             | the following arguments are required
