@@ -18,6 +18,7 @@ OF_NO_CONCERN = (
     "Tip: For seamless",
     "that has Tensor Cores",  # `--model.tf32` is the way to ask for less precision here
     "LOCAL_RANK:",
+    "Restoring states from",  # "Restored all states from" follows
 )
 """Parts of Lightning's lines: tips for other products, housekeeping, what is missing."""
 
@@ -30,6 +31,8 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     # Each run has its own folder, so this change is normal.
     warnings.filterwarnings("ignore", message="The dirpath has changed from")
+    # A run that goes on writes into the folder in which it began.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:
