@@ -3,8 +3,9 @@
 python scripts/independence.py [NAME ...] [--steps 60] [--ranks 1,2,3,4] [--json FILE]
 
 The same run is made by `mnistport fit` in chunks of other lengths, stopped and resumed,
-and on several ranks. Its weights, optimizer slots and predictions are compared with those
-of a plain run, in float64. Exit status 1 if they differ.
+on several ranks, and on two ranks that are killed and resumed as one. Its weights,
+optimizer slots and predictions are compared with those of a plain run, in float64.
+Exit status 1 if they differ.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import json
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,22 @@ BOUND = 1e-12
 """For ranks: they add up a batch in another order. All else must be equal bit for bit."""
 
 
+MNISTPORT = (sys.executable, "-m", "mnistport")
+COMMON = (
+    *("--trainer.precision", "64-true", "--trainer.accelerator", "cpu"),
+    *("--trainer.enable_progress_bar", "false"),
+)
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the order of sums depends on their number
+
+
+def _fit_command(folder: Path, network: str, steps: int, *flags: object) -> list[object]:
+    """The command of a float64 run whose checkpoints lie below a folder."""
+    words = [*MNISTPORT, "fit", "--config", network, *COMMON]
+    words += ["--trainer.default_root_dir", folder, "--trainer.max_steps", steps]
+    words += ["--trainer.limit_test_batches", 0, "--trainer.logger", "false"]
+    return [*words, *flags]
+
+
 def fit(
     folder: Path, network: str, steps: int, *flags: object
 ) -> dict[str, torch.Tensor]:
@@ -38,27 +58,9 @@ def fit(
     Returns its last weights and optimizer slots by name, and the predicted "classes" of
     the test images.
     """
-    words = [sys.executable, "-m", "mnistport"]
-    common = [
-        "--trainer.precision",
-        "64-true",
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.enable_progress_bar",
-        "false",
-    ]
-    made = [
-        "--trainer.default_root_dir",
-        folder,
-        "--trainer.max_steps",
-        steps,
-        "--trainer.limit_test_batches",
-        0,
-    ]
-    made += ["--trainer.logger", "false"]
-    _run([*words, "fit", "--config", network, *common, *made, *flags])
+    _run(_fit_command(folder, network, steps, *flags))
     file = max(folder.rglob("*.ckpt"), key=os.path.getmtime)
-    said = _run([*words, "predict", "--ckpt_path", file, *common, *_data(flags)])
+    said = _run([*MNISTPORT, "predict", "--ckpt_path", file, *COMMON, *_data(flags)])
     checkpoint = torch.load(file, weights_only=True)
     assert checkpoint["global_step"] == steps, (
         f"{file} is of step {checkpoint['global_step']}"
@@ -73,6 +75,33 @@ def fit(
     return {**checkpoint["state_dict"], **state, "classes": classes}
 
 
+def kill_in_between(newest: Path, steps: int, words: Sequence[object]) -> int:
+    """Kill a command that trains as soon as it has saved its newest state.
+
+    Returns the step of that state.
+
+    Raises:
+        SystemExit: The command ended before.
+    """
+    process = subprocess.Popen(
+        [str(word) for word in words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **ONE_THREAD},
+        start_new_session=True,  # its ranks are processes of the same group
+    )
+    while process.poll() is None and not newest.exists():
+        time.sleep(0.01)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if not newest.exists():
+        raise SystemExit(f"{shlex.join(map(str, words))}\nended before it was killed")
+    step = int(torch.load(newest, weights_only=True)["global_step"])
+    assert 0 < step < steps, step
+    return step
+
+
 def _data(flags: Sequence[object]) -> list[object]:
     """Those of the flags, each with its value, that choose the data."""
     return [
@@ -85,12 +114,11 @@ def _data(flags: Sequence[object]) -> list[object]:
 
 def _run(words: Sequence[object]) -> str:
     """The standard output of a command. If it fails, exit with all that it said."""
-    threads = {"OMP_NUM_THREADS": "1"}  # the order of sums depends on their number
     done = subprocess.run(
         [str(word) for word in words],
         capture_output=True,
         text=True,
-        env={**os.environ, **threads},
+        env={**os.environ, **ONE_THREAD},
     )
     if done.returncode:
         raise SystemExit(
@@ -145,6 +173,16 @@ def compared(
             yield row(
                 network, steps, f"{count} rank{'s' * (count > 1)}", ranked, plain, BOUND
             )
+
+        saving = ["--checkpoint_seconds", 0.1, "--model.steps_per_execution", 5]
+        two = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
+        begun = Path(folder) / "killed"
+        newest = begun / "checkpoints" / "newest.ckpt"
+        words = _fit_command(begun, network, steps, *flags, *saving, *two)
+        step = kill_in_between(newest, steps, words)
+        alone = made("alone", *saving, "--ckpt_path", newest)
+        how = f"2 ranks, killed, 1 from step {step}"
+        yield row(network, steps, how, alone, plain, BOUND)
 
 
 def row(
