@@ -148,7 +148,8 @@ def _predict_own(words: Sequence[str]) -> int:
     """Classify people's own digits. See `_plot`."""
     from mnistport.drawings.options import parser
 
-    args = parser().parse_args(words)
+    asks_for_help = not {"-h", "--help"}.isdisjoint(words)
+    args = parser().parse_args(["--help"] if asks_for_help else words)
     delay_imports()
     from mnistport.drawings.command import predict
 
