@@ -69,7 +69,7 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 MODEL_OPTION = "--model.options."
 OPTIMIZER_OPTION = "--model.optimizer_options."
-CALL = re.compile(r"\b(mnistport|parity) ([a-z]+)((?: [^#|>`]*)?)")
+CALL = re.compile(r"\b(mnistport|parity) ([a-z]+)((?: [^#|>\n]*)?)")
 VERBS = {
     "mnistport": ("fit", "test", "predict", "plot", "export", "reproduce"),
     "parity": ("list", "verify", "mutants", "lockstep", "convert"),
@@ -139,4 +139,4 @@ def test_the_options_that_the_text_of_a_page_names_exist(page: Path) -> None:
 def test_what_a_page_names_is_found() -> None:
     page = "a [b](c.md#d) `e/f.py` `--g`\n```sh\nmnistport fit \\\n  --h [i](j.md)\n```\n"
     assert (links_of(page), paths_of(page)) == (["c.md"], ["e/f.py"])
-    assert calls_in(page) == [("mnistport", "fit", "    --h [i](j.md)\n")]
+    assert calls_in(page) == [("mnistport", "fit", "    --h [i](j.md)")]

@@ -56,7 +56,7 @@ FURTHER_WORDS = {
     "mnistport fit --config deep --trainer.devices 2": "--trainer.accelerator cpu",
     "pip install '.[cluster]'": "--dry-run --no-index --no-build-isolation",
 }
-"""Words put behind a command, so that it runs on this machine and changes nothing on it."""
+"""Words put behind a command, so that it runs on this machine and does not change it."""
 
 ENDS_WITH = {
     "parity verify examples/exercises/softmax/port.py": 1,  # its mistakes are to be found
@@ -240,7 +240,7 @@ def copy_checkout(folder: Path) -> None:
 
 
 def surroundings(folder: Path) -> dict[str, str]:
-    """The environment of a command: as after `source .venv/bin/activate`, in a new home."""
+    """The environment of a command, as after `source .venv/bin/activate`; a new home."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
