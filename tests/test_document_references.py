@@ -71,7 +71,7 @@ MODEL_OPTION = "--model.options."
 OPTIMIZER_OPTION = "--model.optimizer_options."
 CALL = re.compile(r"\b(mnistport|parity) ([a-z]+)((?: [^#|>\n]*)?)")
 VERBS = {
-    "mnistport": ("fit", "test", "predict", "plot", "export", "reproduce"),
+    "mnistport": ("fit", "test", "predict", "plot", "export", "reproduce", "completion"),
     "parity": ("list", "verify", "mutants", "lockstep", "convert"),
 }
 OF_OTHER_PROGRAMS = {
