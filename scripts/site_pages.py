@@ -1,7 +1,7 @@
 """Hooks of mkdocs: the order of the pages, and the files of the repository they link to.
 
-A page of docs/ may link to any file of the repository, as `../mnistport/layers.py`. Such a
-file becomes a page of the site, below files/, so that the site is complete without the
+A page of docs/ may link to any file of the repository, as `../mnistport/layers.py`. Such
+a file becomes a page of the site, below files/, so that the site is complete without the
 repository. A page that no list here names is put behind the others: none is left out.
 """
 
@@ -79,7 +79,7 @@ def _in_order(pages: list[str]) -> list[str]:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files outside of docs/ that pages link to, and those that these link to."""
-    waiting = [path for path in DOCS.rglob("*.md")]
+    waiting = list(DOCS.rglob("*.md"))
     seen = {*waiting}
     while waiting:
         source = waiting.pop()
