@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint format all-tests
+.PHONY: run test lint format all-tests docs
 run: .venv/installed
 	$(BIN)/python scripts/run.py
 
@@ -18,6 +18,11 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation site, in site/. A link that leads nowhere is an error.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html is ready; for its search: $(BIN)/python -m http.server --directory site"
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -7,6 +7,7 @@ out.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,11 +40,12 @@ commands:
                               mnistport export CHECKPOINT --format onnx --out hvass.onnx
   reproduce train whole recipes, and compare with the published figures:
                               mnistport reproduce softmax --seeds 3
+  completion
+            print a script with which a shell completes commands and options:
+                              mnistport completion bash
 
---config takes a network's name (for its shipped recipe) or a YAML file. The other options
-are LightningCLI's, for example --trainer.max_steps 100, --trainer.accelerator cpu,
---data.source digits, --seed_everything 1, --print_config. `mnistport fit --help` lists
-all. `parity verify` checks that the networks equal TensorFlow's.
+`mnistport fit --help` begins with the options that people need most. `parity verify`
+checks that the networks equal TensorFlow's.
 """
 
 ALONE = ("-h", "--help", "--version", "list")
@@ -90,12 +92,14 @@ def _run(command: str, words: list[str]) -> int:
         return _plot(words[1:])
     if command == "export":
         return _export(words[1:])
+    if command == "completion":
+        return _completion(words[1:])
     if command == "predict" and any(word.startswith("--images") for word in words):
         return _predict_own(words[1:])
     if command not in LIGHTNING:
         raise UserError(
             f"no command is called {command!r}; "
-            f"there are list, plot, export, reproduce, {', '.join(LIGHTNING)}"
+            f"there are list, plot, export, reproduce, completion, {', '.join(LIGHTNING)}"
         )
     return _lightning(words)
 
@@ -144,11 +148,23 @@ def _export(words: Sequence[str]) -> int:
     return export(args)
 
 
+def _completion(words: Sequence[str]) -> int:
+    """Print a script for a shell. See `_plot`."""
+    from mnistport.completion.options import parser
+
+    args = parser().parse_args(words)
+    delay_imports()
+    from mnistport.completion.command import complete
+
+    return complete(args)
+
+
 def _predict_own(words: Sequence[str]) -> int:
     """Classify people's own digits. See `_plot`."""
     from mnistport.drawings.options import parser
 
-    args = parser().parse_args(words)
+    asks_for_help = not {"-h", "--help"}.isdisjoint(words)
+    args = parser().parse_args(["--help"] if asks_for_help else words)
     delay_imports()
     from mnistport.drawings.command import predict
 
@@ -158,7 +174,7 @@ def _predict_own(words: Sequence[str]) -> int:
 def _lightning(words: Sequence[str]) -> int:
     """Run LightningCLI, after replacing recipe names by their files."""
     _refuse_pipes(words)
-    resolved = with_recipe_paths(words)
+    resolved = with_recipe_paths(with_names_of_flags(words))
     from mnistport.process import set_up_for_training
 
     set_up_for_training()
@@ -179,6 +195,13 @@ def _refuse_pipes(words: Sequence[str]) -> None:
         with suppress(OSError):
             if Path(value).is_fifo():
                 raise UserError(f"{value}: is a pipe; name a file")
+
+
+def with_names_of_flags(words: Sequence[str]) -> list[str]:
+    """Replace `--max-steps` by the Trainer's name for it. `reproduce` has both, too."""
+    if words[0] != "fit":
+        return list(words)
+    return [re.sub(r"^--max-steps(?==|$)", "--trainer.max_steps", word) for word in words]
 
 
 def with_recipe_paths(words: Sequence[str]) -> list[str]:

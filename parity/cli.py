@@ -12,7 +12,6 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
@@ -22,39 +21,7 @@ from mnistport import __version__, networks
 from mnistport.arguments import Parser
 from mnistport.errors import UserError
 from mnistport.output import is_of_output, with_output
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """A command, such as `parity verify`. Its code is in `parity/commands/<word>.py`.
-
-    Attributes:
-        help: Its purpose, in one line.
-        computes: Whether it computes for long, so that `keep_freed_memory` pays.
-    """
-
-    help: str
-    computes: bool = False
-
-
-COMMANDS = {
-    "list": Command(help="the networks that can be verified, and the checks"),
-    "verify": Command(
-        help="load identical weights into both sides and compare everything",
-        computes=True,
-    ),
-    "lockstep": Command(
-        help="train both sides on the same batches with the same draws, step by step",
-        computes=True,
-    ),
-    "mutants": Command(
-        help="plant faults in our side, and show which check notices each",
-        computes=True,
-    ),
-    "convert": Command(
-        help="convert a training state between TF1, Lightning and safetensors"
-    ),
-}
+from parity.commands import COMMANDS
 
 
 class _Parser(Parser):
@@ -95,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answered(words: list[str]) -> int:
     """Run one command. A mistake is answered in one line. Returns the exit status."""
-    args = parser(words[0] if words else "").parse_args(words)
+    words = words or ["--help"]
+    args = parser(words[0]).parse_args(words)
     try:
         if COMMANDS[args.command].computes:
             from mnistport.process import keep_freed_memory

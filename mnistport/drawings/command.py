@@ -39,15 +39,20 @@ def predict(args: argparse.Namespace) -> int:
     path = args.ckpt_path
     if path in NAMES_OF_EARLIER_RUNS:
         path = str(find_checkpoint(path, Path(), None).path)
-        print(f"{args.ckpt_path} is {path}", file=sys.stderr)
+        _say(args, f"{args.ckpt_path} is {path}")
     images = np.stack([image_of(file) for file in args.images])
     module = Classifier.load_from_checkpoint(path, map_location="cpu")
     probabilities = probabilities_of(module, images)
     print(FORMATS[args.format](args.images, probabilities), end="")
     if args.seen is not None:
         _draw(args.images, images, probabilities, args.seen)
-        print(f"what the network saw: {args.seen}", file=sys.stderr)
+        _say(args, f"what the network saw: {args.seen}")
     return 0
+
+
+def _say(args: argparse.Namespace, words: str) -> None:
+    if not args.quiet:
+        print(words, file=sys.stderr)
 
 
 def image_of(file: Path) -> Any:

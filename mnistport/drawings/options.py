@@ -45,4 +45,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="draw what the network saw, into this PNG, SVG or PDF",
     )
+    options.add_argument(
+        "--quiet", action="store_true", help="print the classes and errors alone"
+    )
     return options

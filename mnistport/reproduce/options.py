@@ -64,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--max-steps",
+        "--trainer.max_steps",
+        dest="max_steps",
         type=positive,
         metavar="N",
         help="cut each recipe short, to try it out",

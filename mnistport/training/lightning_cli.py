@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -40,7 +41,8 @@ from mnistport.training.keeping import write_whole_checkpoints
 from mnistport.training.lightning_steps import copies_processes, leave_signals_to_us
 from mnistport.training.module import Classifier
 from mnistport.training.named_classes import refuse_other_classes
-from mnistport.training.quiet import quiet_lightning
+from mnistport.training.opening import OPENINGS
+from mnistport.training.quiet import quiet_lightning, silence_lightning
 from mnistport.training.run_folder import SavedConfig, give_back_folders, version_of
 from mnistport.training.stage_shapes import ShowShapes
 from mnistport.training.stopping import (
@@ -65,6 +67,7 @@ class Parser(LightningArgumentParser):
     Attributes:
         command: The command that is run, for the messages. It belongs to the class,
             because the parsers of a command are made, and pickled, by other libraries.
+        opening: What stands above the list of options.
     """
 
     command = "fit"
@@ -74,6 +77,13 @@ class Parser(LightningArgumentParser):
         raise UserError(
             f"{message}; `mnistport {self.command} --help` lists the options"
         ) from ex
+
+    opening = ""
+
+    def format_help(self, *arguments: Any) -> str:
+        """The help of a command begins with what people need most."""
+        text: str = super().format_help(*arguments)
+        return self.opening + text
 
 
 class Cli(LightningCLI):
@@ -101,6 +111,8 @@ class Cli(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the module and the data module the same network and seed."""
+        parser.usage, parser.description = SUPPRESS, None
+        parser.opening = OPENINGS[self.command]  # type: ignore[attr-defined]
         parser.link_arguments("model.network", "data.network")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=seed)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=seed)
@@ -109,6 +121,12 @@ class Cli(LightningCLI):
             type=PositiveFloat,
             default=60.0,
             help="Seconds after which `fit` saves its newest state again (default: 60).",
+        )
+        parser.add_argument(
+            "--quiet",
+            action=ActionYesNo,
+            default=False,
+            help="Print results, warnings and errors, and nothing else.",
         )
         if self.command == "predict":
             parser.add_argument(
@@ -150,6 +168,7 @@ class Cli(LightningCLI):
         defaults = self._subcommand_parsers[self.command]
         defaults.set_defaults({"model.network": NOT_GIVEN})
         given = parser.parse_args(quiet)[self.command]
+        self.quiet = bool(given.quiet)
         refuse_other_groups(given)
         if self.command == "predict" and given.images is not None:
             raise UserError("images belong on the command line: --images FILE ...")
@@ -216,7 +235,7 @@ class Cli(LightningCLI):
             if not goes_on or given.model.network == NOT_GIVEN:
                 raise
             reason = str(error).partition("; name a file")[0]
-            _say(f"mnistport: {reason}; the run begins at its first step")
+            self._say(f"mnistport: {reason}; the run begins at its first step")
             return None
         words = f"mnistport: --ckpt_path {name} is {found.path}"
         words += f" ({found.why})" if found.why else ""
@@ -224,8 +243,12 @@ class Cli(LightningCLI):
             self.version = version_of(found.path, root)
         if self.version is not None:
             words += f"; the run goes on in the folder {found.path.parent.parent}"
-        _say(words)
+        self._say(words)
         return str(found.path)
+
+    def _say(self, words: str) -> None:
+        if not self.quiet:
+            _say(words)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing. `parse_arguments` has already read the checkpoint's settings.
@@ -240,6 +263,9 @@ class Cli(LightningCLI):
             UserError: Lightning refuses the flags.
         """
         config = self._get(self.config_init, "trainer")
+        if self.quiet:
+            silence_lightning()
+            config.enable_progress_bar = config.enable_model_summary = False
         seconds = self._get(self.config_init, "checkpoint_seconds")
         arguments = trainer_arguments(
             self.subcommand, config, self.typed, seconds, self.version
@@ -314,7 +340,7 @@ class Cli(LightningCLI):
             raise
         try:
             self._score_the_test_set()
-            if not self.trainer.interrupted:
+            if not (self.trainer.interrupted or self.quiet):
                 say_what_there_is(self.trainer, self.model, self.datamodule.name)
         except (KeyboardInterrupt, SystemExit) as stop:
             said = isinstance(stop, StoppedError) and stop.said
@@ -336,7 +362,12 @@ class Cli(LightningCLI):
             if isinstance(callback, StopBetweenChunks):
                 callback.end(self.trainer)
         if not self.trainer.interrupted and self.trainer.limit_test_batches:
-            self.trainer.test(self.model, datamodule=self.datamodule)
+            self.test(model=self.model, datamodule=self.datamodule)
+
+    def test(self, **kwargs: Any) -> None:
+        """Score the test set. The tutorial's own line says the accuracy, too."""
+        verbose = kwargs.pop("verbose", True) and not self.quiet
+        self.trainer.test(verbose=verbose, **kwargs)
 
     def predict(self, **kwargs: Any) -> None:
         """Print the class of each test image, one per line, in file order.
@@ -360,6 +391,45 @@ class Cli(LightningCLI):
             print(*classes.tolist(), sep="\n")  # type: ignore[union-attr]
 
 
+class _MadeError(Exception):
+    """Ends the making of a `Cli` when its parser is there."""
+
+
+class _ParserOnly(Cli):
+    """Makes the parser of a command and parses nothing."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Hand the parser out."""
+        raise _MadeError(self._subcommand_parsers[self.command])
+
+
+def parser_of(command: str) -> LightningArgumentParser:
+    """The parser of fit, validate, test or predict, for the completion of a shell."""
+    try:
+        _cli(_ParserOnly, command, [command], [])
+    except _MadeError as made:
+        parser: LightningArgumentParser = made.args[0]
+        return parser
+    raise AssertionError("LightningCLI parsed without a call of parse_arguments")
+
+
+def _cli(
+    kind: type[Cli], command: str, words: Sequence[str], typed: Sequence[str]
+) -> Cli:
+    """Make a `Cli`, which runs the command."""
+    return kind(
+        command,
+        shlex.join(["mnistport", *typed]),
+        seed_everything_default=0,
+        save_config_callback=SavedConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        parser_class=Parser,
+        parser_kwargs={"prog": "mnistport"},
+        auto_configure_optimizers=False,
+        args=list(words),
+    )
+
+
 @rank_zero_only
 def _say(words: str) -> None:
     print(words, file=sys.stderr)
@@ -379,17 +449,7 @@ def run(words: Sequence[str], typed: Sequence[str]) -> int:
     )
     try:
         with ended_by_signals():
-            Cli(
-                words[0],
-                shlex.join(["mnistport", *typed]),
-                seed_everything_default=0,
-                save_config_callback=SavedConfig,
-                save_config_kwargs={"save_to_log_dir": False},
-                parser_class=Parser,
-                parser_kwargs={"prog": "mnistport"},
-                auto_configure_optimizers=False,
-                args=list(words),
-            )
+            _cli(Cli, words[0], words, typed)
     except Exception as error:
         if is_of_output(error):
             raise

@@ -19,6 +19,7 @@ OF_NO_CONCERN = (
     "that has Tensor Cores",  # `--model.tf32` is the way to ask for less precision here
     "LOCAL_RANK:",
     "Restoring states from",  # "Restored all states from" follows
+    "Loaded model weights from",
 )
 """Parts of Lightning's lines: tips for other products, housekeeping, what is missing."""
 
@@ -33,6 +34,12 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message="The dirpath has changed from")
     # A run that goes on writes into the folder in which it began.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+
+
+def silence_lightning() -> None:
+    """Suppress all of Lightning's log lines. Its warnings remain."""
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _concerns_the_user(record: logging.LogRecord) -> bool:

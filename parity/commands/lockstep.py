@@ -20,6 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="NAME|FILE")
     parser.add_argument(
         "--steps",
+        "--max-steps",
+        "--trainer.max_steps",
+        dest="steps",
         required=True,
         metavar="N|full",
         help="optimizer steps, or the whole recipe",

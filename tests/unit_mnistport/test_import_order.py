@@ -39,6 +39,7 @@ ROOMS = [
     "export",
     "drawings",
     "reproduce",
+    "completion",
     "cli",
 ]
 """From the ground up. A room may import the rooms before it, and nothing after it."""

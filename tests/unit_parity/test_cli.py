@@ -81,7 +81,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> str:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["verify", "--help"], ["--version"], ["list"], ["verify", "--nope"]],
+    [[], ["--help"], ["verify", "--help"], ["--version"], ["list"], ["verify", "--nope"]],
 )
 def test_help_version_and_list_import_no_framework(words: list[str]) -> None:
     code = (
@@ -93,6 +93,19 @@ def test_help_version_and_list_import_no_framework(words: list[str]) -> None:
     )
     process = python(code, *words)
     assert process.returncode == 0, process.stderr
+
+
+def test_without_a_command_the_help_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printed = []
+    for words in ([], ["--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert "verify " in printed[0]
 
 
 def test_list_names_every_network_and_check(capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +207,6 @@ def test_help_lists_each_option(capsys: pytest.CaptureFixture[str]) -> None:
             "/not/there",
         ),
         (["nope"], "parity: argument COMMAND: invalid choice: 'nope'"),
-        ([], "parity: the following arguments are required: COMMAND; see parity --help"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
