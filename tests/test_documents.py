@@ -42,7 +42,7 @@ NOT_HERE = {
 """Commands that are run, but not by this test."""
 
 NEVER_RUN = {
-    "torchrun --nnodes 2": "there is one machine",
+    "torchrun --nnodes 2": "there is one machine; `test_torchrun.py` rehearses two on it",
     "srun ": "there is no SLURM",
     "kubectl ": "there is no Kubernetes",
 }
