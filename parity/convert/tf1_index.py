@@ -3,24 +3,20 @@
 That reader ends the whole process if an entry is damaged, and reserves whatever memory an
 entry claims. Nothing is decided here but whether the index may be read.
 
-An index is a table: blocks of entries, and 48 bytes at its end that say where the block
-of blocks is. An entry is a name and a `BundleEntryProto`. The first one, "", is a
-`BundleHeaderProto`. Source: tensorflow/core/lib/io/table_format.txt.
+An index is a table (`parity/artefacts/table.py`). An entry is a name and a
+`BundleEntryProto`. The first one, "", is a `BundleHeaderProto`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mnistport.errors import UserError
 from parity import tf1
+from parity.artefacts.table import entries
 
-FOOTER = 48
-TRAILER = 5
-"""Bytes behind a block: how it is compressed, and its checksum."""
 LARGEST = 64 << 20
 """Bytes of an index. A checkpoint of a thousand arrays has 100 kB."""
 LAST_OF_VALUES = 100
@@ -60,13 +56,13 @@ def _refuse_damaged(path: Path, content: bytes) -> None:
     """Look at each entry. Raises ValueError or IndexError if it is damaged."""
     messages = tf1.bundle_messages()
     try:
-        entries = list(_entries(content))
-        if not entries or entries[0][0] != b"":
+        found = list(entries(content))
+        if not found or found[0][0] != b"":
             raise ValueError("it has no header")
-        header = messages.BundleHeaderProto.FromString(entries[0][1])
+        header = messages.BundleHeaderProto.FromString(found[0][1])
         if not 1 <= header.num_shards <= 100_000:
             raise ValueError(f"it claims {header.num_shards} data files")
-        for name, value in entries[1:]:
+        for name, value in found[1:]:
             entry = messages.BundleEntryProto.FromString(value)
             _refuse_entry(path, name, entry, header.num_shards)
     except messages.DecodeError as error:
@@ -103,57 +99,3 @@ def _refuse_entry(path: Path, name: bytes, entry: Any, shards: int) -> None:
     is_plain = dtype.is_floating or dtype.is_integer or dtype.is_bool or dtype.is_complex
     if count * dtype.size != entry.size if is_plain else count > entry.size:
         raise ValueError(f"{text} has {entry.size} bytes, and the shape {shape[:8]}")
-
-
-def _entries(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The entries of all blocks, in their order."""
-    footer = content[-FOOTER:]
-    if len(footer) < FOOTER:
-        raise ValueError("it is too short")
-    at = 0
-    for _ in range(2):  # where an unused block begins, and its size
-        _, at = _number(footer, at)
-    start, at = _number(footer, at)
-    size, _ = _number(footer, at)
-    left = len(content)  # blocks do not overlap, so they are not longer than the file
-    for _, handle in _in_block(content, start, size):
-        start, at = _number(handle, 0)
-        size, _ = _number(handle, at)
-        left -= size
-        if left < 0:
-            raise ValueError("its blocks overlap")
-        yield from _in_block(content, start, size)
-
-
-def _in_block(content: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """The entries of one block. A name repeats the beginning of the name before it."""
-    end = start + size
-    if end + TRAILER > len(content) or size < 4:
-        raise ValueError("a block lies outside of it")
-    if content[end] != 0:
-        raise ValueError("a block is compressed")
-    restarts = int.from_bytes(content[end - 4 : end], "little")
-    end -= 4 * (restarts + 1)
-    if end < start:
-        raise ValueError("a block claims too many entries")
-    at, name = start, b""
-    while at < end:
-        shared, at = _number(content, at)
-        added, at = _number(content, at)
-        length, at = _number(content, at)
-        if shared > len(name) or at + added + length > end:
-            raise ValueError("an entry lies outside of its block")
-        name = name[:shared] + content[at : at + added]
-        at += added + length
-        yield name, content[at - length : at]
-
-
-def _number(content: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits in each byte, and where what follows begins."""
-    number = 0
-    for place in range(10):
-        byte = content[at + place]
-        number |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            return number, at + place + 1
-    raise ValueError("a number does not end")

@@ -10,6 +10,7 @@ import pytest
 import parity
 
 ORDER = (
+    "artefacts",
     "compare",
     "tolerances",
     "weights",
