@@ -115,8 +115,8 @@ class Checkpoint:
         entry = self.stored[name]
         if entry.parts:
             raise UserError(
-                f"{self.prefix}: {name!r} is stored in {entry.parts} parts, which are not "
-                "put together here; `parity convert` does it, with TensorFlow"
+                f"{self.prefix}: {name!r} is stored in {entry.parts} parts, which are "
+                "not put together here; `parity convert` does it, with TensorFlow"
             )
         if entry.dtype in ("string", "resource", "variant"):
             raise UserError(f"{self.prefix}: {name!r} holds {entry.dtype}, no numbers")

@@ -39,6 +39,9 @@ COMMANDS = {
     "convert": Command(
         help="convert a training state between TF1, Lightning and safetensors"
     ),
+    "inspect": Command(
+        help="print what a TF1 graph, checkpoint or SavedModel holds, without TensorFlow"
+    ),
     "completion": Command(help="print a script with which a shell completes words"),
 }
 """The commands, in the order of the help."""

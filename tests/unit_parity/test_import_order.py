@@ -17,6 +17,7 @@ ORDER = (
     "state",
     "reference",
     "tf1",
+    "inspection",
     "fields",
     "float64",
     "sides",

@@ -34,6 +34,12 @@ from parity.sides import Ours, Theirs
 pytestmark = pytest.mark.tf
 
 WRONG_LINES = [
+    "inspect",
+    "inspect {new}",
+    "inspect {good}",
+    "inspect {tf1} --json {new}/below",
+    "inspect /dev/null",
+    "inspect .",
     "convert",
     "convert {good}",
     "convert {good} {good}",

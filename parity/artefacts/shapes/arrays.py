@@ -581,10 +581,20 @@ def unsorted_segments(node: Node, inputs: Sequence[Known]) -> list[Known]:
     return [Known(rows.dtype, (count, *rows.shape[len(numbers.shape) :]))]
 
 
-@rule("RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt")
+@rule("StatelessRandomGetKeyCounter")
+def key_and_counter(node: Node, inputs: Sequence[Known]) -> list[Known]:
+    """The key and the counter of a generator, from a seed."""
+    return [Known("uint64", (1,)), Known("uint64", (2,))]
+
+
+@rule(
+    *("RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt"),
+    *("StatelessRandomUniformV2", "StatelessRandomNormalV2"),
+    *("StatelessTruncatedNormalV2", "StatelessRandomUniform", "StatelessRandomNormal"),
+)
 def random_numbers(node: Node, inputs: Sequence[Known]) -> list[Known]:
     """Random numbers of a shape."""
-    kind = node.get("dtype") or node.get("Tout")
+    kind = node.get("dtype") or node.get("Tout") or "float32"
     return [Known(kind, shape_from(inputs[0]))]
 
 

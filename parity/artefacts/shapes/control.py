@@ -34,6 +34,12 @@ def handle(node: Node, inputs: Sequence[Known]) -> list[Known]:
     return [Known("resource", (), leads_to=node.get("shape"))]
 
 
+@rule("VarIsInitializedOp", "IsVariableInitialized")
+def is_initialized(node: Node, inputs: Sequence[Known]) -> list[Known]:
+    """Whether a variable has a value."""
+    return [Known("bool", ())]
+
+
 @rule("ReadVariableOp")
 def read_variable(node: Node, inputs: Sequence[Known]) -> list[Known]:
     """A variable's value. Its shape stands at the handle."""
