@@ -1,6 +1,6 @@
 """The readers that `fuzz.py` tries, one file for each format."""
 
-from fuzzing import checkpoints, config, converted, idx, json_files
+from fuzzing import checkpoints, config, converted, graphs, idx, json_files
 from fuzzing.reader import Files, Reader
 
 __all__ = ["READERS", "Files", "Reader"]
@@ -11,4 +11,5 @@ READERS: dict[str, Reader] = {
     **config.READERS,
     **checkpoints.READERS,
     **converted.READERS,
+    **graphs.READERS,
 }

@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 
 from mnistport.errors import UserError
 
-QUICK = ("idx", "json-settings", "json-result", "json-history", "yaml-options")
+QUICK = (
+    *("idx", "json-settings", "json-result", "json-history", "yaml-options"),
+    *("graph", "graph-text", "metagraph", "tf1-arrays"),
+)
 SLOW = ("idx-set", "json-facts", "checkpoint", "safetensors", "tf1", "lockstep")
 
 
