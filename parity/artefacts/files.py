@@ -22,7 +22,11 @@ from parity.artefacts.messages import (
 )
 
 LARGEST = 1 << 30
-"""Bytes of a file with a graph. It is held in memory several times."""
+"""Bytes of a file with a graph. It is held in memory twice."""
+LARGEST_TEXT = 64 << 20
+"""Bytes of a graph as text, which is read slowly and takes more memory."""
+MOST_OPERATIONS = 200_000
+"""Operations of a graph. Each takes some 2 kB. Large networks with training have 50,000."""
 SAVED_MODEL_STARTS = 0x08
 """The first byte of a SavedModel, for its version. A graph starts with a message."""
 PART = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")
@@ -180,6 +184,8 @@ def _operations(path: Path, message: Any) -> Graph:
     """
     if not message.node or any(not (node.name and node.op) for node in message.node):
         raise UserError(f"{path}: is no graph of TensorFlow")
+    if len(message.node) > MOST_OPERATIONS:
+        raise UserError(f"{path}: has more than {MOST_OPERATIONS:,} operations")
     return Graph.of(message, str(path))
 
 
@@ -187,6 +193,8 @@ def _text(path: Path, content: bytes) -> Artefact:
     """A graph, a MetaGraph or a SavedModel that was written as text."""
     from google.protobuf import text_format
 
+    if len(content) > LARGEST_TEXT:
+        raise UserError(f"{path}: a text of more than {LARGEST_TEXT:,} bytes")
     try:
         text = content.decode()
     except ValueError as error:
