@@ -26,7 +26,7 @@ LARGEST = 1 << 30
 LARGEST_TEXT = 64 << 20
 """Bytes of a graph as text, which is read slowly and takes more memory."""
 MOST_OPERATIONS = 200_000
-"""Operations of a graph. Each takes some 2 kB. Large networks with training have 50,000."""
+"""Operations of a graph. Each takes some 2 kB. A large network has 50,000 in training."""
 SAVED_MODEL_STARTS = 0x08
 """The first byte of a SavedModel, for its version. A graph starts with a message."""
 PART = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")

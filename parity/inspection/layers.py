@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mnistport.errors import UserError
 from parity.artefacts.graph import Graph, Node
-from parity.artefacts.shapes import Known, Shapes
+from parity.artefacts.shapes import DAMAGED, Known, Shapes
 from parity.artefacts.shapes.known import Axis, Shape
 from parity.artefacts.shapes.layers import spatial
 from parity.inspection.source import is_weight, number, origin
@@ -94,10 +95,24 @@ def layers_in(graph: Graph, shapes: Shapes, forward: Mapping[str, Node]) -> list
             continue
         if _is_of_weights_alone(graph, node):
             continue
-        layer = DESCRIBED.get(node.op, _other)(graph, node, inputs, result)
+        layer = _described(graph, node, inputs, result)
         layers.append(layer)
         result_of[node.name] = layer
     return layers
+
+
+def _described(graph: Graph, node: Node, inputs: Inputs, result: Known) -> Layer:
+    """The layer that begins with an operation.
+
+    Raises:
+        UserError: An attribute of it is missing or of another kind.
+    """
+    try:
+        return DESCRIBED.get(node.op, _other)(graph, node, inputs, result)
+    except DAMAGED as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{node.op} {node.name!r} is damaged ({error})") from error
 
 
 def _counted(graph: Graph, forward: Mapping[str, Node]) -> dict[str, int]:

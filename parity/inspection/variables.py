@@ -52,7 +52,7 @@ def variables_in(
     if artefact.graph is not None and shapes is not None:
         for node in artefact.graph.nodes.values():
             if node.op in VARIABLES:
-                found[node.name] = node.get("dtype"), node.get("shape")
+                found[node.name] = str(node.get("dtype")), _shape(node)
         if not found:
             found = _frozen(artefact, shapes)
     if artefact.arrays is not None:
@@ -63,6 +63,12 @@ def variables_in(
         Variable(name, dtype, shape, kinds.get(name) or _by_name(name, found))
         for name, (dtype, shape) in found.items()
     ]
+
+
+def _shape(node: Node) -> Shape:
+    """The shape of a variable. It is unknown where another attribute stands there."""
+    shape = node.get("shape")
+    return shape if isinstance(shape, tuple) else None
 
 
 def _frozen(artefact: Artefact, shapes: Shapes) -> dict[str, tuple[str, Shape]]:

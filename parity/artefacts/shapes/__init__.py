@@ -13,7 +13,15 @@ from parity.artefacts.graph import Graph, Node, Output
 from parity.artefacts.shapes import arrays, control, elementwise, layers, others
 from parity.artefacts.shapes.known import RULES, ContradictionError, Known, merged
 
-__all__ = ["Known", "Shapes", "shapes_of"]
+__all__ = ["DAMAGED", "Known", "Shapes", "shapes_of"]
+
+DAMAGED = (
+    *(AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError),
+    *(ZeroDivisionError, OverflowError, MemoryError),
+)
+"""What a rule raises if an attribute is missing, or is of another kind."""
+LONGEST = 1 << 62
+"""No axis is so long."""
 
 ROOMS = (arrays, control, elementwise, layers, others)
 """The modules that register rules when they are imported."""
@@ -61,11 +69,31 @@ def shapes_of(graph: Graph) -> Shapes:
 
 def _outputs(node: Node, inputs: Sequence[Known]) -> Sequence[Known]:
     try:
-        return _as_written(node, RULES[node.op](node, inputs))
+        outputs = _as_written(node, RULES[node.op](node, inputs))
+        for known in outputs:
+            _refuse_other_types(known)
     except ContradictionError as error:
         raise UserError(f"{node.op} {node.name!r}: {error}") from error
-    except (IndexError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+    except DAMAGED as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{node.op} {node.name!r} is damaged ({error})") from error
+    return outputs
+
+
+def _refuse_other_types(known: Known) -> None:
+    """Refuse what an attribute of another kind made of a type or of a shape.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(known.dtype, str):
+        raise ValueError(f"type {known.dtype!r}")
+    for shape in (known.shape, known.leads_to):
+        axes = shape if isinstance(shape, tuple) else () if shape is None else (shape,)
+        for axis in axes:
+            if not (axis is None or (isinstance(axis, int) and 0 <= axis < LONGEST)):
+                raise ValueError(f"shape {shape!r}")
 
 
 def _as_written(node: Node, outputs: Sequence[Known]) -> Sequence[Known]:
