@@ -143,8 +143,13 @@ def _page(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Lead the links of a page to the pages that were added."""
+    """Lead the links of a page to the pages that were added.
+
+    Pages of networks, whose tables are wide, have no table of contents beside them.
+    """
     place = page.file.src_uri
+    if place.startswith("networks/"):
+        page.meta["hide"] = ["toc"]
     if place.startswith("files/"):
         return markdown
     return with_links(markdown, DOCS / place, place)
