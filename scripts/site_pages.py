@@ -177,8 +177,8 @@ def with_links(text: str, source: Path, place: str) -> str:
     )
 
 
-def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Say that a Korean page is Korean, for browsers and screen readers."""
-    if page.file.src_uri.endswith(".ko.md"):
-        return output.replace('<html lang="en"', '<html lang="ko"', 1)
-    return output
+def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
+    """Let the frame of a Korean page be Korean, too."""
+    korean = page.file.src_uri.endswith(".ko.md")
+    config.theme["language"] = "ko" if korean else "en"
+    return context

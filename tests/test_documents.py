@@ -53,6 +53,7 @@ SAYS_SO = re.compile(r"(has|have) not been (run|tried)|실행해 보지")
 
 FURTHER_WORDS = {
     "make run": "--old-file=.venv/installed",  # the copy's environment is this one
+    "make docs": "--old-file=.venv/installed",
     "mnistport fit --config deep --trainer.devices 2": "--trainer.accelerator cpu",
     "pip install '.[cluster]'": "--dry-run --no-index --no-build-isolation",
 }
