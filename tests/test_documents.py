@@ -87,7 +87,7 @@ QUICK = {".venv/bin/mnistport list", ".venv/bin/parity list", *WHOLE}
 """Commands that need no others before them, and a few seconds. All others are slow."""
 
 WITHOUT_TENSORFLOW = re.compile(
-    r"(\.venv/bin/)?(mnistport|python|torchrun|dask|pip|curl|mkdir|make docs|parity list)\b"
+    r"(\.venv/bin/)?(mnistport|python|torchrun|dask|pip|curl|mkdir|parity list)\b|make docs"
 )
 """How the commands begin that do not need TensorFlow."""
 
