@@ -86,10 +86,10 @@ WHOLE = {
 QUICK = {".venv/bin/mnistport list", ".venv/bin/parity list", *WHOLE}
 """Commands that need no others before them, and a few seconds. All others are slow."""
 
-WITHOUT_TENSORFLOW = re.compile(
-    r"(\.venv/bin/)?(mnistport|python|torchrun|dask|pip|curl|mkdir|parity list)\b|make docs"
+NEEDS_TENSORFLOW = re.compile(
+    r"make run|(\.venv/bin/)?parity (?!list|completion)|python \S*grade\.py"
 )
-"""How the commands begin that do not need TensorFlow."""
+"""How the commands begin that need TensorFlow."""
 
 MAKE_TF1_CHECKPOINT = """
 from dataclasses import replace
@@ -383,7 +383,7 @@ def _tf(command: Command) -> list[pytest.MarkDecorator]:
 
 def needs_tensorflow(command: Command) -> bool:
     """Whether a command needs TensorFlow."""
-    return not (command.is_program or WITHOUT_TENSORFLOW.match(command.words))
+    return not command.is_program and bool(NEEDS_TENSORFLOW.match(command.words))
 
 
 @pytest.mark.parametrize(("page", "command"), parameters())
