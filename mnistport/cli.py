@@ -26,23 +26,23 @@ usage: mnistport COMMAND [options]
 Classic TensorFlow 1 MNIST tutorials, trained in PyTorch Lightning.
 
 commands:
-  list      list the networks
-  fit       train a network:  mnistport fit --config deep
-  validate  score a checkpoint on the validation set:
-                              mnistport validate --config deep --ckpt_path FILE
-  test      score a checkpoint on the test set:
-                              mnistport test --config deep --ckpt_path FILE
-  predict   print the class of each test image, or of your own digits:
-                              mnistport predict --ckpt_path last --images FILE ...
-  plot      draw a trained network:
-                              mnistport plot CHECKPOINT --out pictures
-  export    write a trained network for other programs:
-                              mnistport export CHECKPOINT --format onnx --out hvass.onnx
-  reproduce train whole recipes, and compare with the published figures:
-                              mnistport reproduce softmax --seeds 3
-  completion
-            print a script with which a shell completes commands and options:
-                              mnistport completion bash
+  list        list the networks
+  fit         train a network:
+                                mnistport fit --config deep
+  validate    score a checkpoint on the validation set:
+                                mnistport validate --config deep --ckpt_path FILE
+  test        score a checkpoint on the test set:
+                                mnistport test --config deep --ckpt_path FILE
+  predict     print the class of each test image, or of your own digits:
+                                mnistport predict --ckpt_path last --images FILE ...
+  plot        draw a trained network:
+                                mnistport plot CHECKPOINT --out pictures
+  export      write a trained network for other programs:
+                                mnistport export CHECKPOINT --format onnx --out hvass.onnx
+  reproduce   train whole recipes, and compare with the published figures:
+                                mnistport reproduce softmax --seeds 3
+  completion  print a script with which a shell completes commands and options:
+                                mnistport completion bash
 
 `mnistport fit --help` begins with the options that people need most. `parity verify`
 checks that the networks equal TensorFlow's.

@@ -143,8 +143,13 @@ def _page(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Lead the links of a page to the pages that were added."""
+    """Lead the links of a page to the pages that were added.
+
+    Pages of networks, whose tables are wide, have no table of contents beside them.
+    """
     place = page.file.src_uri
+    if place.startswith("networks/"):
+        page.meta["hide"] = ["toc"]
     if place.startswith("files/"):
         return markdown
     return with_links(markdown, DOCS / place, place)
@@ -172,8 +177,8 @@ def with_links(text: str, source: Path, place: str) -> str:
     )
 
 
-def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Say that a Korean page is Korean, for browsers and screen readers."""
-    if page.file.src_uri.endswith(".ko.md"):
-        return output.replace('<html lang="en"', '<html lang="ko"', 1)
-    return output
+def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
+    """Let the frame of a Korean page be Korean, too."""
+    korean = page.file.src_uri.endswith(".ko.md")
+    config.theme["language"] = "ko" if korean else "en"
+    return context

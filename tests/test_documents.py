@@ -53,6 +53,7 @@ SAYS_SO = re.compile(r"(has|have) not been (run|tried)|실행해 보지")
 
 FURTHER_WORDS = {
     "make run": "--old-file=.venv/installed",  # the copy's environment is this one
+    "make docs": "--old-file=.venv/installed",
     "mnistport fit --config deep --trainer.devices 2": "--trainer.accelerator cpu",
     "pip install '.[cluster]'": "--dry-run --no-index --no-build-isolation",
 }
@@ -85,10 +86,10 @@ WHOLE = {
 QUICK = {".venv/bin/mnistport list", ".venv/bin/parity list", *WHOLE}
 """Commands that need no others before them, and a few seconds. All others are slow."""
 
-WITHOUT_TENSORFLOW = re.compile(
-    r"(\.venv/bin/)?(mnistport|python|dask|curl|parity list)\b"
+NEEDS_TENSORFLOW = re.compile(
+    r"make run|(\.venv/bin/)?parity (?!list|completion)|python \S*grade\.py"
 )
-"""How the commands begin that do not need TensorFlow."""
+"""How the commands begin that need TensorFlow."""
 
 MAKE_TF1_CHECKPOINT = """
 from dataclasses import replace
@@ -382,7 +383,7 @@ def _tf(command: Command) -> list[pytest.MarkDecorator]:
 
 def needs_tensorflow(command: Command) -> bool:
     """Whether a command needs TensorFlow."""
-    return not (command.is_program or WITHOUT_TENSORFLOW.match(command.words))
+    return not command.is_program and bool(NEEDS_TENSORFLOW.match(command.words))
 
 
 @pytest.mark.parametrize(("page", "command"), parameters())

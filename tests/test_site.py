@@ -126,8 +126,14 @@ def test_every_link_leads_to_a_page_and_a_place_on_it(site: Path) -> None:
 
 @pytest.mark.slow
 def test_a_korean_page_says_that_it_is_korean(site: Path) -> None:
-    assert '<html lang="ko"' in (site / "index.ko.html").read_text()
-    assert '<html lang="en"' in (site / "index.html").read_text()
+    korean, english = (
+        (site / "index.ko.html").read_text(),
+        (site / "index.html").read_text(),
+    )
+    assert '<html lang="ko"' in korean
+    assert "목차" in korean
+    assert '<html lang="en"' in english
+    assert "목차" not in english
 
 
 @pytest.mark.slow

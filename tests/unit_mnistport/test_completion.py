@@ -1,5 +1,7 @@
 """The scripts of `completion`: bash proposes from them, and zsh reads them."""
 
+import contextlib
+import io
 import shutil
 import subprocess
 import sys
@@ -7,6 +9,9 @@ import sys
 import pytest
 
 from mnistport.cli import main
+from parity.cli import main as parity
+
+PROGRAMS = {"mnistport": main, "parity": parity}
 
 ASK = """
 source "$1"
@@ -20,11 +25,13 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 def make(program, shell):
-    words = [sys.executable, "-m", program, "completion", shell]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert PROGRAMS[program](["completion", shell]) == 0
+    return printed.getvalue()
 
 
-@pytest.fixture(scope="module", params=["mnistport", "parity"])
+@pytest.fixture(scope="module", params=PROGRAMS)
 def program(request):
     return request.param
 
@@ -33,7 +40,7 @@ def program(request):
 def propose(tmp_path_factory):
     """`propose("mnistport", "fit", "--conf")` is what bash proposes for the last word."""
     folder = tmp_path_factory.mktemp("completion")
-    for name in ("mnistport", "parity"):
+    for name in PROGRAMS:
         (folder / name).write_text(make(name, "bash"))
     (folder / "a_file").touch()
 
@@ -79,7 +86,7 @@ def test_zsh_takes_the_script(program, tmp_path):
     load = "fpath=($1 $fpath); autoload -Uz compinit; compinit -u -D; echo $_comps[$2]"
     words = ["zsh", "-f", "-c", load, "zsh", str(tmp_path), program]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (f"_shtab_{program}\n", "")
+    assert (done.stdout, done.stderr) == (f"_{program}\n", "")
     subprocess.run(["zsh", "-n", str(tmp_path / f"_{program}")], check=True)
 
 
