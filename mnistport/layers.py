@@ -144,15 +144,15 @@ def uniform(like: Tensor) -> Tensor:
     return torch.rand_like(like)
 
 
-def kept_fraction(keep_prob: float) -> float:
-    """A `keep_prob`, rounded to float32.
+def kept_fraction(keep_prob: float, name: str = "keep_prob") -> float:
+    """A `keep_prob`, rounded to float32. A message calls it by its name.
 
     Raises:
         UserError: It is not a number in (0, 1], or it would be rounded to 0.
     """
     is_number = isinstance(keep_prob, Real) and not isinstance(keep_prob, bool)
     if not (is_number and 0.0 < keep_prob <= 1.0 and float32(keep_prob) > 0.0):
-        raise UserError(f"keep_prob is the fraction kept, in (0, 1]; got {keep_prob!r}")
+        raise UserError(f"{name} is the fraction kept, in (0, 1]; got {keep_prob!r}")
     return float32(keep_prob)
 
 

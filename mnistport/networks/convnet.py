@@ -15,6 +15,7 @@ from mnistport.layers import (
     as_image,
     cross_entropy,
     flatten,
+    kept_fraction,
 )
 from mnistport.network import Network, Published, Recipe, SampledAccuracy, Source
 from mnistport.optimizers import RMSProp
@@ -23,29 +24,42 @@ from mnistport.optimizers import RMSProp
 class ConvNet(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
+    Args:
+        keep_prob_conv: Fraction of the units that is kept after each convolution's
+            pooling while training. 1 means no dropout. The tutorial calls it p_keep_conv.
+        keep_prob_hidden: Fraction of the hidden units that is kept, likewise. The
+            tutorial calls it p_keep_hidden.
+
     Same as the tutorial: There are no biases. All weights start from a normal
     distribution with standard deviation 0.01, which is not truncated. The third pooling
     is SAME: it pads 7 x 7 by one row and column at the bottom and right, and gives 4 x 4.
     The third dropout follows the flattening.
     Different: ReLU follows the pooling. The function is the same (`layers.ReluMaxPool`).
 
+    Raises:
+        UserError: An argument cannot have this value.
+
     Source: See `NETWORK.source`, function model().
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, keep_prob_conv: float = 0.8, keep_prob_hidden: float = 0.5
+    ) -> None:
         super().__init__()
+        kept_fraction(keep_prob_conv, "keep_prob_conv")
+        kept_fraction(keep_prob_hidden, "keep_prob_hidden")
         self.conv1 = Conv2d(1, 32, 3, bias=False)
         self.pool1 = ReluMaxPool()  # 28 -> 14
-        self.dropout1 = Dropout(keep_prob=0.8)
+        self.dropout1 = Dropout(keep_prob_conv)
         self.conv2 = Conv2d(32, 64, 3, bias=False)
         self.pool2 = ReluMaxPool()  # 14 -> 7
-        self.dropout2 = Dropout(keep_prob=0.8)
+        self.dropout2 = Dropout(keep_prob_conv)
         self.conv3 = Conv2d(64, 128, 3, bias=False)
         self.pool3 = ReluMaxPool()  # 7 -> 4
-        self.dropout3 = Dropout(keep_prob=0.8)
+        self.dropout3 = Dropout(keep_prob_conv)
         self.fc1 = Dense(4 * 4 * 128, 625, bias=False)
         self.relu = nn.ReLU()
-        self.dropout4 = Dropout(keep_prob=0.5)
+        self.dropout4 = Dropout(keep_prob_hidden)
         self.fc2 = Dense(625, 10, bias=False)
         for layer in (self.conv1, self.conv2, self.conv3, self.fc1, self.fc2):
             nn.init.normal_(layer.weight, std=0.01)

@@ -24,15 +24,22 @@ from mnistport.optimizers import Adam
 class Deep(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
+    Args:
+        keep_prob: Fraction of the hidden units that is kept while training. 1 means no
+            dropout.
+
     Same as the tutorial: The padding is SAME. Weights start from a truncated normal
     distribution with standard deviation 0.1, biases at 0.1. While training, dropout keeps
-    half of the hidden units.
+    half of the hidden units, if nothing else is asked for.
     Different: ReLU follows the pooling. The function is the same (`layers.ReluMaxPool`).
+
+    Raises:
+        UserError: An argument cannot have this value.
 
     Source: See `NETWORK.source`, function deepnn().
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_prob: float = 0.5) -> None:
         super().__init__()
         self.conv1 = Conv2d(1, 32, 5)
         self.pool1 = ReluMaxPool()  # 28 -> 14
@@ -40,7 +47,7 @@ class Deep(nn.Module):
         self.pool2 = ReluMaxPool()  # 14 -> 7
         self.fc1 = Dense(7 * 7 * 64, 1024)
         self.relu = nn.ReLU()
-        self.dropout = Dropout(keep_prob=0.5)
+        self.dropout = Dropout(keep_prob)
         self.fc2 = Dense(1024, 10)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
             truncated_normal_(layer.weight, std=0.1)
