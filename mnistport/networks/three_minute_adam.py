@@ -16,7 +16,7 @@ from mnistport.layers import (
     cross_entropy,
     flatten,
 )
-from mnistport.network import EpochLoss, Network, Published, Recipe, Source
+from mnistport.network import Departure, EpochLoss, Network, Published, Recipe, Source
 from mnistport.optimizers import Adam
 
 
@@ -88,6 +88,15 @@ NETWORK = Network(
                 *(0.348, 0.109, 0.077, 0.061, 0.051, 0.043, 0.034, 0.033),
                 *(0.027, 0.024, 0.021, 0.019, 0.019, 0.016, 0.016),
             ),
+        ),
+    ),
+    departures=(
+        Departure(
+            name="optimizer",
+            like="torch",
+            text="torch.optim.Adam adds epsilon after the bias correction; TF1's Adam "
+            "adds it before",
+            settings={"model.optimizer": "torch_adam", "model.learning_rate": 0.001},
         ),
     ),
 )

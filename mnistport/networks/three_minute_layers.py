@@ -23,7 +23,7 @@ from mnistport.layers import (
     glorot_uniform_,
     kept_fraction,
 )
-from mnistport.network import EpochLoss, Network, Published, Recipe, Source
+from mnistport.network import Departure, EpochLoss, Network, Published, Recipe, Source
 from mnistport.optimizers import Adam
 from mnistport.values import switch
 
@@ -127,6 +127,22 @@ NETWORK = Network(
                 *(0.1680, 0.0476, 0.0305, 0.0205, 0.0143, 0.0160, 0.0101, 0.0086),
                 *(0.0076, 0.0087, 0.0079, 0.0055, 0.0045, 0.0069, 0.0039),
             ),
+        ),
+    ),
+    departures=(
+        Departure(
+            name="dropout",
+            like="intended",
+            text="dropout acts; in the book it never does, because is_training is passed "
+            "as noise_shape",
+            settings={"intended_dropout": True},
+        ),
+        Departure(
+            name="optimizer",
+            like="torch",
+            text="torch.optim.Adam adds epsilon after the bias correction; TF1's Adam "
+            "adds it before",
+            settings={"model.optimizer": "torch_adam", "model.learning_rate": 0.001},
         ),
     ),
 )

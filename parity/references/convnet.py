@@ -16,7 +16,11 @@ from parity.weights import Weight, WeightMap
 
 
 def build(
-    tf: Any, *, keep_prob_conv: float = 0.8, keep_prob_hidden: float = 0.5
+    tf: Any,
+    *,
+    keep_prob_conv: float = 0.8,
+    keep_prob_hidden: float = 0.5,
+    pool_padding: str = "SAME",
 ) -> Endpoints:
     """The tutorial's graph: its function model(), the cost and the optimizer.
 
@@ -24,7 +28,9 @@ def build(
         tf: The module `tensorflow.compat.v1`.
         keep_prob_conv: What is fed as `p_keep_conv` while training.
         keep_prob_hidden: What is fed as `p_keep_hidden` while training.
+        pool_padding: The padding of the poolings. The tutorial's is SAME.
     """
+    size = 4 if pool_padding == "SAME" else 3
 
     def init_weights(shape: list[int]) -> Any:
         return tf.Variable(tf.random_normal(shape, stddev=0.01))
@@ -33,14 +39,16 @@ def build(
         return tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME")
 
     def pool(x: Any) -> Any:
-        return tf.nn.max_pool(x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+        return tf.nn.max_pool(
+            x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding=pool_padding
+        )
 
     X = tf.placeholder(tf.float32, [None, 28, 28, 1])
     Y = tf.placeholder(tf.float32, [None, 10])
     w = init_weights([3, 3, 1, 32])
     w2 = init_weights([3, 3, 32, 64])
     w3 = init_weights([3, 3, 64, 128])
-    w4 = init_weights([128 * 4 * 4, 625])
+    w4 = init_weights([128 * size * size, 625])
     w_o = init_weights([625, 10])
     p_keep_conv = tf.placeholder(tf.float32)
     p_keep_hidden = tf.placeholder(tf.float32)
@@ -108,6 +116,7 @@ def reference(options: Mapping[str, Any]) -> Reference:
     Raises:
         UserError: The network has no such option, or an option cannot have this value.
     """
+    size = 3 if options.get("pool_padding") == "VALID" else 4
     return mnist.tutorial(
         NETWORK,
         build=partial(build, **options),
@@ -138,7 +147,7 @@ def reference(options: Mapping[str, Any]) -> Reference:
         draws=(
             Draw("l1", "dropout1", (14, 14, 32), IMAGE),
             Draw("l2", "dropout2", (7, 7, 64), IMAGE),
-            Draw("l3", "dropout3", (2048,)),
+            Draw("l3", "dropout3", (size * size * 128,)),
             Draw("l4", "dropout4", (625,)),
         ),
         differences=(mnist.DRAWS_ARE_FED,),

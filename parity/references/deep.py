@@ -15,16 +15,18 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, *, keep_prob: float = 0.5) -> Endpoints:
+def build(tf: Any, *, keep_prob: float = 0.5, truncated: bool = True) -> Endpoints:
     """The tutorial's graph: its functions deepnn() and main().
 
     Args:
         tf: The module `tensorflow.compat.v1`.
         keep_prob: What is fed as `keep_prob` while training.
+        truncated: Whether the initial distribution is truncated, as the tutorial's is.
     """
+    normal = tf.truncated_normal if truncated else tf.random_normal
 
     def weight_variable(shape: list[int]) -> Any:
-        return tf.Variable(tf.truncated_normal(shape, stddev=0.1))
+        return tf.Variable(normal(shape, stddev=0.1))
 
     def bias_variable(shape: list[int]) -> Any:
         return tf.Variable(tf.constant(0.1, shape=shape))

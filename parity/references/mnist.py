@@ -160,9 +160,10 @@ def port(network: Network, options: Mapping[str, Any]) -> Port:
     Its feeds are the pixels "x", `[N, 784]` or `[N, 28, 28, 1]`, and the one-hot labels
     "y_", `[N, 10]`. Its loss is the mean over the batch.
     """
+    loss_of_image = network.loss_with(options)
 
     def loss(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
-        return network.loss(output, feeds["y_"].argmax(1)).mean()
+        return loss_of_image(output, feeds["y_"].argmax(1)).mean()
 
     return Port(
         name=network.name,
