@@ -124,8 +124,8 @@ COLUMNS = (
     *("test loss", "accuracy minus the tutorial's"),
 )
 NOTES = (
-    "Test accuracy and test loss (in nats): the mean of the seeds, at the end of runs that",
-    "were cut short after these steps. Deviation: that of the seeds' accuracies (n - 1).",
+    "Test accuracy and test loss (in nats): the mean of the seeds, at the end of runs",
+    "that were cut short after these steps. Deviation: of the seeds' accuracies (n - 1).",
     "The last column is the mean difference from the tutorial's run with the same seed,",
     "and in how many of the seeds the accuracy was lower.",
 )

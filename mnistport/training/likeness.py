@@ -59,7 +59,8 @@ def with_asked(
         )
     by_key = {f"model.{name}": value for name, value in settings.of_model(now).items()}
     by_key |= {f"data.{name}": value for name, value in settings.of_data(now).items()}
-    return {**stored, **by_key}
+    said = {name: value for name, value in by_key.items() if value is not None}
+    return {**stored, **said}
 
 
 def _flat_of_keys(stored: Mapping[str, Any]) -> dict[str, Any]:
