@@ -62,16 +62,22 @@ TRAPS = (
         {"stable loss": {"stable_loss": True}},
     ),
     Trap(
-        "a loss that can be NaN, at ten times the rate",
+        "the same, at ten times the rate",
         "softmax_beginners",
         1000,
         {"stable loss": {"stable_loss": True}},
         {"model.learning_rate": 5.0},
     ),
     Trap(
+        "no shuffling",
+        "softmax",
+        1000,
+        {"in the order of the file": {"data.stream": "sequential"}},
+    ),
+    Trap(
         "RMSProp's first mean square",
         "three_minute_rmsprop",
-        550,
+        275,
         {
             "mean square starts at 0": {"model.optimizer_options.initial_rms": 0.0},
             "torch.optim.RMSprop": RMSPROP,
@@ -81,40 +87,42 @@ TRAPS = (
     Trap(
         "dropout that never acts",
         "three_minute_layers",
-        550,
+        275,
         {
             "dropout acts": {"intended_dropout": True},
-            "0.7 is what is kept": {"intended_dropout": True, "keep_prob_conv": 0.7},
+            "dropout acts, 0.7 is kept": {
+                "intended_dropout": True,
+                "keep_prob_conv": 0.7,
+            },
         },
     ),
     Trap(
         "Adam's epsilon",
         "three_minute_adam",
-        550,
+        275,
         {"torch.optim.Adam": ADAM},
     ),
     Trap(
-        "keep_prob read as what is dropped",
+        "keep_prob taken for what is dropped",
         "three_minute_adam",
-        550,
+        275,
         {"0.7 is dropped": {"keep_prob": 0.3}},
     ),
     Trap(
-        "initial weights, and batches with replacement",
+        "truncation, batches with replacement",
         "hvass",
-        859,
+        430,
         {
             "not truncated": {"truncated": False},
-            "shuffled": {"data.stream": "next_batch"},
+            "each image once an epoch": {"data.stream": "next_batch"},
         },
     ),
     Trap(
-        "padding, order of images, RMSProp",
+        "padding, RMSProp",
         "convnet",
-        429,
+        100,
         {
             "7 x 7 pooled to 3 x 3": {"pool_padding": "VALID"},
-            "shuffled": {"data.stream": "next_batch"},
             "torch.optim.RMSprop": RMSPROP,
         },
     ),

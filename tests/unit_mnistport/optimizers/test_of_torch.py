@@ -53,9 +53,11 @@ def test_adam_parts_from_tf1s_where_epsilon_counts():
 def test_the_first_step_of_rmsprop_is_far_larger_if_the_mean_square_starts_at_0():
     start = weights_after(TorchRMSprop, 0)
     moved = {
-        name: (weights_after(partial(make, learning_rate=0.001), 1, 1e-2) - start)
-        .abs()
-        .max()
+        name: float(
+            (weights_after(partial(make, learning_rate=0.001), 1, 1e-2) - start)
+            .abs()
+            .max()
+        )
         for name, make in {
             "tf1": RMSProp,
             "zero": partial(RMSProp, initial_rms=0.0),
