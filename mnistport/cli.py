@@ -118,16 +118,10 @@ def _is_first_process() -> bool:
 
 
 def _expected(words: Sequence[str]) -> int:
-    """Say what recipes end with. Nothing of torch is imported."""
-    if words in (["-h"], ["--help"]) or len(words) != 1:
-        usage = "mnistport expected NAME, with a name that `mnistport list` prints"
-        if len(words) != 1:
-            raise UserError(f"expected takes one name: {usage}")
-        print(f"usage: {usage}")
-        return 0
-    from mnistport.expected import show_expected
+    """Say what a recipe ends with. Nothing of torch is imported."""
+    from mnistport.expected import parser, show_expected
 
-    return show_expected(words[0])
+    return show_expected(parser().parse_args(words).network)
 
 
 def _reproduce(words: Sequence[str]) -> int:

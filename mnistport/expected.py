@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 from textwrap import fill
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from mnistport import networks
 from mnistport.errors import UserError
@@ -59,6 +60,24 @@ MEASURED = {
     "convnet": Measured(42_900, (0.9891,)),
 }
 """What `FOLDER` in the repository holds. A test compares the two."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see mnistport expected --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line of `expected`."""
+    options = _Parser(
+        prog="mnistport expected",
+        description="Say which test accuracy a network's whole recipe ends with on "
+        "MNIST, and in which range other seeds are expected to end.",
+    )
+    options.add_argument("network", metavar="NAME", help="see `mnistport list`")
+    return options
 
 
 def show_expected(name: str) -> int:

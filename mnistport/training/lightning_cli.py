@@ -331,7 +331,7 @@ class Cli(LightningCLI):
             like = self._get(self.config_init, "like")
             run = flat(self.model.hparams, self.datamodule.hparams)
             for line in opening(self.model.network, like, run):
-                _say(f"mnistport: {line}")
+                self._say(f"mnistport: {line}")
 
     def before_test(self) -> None:
         """See `before_fit`."""
@@ -361,13 +361,8 @@ class Cli(LightningCLI):
             raise
         try:
             self._score_the_test_set()
-<<<<<<< HEAD
             if not (self.trainer.interrupted or self.quiet):
-                say_what_there_is(self.trainer, self.model, self.datamodule.name)
-=======
-            if not self.trainer.interrupted:
                 say_what_there_is(self.trainer, self.model, self.datamodule)
->>>>>>> 4b6f880 (mnistport expected; fit --like book|intended|torch, with a table of departures for each network)
         except (KeyboardInterrupt, SystemExit) as stop:
             said = isinstance(stop, StoppedError) and stop.said
             if said or self.trainer.world_size > 1:

@@ -90,8 +90,8 @@ def test_the_command_says_range_source_and_published_figure(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "expected takes one name"),
-        (["deep", "hvass"], "expected takes one name"),
+        ([], "required: NAME"),
+        (["deep", "hvass"], "unrecognized arguments: hvass"),
         (["sofmax"], "did you mean 'softmax'?"),
     ],
 )
