@@ -15,10 +15,10 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from mnistport.environment import environment
 from mnistport.files import write_whole
@@ -29,8 +29,7 @@ Settings = Mapping[str, Any]
 BOOK = "as the tutorial"
 
 
-@dataclass(frozen=True)
-class Trap:
+class Trap(NamedTuple):
     """What is compared with the tutorial.
 
     Attributes:
@@ -45,7 +44,7 @@ class Trap:
     network: str
     steps: int
     runs: Mapping[str, Settings]
-    common: Settings = field(default_factory=dict)
+    common: Settings = MappingProxyType({})
 
 
 ADAM = {"model.optimizer": "torch_adam", "model.learning_rate": 0.001}
