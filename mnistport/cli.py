@@ -35,6 +35,8 @@ commands:
                                 mnistport test --config deep --ckpt_path FILE
   predict     print the class of each test image, or of your own digits:
                                 mnistport predict --ckpt_path last --images FILE ...
+  expected    say which test accuracy a whole recipe ends with:
+                                mnistport expected deep
   plot        draw a trained network:
                                 mnistport plot CHECKPOINT --out pictures
   export      write a trained network for other programs:
@@ -86,6 +88,8 @@ def _run(command: str, words: list[str]) -> int:
         return 0
     if command == "list":
         return show_list()
+    if command == "expected":
+        return _expected(words[1:])
     if command == "reproduce":
         return _reproduce(words[1:])
     if command == "plot":
@@ -99,7 +103,8 @@ def _run(command: str, words: list[str]) -> int:
     if command not in LIGHTNING:
         raise UserError(
             f"no command is called {command!r}; "
-            f"there are list, plot, export, reproduce, completion, {', '.join(LIGHTNING)}"
+            "there are list, expected, plot, export, reproduce, completion, "
+            f"{', '.join(LIGHTNING)}"
         )
     return _lightning(words)
 
@@ -110,6 +115,13 @@ def _is_first_process() -> bool:
     All of them meet the same error, and one of them says it.
     """
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _expected(words: Sequence[str]) -> int:
+    """Say what a recipe ends with. Nothing of torch is imported."""
+    from mnistport.expected import parser, show_expected
+
+    return show_expected(parser().parse_args(words).network)
 
 
 def _reproduce(words: Sequence[str]) -> int:

@@ -144,15 +144,15 @@ def uniform(like: Tensor) -> Tensor:
     return torch.rand_like(like)
 
 
-def kept_fraction(keep_prob: float) -> float:
-    """A `keep_prob`, rounded to float32.
+def kept_fraction(keep_prob: float, name: str = "keep_prob") -> float:
+    """A `keep_prob`, rounded to float32. A message calls it by its name.
 
     Raises:
         UserError: It is not a number in (0, 1], or it would be rounded to 0.
     """
     is_number = isinstance(keep_prob, Real) and not isinstance(keep_prob, bool)
     if not (is_number and 0.0 < keep_prob <= 1.0 and float32(keep_prob) > 0.0):
-        raise UserError(f"keep_prob is the fraction kept, in (0, 1]; got {keep_prob!r}")
+        raise UserError(f"{name} is the fraction kept, in (0, 1]; got {keep_prob!r}")
     return float32(keep_prob)
 
 
@@ -191,7 +191,11 @@ class Dropout(nn.Module):
                 f"dropout got {list(draw.shape)} numbers "
                 f"for a unit of shape {list(unit.shape)}"
             )
-        return (draw >= 1.0 - self.keep_prob).to(unit.dtype)
+        return (draw >= self._least_kept()).to(unit.dtype)
+
+    def _least_kept(self) -> float:
+        """The least number with which a unit is kept."""
+        return 1.0 - self.keep_prob
 
     def extra_repr(self) -> str:
         return f"keep_prob={self.keep_prob:g}"
@@ -200,8 +204,9 @@ class Dropout(nn.Module):
 class RateDropout(Dropout):
     """TF1's `tf.layers.dropout(x, rate, training=True)`; the identity otherwise.
 
-    Same as `Dropout(1 - rate)`, but a kept unit is multiplied by 1 / (1 - rate), which
-    TF1 rounds to float32. The two differ in the last digit.
+    Same as `Dropout(1 - rate)`, but it is the rate that is rounded to float32, and a kept
+    unit is multiplied by 1 / (1 - rate), rounded to float32. The two differ in the last
+    digit.
 
     Args:
         rate: The fraction dropped, in [0, 1).
@@ -209,12 +214,16 @@ class RateDropout(Dropout):
 
     def __init__(self, rate: float) -> None:
         super().__init__(1.0 - rate)
+        self.rate = float32(rate)
         self.scale = float32(1.0 / (1.0 - rate))
 
     def forward(self, unit: Tensor) -> Tensor:
         if not self.training:
             return unit
         return unit * self._mask(unit) * self.scale
+
+    def _least_kept(self) -> float:
+        return self.rate
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
@@ -241,6 +250,11 @@ def truncated_normal_(weight: Tensor, std: float) -> None:
     The distribution is normal, cut off at two standard deviations.
     """
     nn.init.trunc_normal_(weight, std=std, a=-2.0 * std, b=2.0 * std)
+
+
+def normal_(weight: Tensor, std: float) -> None:
+    """Fill a weight in place as `tf.random_normal(stddev=std)` does."""
+    nn.init.normal_(weight, std=std)
 
 
 def glorot_uniform_(weight: Tensor) -> None:

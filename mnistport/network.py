@@ -1,13 +1,13 @@
 """The records that describe a network.
 
-They are immutable and have no behaviour. They need neither Lightning nor TensorFlow.
+They are immutable. They need neither Lightning nor TensorFlow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -146,6 +146,26 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Departure:
+    """Where a port often departs from the tutorial's program.
+
+    Attributes:
+        name: What differs, in a word.
+        like: Who departs. "intended": the tutorial's author meant something else than
+            the program does. "torch": whoever writes the same in PyTorch gets something
+            else. What is intended is also done in PyTorch.
+        text: What is done, and what the tutorial does. One line.
+        settings: The settings of a run that do it; see `mnistport.settings`. The first
+            one makes the departure. The others keep what the tutorial says.
+    """
+
+    name: str
+    like: Literal["intended", "torch"]
+    text: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
     """One tutorial's network, its training and its source.
 
@@ -161,6 +181,9 @@ class Network:
         recipe: How the tutorial trains it.
         source: Where it was published.
         published: The figures that its authors report.
+        option_losses: Options of the module, which are true or false, that ask for
+            another loss, and this loss.
+        departures: Where ports often depart from the tutorial. `fit --like` does them.
         pure: True if the module and the loss do the same to every batch. Then they store
             nothing in Python between two steps, and draw no numbers from Python's
             `random` or from NumPy. Only a pure network's step can be recorded once and
@@ -174,4 +197,13 @@ class Network:
     recipe: Recipe
     source: Source
     published: tuple[Published, ...] = ()
+    option_losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = field(
+        default_factory=dict
+    )
+    departures: tuple[Departure, ...] = ()
     pure: bool = False
+
+    def loss_with(self, options: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss of a module with these options."""
+        asked = [loss for name, loss in self.option_losses.items() if options.get(name)]
+        return asked[0] if asked else self.loss

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mnistport import networks
-from mnistport.optimizers.choosing import BY_NAME
+from mnistport.optimizers.choosing import KNOWN
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -71,7 +71,16 @@ MODEL_OPTION = "--model.options."
 OPTIMIZER_OPTION = "--model.optimizer_options."
 CALL = re.compile(r"\b(mnistport|parity) ([a-z]+)((?: [^#|>\n]*)?)")
 VERBS = {
-    "mnistport": ("fit", "test", "predict", "plot", "export", "reproduce", "completion"),
+    "mnistport": (
+        "fit",
+        "test",
+        "predict",
+        "plot",
+        "export",
+        "reproduce",
+        "completion",
+        "expected",
+    ),
     "parity": ("list", "verify", "mutants", "lockstep", "convert"),
 }
 OF_OTHER_PROGRAMS = {
@@ -99,7 +108,7 @@ def sets_a_model_option(flag: str) -> bool:
     """Whether some network's module, or some optimizer, has what this option sets."""
     if flag.startswith(OPTIMIZER_OPTION):
         name = flag.removeprefix(OPTIMIZER_OPTION)
-        makers = BY_NAME.values()
+        makers = KNOWN.values()
         return any(name in inspect.signature(maker).parameters for maker in makers)
     name = flag.removeprefix(MODEL_OPTION)
     modules = [networks.get(network).module for network in networks.BUILT_IN]

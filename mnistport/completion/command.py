@@ -7,13 +7,16 @@ import argparse
 from mnistport import networks
 from mnistport.completion import options
 from mnistport.completion.script import script
+from mnistport.data.batches import STREAMS
 from mnistport.data.sources import SOURCES
 from mnistport.drawings.options import parser as predict_own
+from mnistport.expected import parser as expected
 from mnistport.export.options import parser as export
-from mnistport.optimizers.choosing import BY_NAME
+from mnistport.optimizers.choosing import KNOWN
 from mnistport.plot.options import parser as plot
 from mnistport.reproduce.options import parser as reproduce
 from mnistport.training.lightning_cli import parser_of
+from mnistport.training.likeness import DEPARTS
 
 
 def complete(args: argparse.Namespace) -> int:
@@ -26,6 +29,7 @@ def complete(args: argparse.Namespace) -> int:
         "validate": [parser_of("validate")],
         "test": [parser_of("test")],
         "predict": [predict_own(), parser_of("predict")],
+        "expected": [expected()],
         "plot": [plot()],
         "export": [export()],
         "reproduce": [reproduce()],
@@ -34,8 +38,11 @@ def complete(args: argparse.Namespace) -> int:
     words = {
         "--model.network": networks.names(),
         "networks": networks.names(),
+        "network": networks.names(),
         "--data.source": SOURCES,
-        "--model.optimizer": list(BY_NAME),
+        "--data.stream": list(STREAMS),
+        "--like": list(DEPARTS),
+        "--model.optimizer": list(KNOWN),
         "--trainer.accelerator": ["auto", "cpu", "cuda"],
     }
     words_or_files = {

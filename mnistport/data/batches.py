@@ -188,6 +188,14 @@ class RandomBatch(_Drawn):
         return self._random.randint(0, self.num_images, self.chunk_size)
 
 
+STREAMS: dict[str, type[_Stream]] = {
+    "next_batch": NextBatch,
+    "random_batch": RandomBatch,
+    "sequential": Sequential,
+}
+"""The values of `--data.stream`."""
+
+
 def rank_share(batch_size: int, rank: int, world_size: int) -> slice:
     """The part of a batch that one of several processes computes.
 

@@ -107,6 +107,7 @@ def _recipe(trained: Trained) -> str:
         "trained on": title,
         "optimizer steps": f"{steps} (the tutorial's recipe has {whole})",
         "images in a step": trained.settings.get("data.batch_size", "not known"),
+        "order of the images": trained.settings.get("data.stream", "not known"),
         "optimizer": trained.optimizer,
         "network's options": options,
         "validation set": f"the {recipe.split} twelfth of the training images",

@@ -95,11 +95,17 @@ def load(name: str) -> Trained:
         options=dict(module.hparams.get("options") or {}),
         net=module.net.float().eval(),
         step=step if isinstance(step, int) else None,
-        settings=checkpoint["mnistport"],
+        settings={**checkpoint["mnistport"], "data.stream": _stream(checkpoint)},
         optimizer=_told(module.configure_optimizers()),
         path=Path(path),
         stored_in=_precisions(stored),
     )
+
+
+def _stream(checkpoint: Mapping[str, Any]) -> str:
+    """Which images were in each batch, in words."""
+    stored = checkpoint.get("datamodule_hyper_parameters", {})
+    return str(stored.get("stream") or "the tutorial's")
 
 
 def _told(optimizer: Optimizer) -> str:

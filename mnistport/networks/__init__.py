@@ -99,6 +99,12 @@ def _plug_in(name: str) -> Network:
     return loaded
 
 
+def default_options(network: Network) -> dict[str, Any]:
+    """What an option of the network is if nobody says it."""
+    parameters = inspect.signature(network.module).parameters
+    return {name: each.default for name, each in parameters.items()}
+
+
 def make_module(network: Network, options: Mapping[str, Any]) -> nn.Module:
     """Make the network's module with these options.
 

@@ -15,35 +15,53 @@ from mnistport.layers import (
     as_image,
     cross_entropy,
     flatten,
+    normal_,
     truncated_normal_,
 )
-from mnistport.network import BatchAccuracy, Network, Published, Recipe, Source
+from mnistport.network import (
+    BatchAccuracy,
+    Departure,
+    Network,
+    Published,
+    Recipe,
+    Source,
+)
 from mnistport.optimizers import Adam
+from mnistport.values import switch
 
 
 class Deep(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
+    Args:
+        keep_prob: Fraction of the hidden units that is kept while training. 1 means no
+            dropout.
+        truncated: Truncate the initial distribution at two standard deviations.
+
     Same as the tutorial: The padding is SAME. Weights start from a truncated normal
     distribution with standard deviation 0.1, biases at 0.1. While training, dropout keeps
-    half of the hidden units.
+    half of the hidden units, if nothing else is asked for.
     Different: ReLU follows the pooling. The function is the same (`layers.ReluMaxPool`).
+
+    Raises:
+        UserError: An argument cannot have this value.
 
     Source: See `NETWORK.source`, function deepnn().
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_prob: float = 0.5, truncated: bool = True) -> None:
         super().__init__()
+        fill = truncated_normal_ if switch("truncated", truncated) else normal_
         self.conv1 = Conv2d(1, 32, 5)
         self.pool1 = ReluMaxPool()  # 28 -> 14
         self.conv2 = Conv2d(32, 64, 5)
         self.pool2 = ReluMaxPool()  # 14 -> 7
         self.fc1 = Dense(7 * 7 * 64, 1024)
         self.relu = nn.ReLU()
-        self.dropout = Dropout(keep_prob=0.5)
+        self.dropout = Dropout(keep_prob)
         self.fc2 = Dense(1024, 10)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
-            truncated_normal_(layer.weight, std=0.1)
+            fill(layer.weight, std=0.1)
             nn.init.constant_(layer.bias, 0.1)  # type: ignore[arg-type]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -81,5 +99,21 @@ NETWORK = Network(
     ),
     published=(
         Published(what="test accuracy", value=0.992, quote="about 99.2 %", decimals=3),
+    ),
+    departures=(
+        Departure(
+            name="truncation",
+            like="torch",
+            text="initial weights are not truncated, as torch's trunc_normal_ cuts at 2 "
+            "by default; the tutorial cuts at two standard deviations, which is 0.2",
+            settings={"truncated": False},
+        ),
+        Departure(
+            name="optimizer",
+            like="torch",
+            text="torch.optim.Adam adds epsilon after the bias correction; TF1's Adam "
+            "adds it before",
+            settings={"model.optimizer": "torch_adam", "model.learning_rate": 1e-4},
+        ),
     ),
 )

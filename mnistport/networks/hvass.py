@@ -23,10 +23,12 @@ from mnistport.layers import (
     cross_entropy,
     flatten,
     kept_fraction,
+    normal_,
     truncated_normal_,
 )
 from mnistport.network import (
     BatchAccuracy,
+    Departure,
     Network,
     Published,
     Recipe,
@@ -65,6 +67,7 @@ class Hvass(nn.Module):
             number of filters of the second one.
         extra_dense: Add a second hidden layer of `fc_size` units.
         last_relu: Apply ReLU to the scores.
+        truncated: Truncate the initial distribution at two standard deviations.
 
     Same as the tutorial, if there are no arguments: The padding is SAME. Weights start
     from a truncated normal distribution with standard deviation 0.05, biases at 0.05.
@@ -91,6 +94,7 @@ class Hvass(nn.Module):
         extra_convolution: bool = False,
         extra_dense: bool = False,
         last_relu: bool = False,
+        truncated: bool = True,
     ) -> None:
         super().__init__()
         whole_number("filter_size1", filter_size1)
@@ -102,6 +106,7 @@ class Hvass(nn.Module):
         switch("extra_convolution", extra_convolution)
         switch("extra_dense", extra_dense)
         switch("last_relu", last_relu)
+        fill = truncated_normal_ if switch("truncated", truncated) else normal_
         act = ACTIVATIONS[choice("activation", activation, ACTIVATIONS)]
         reduce = POOLINGS[choice("pooling", pooling, POOLINGS)]
 
@@ -135,7 +140,7 @@ class Hvass(nn.Module):
         self.last = nn.ReLU() if last_relu else nn.Identity()
         for layer in self.modules():
             if isinstance(layer, (Conv2d, Dense)):
-                truncated_normal_(layer.weight, std=0.05)
+                fill(layer.weight, std=0.05)
                 nn.init.constant_(layer.bias, 0.05)  # type: ignore[arg-type]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -186,6 +191,29 @@ NETWORK = Network(
             value=0.99,
             quote="about 99 % after 10,000 iterations",
             decimals=2,
+        ),
+    ),
+    departures=(
+        Departure(
+            name="truncation",
+            like="torch",
+            text="initial weights are not truncated, as torch's trunc_normal_ cuts at 2 "
+            "by default; the tutorial cuts at two standard deviations, which is 0.1",
+            settings={"truncated": False},
+        ),
+        Departure(
+            name="optimizer",
+            like="torch",
+            text="torch.optim.Adam adds epsilon after the bias correction; TF1's Adam "
+            "adds it before",
+            settings={"model.optimizer": "torch_adam", "model.learning_rate": 1e-4},
+        ),
+        Departure(
+            name="shuffling",
+            like="torch",
+            text="each image is used once an epoch, as with DataLoader(shuffle=True); "
+            "the tutorial draws images with replacement",
+            settings={"data.stream": "next_batch"},
         ),
     ),
 )

@@ -16,22 +16,29 @@ from mnistport.layers import (
     cross_entropy,
     flatten,
 )
-from mnistport.network import EpochLoss, Network, Published, Recipe, Source
+from mnistport.network import Departure, EpochLoss, Network, Published, Recipe, Source
 from mnistport.optimizers import Adam
 
 
 class ThreeMinute(nn.Module):
     """Pixels `[N, 784]` in [0, 1] to scores before softmax `[N, 10]`.
 
+    Args:
+        keep_prob: Fraction of the hidden units that is kept while training. 1 means no
+            dropout.
+
     Same as the book: There are no biases. All weights start from a normal distribution
     with standard deviation 0.01, which is not truncated. While training, dropout keeps
-    0.7 of the hidden units.
+    0.7 of the hidden units, if nothing else is asked for.
     Different: ReLU follows the pooling. The function is the same (`layers.ReluMaxPool`).
+
+    Raises:
+        UserError: An argument cannot have this value.
 
     Source: See `NETWORK.source`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_prob: float = 0.7) -> None:
         super().__init__()
         self.conv1 = Conv2d(1, 32, 3, bias=False)
         self.pool1 = ReluMaxPool()  # 28 -> 14
@@ -39,7 +46,7 @@ class ThreeMinute(nn.Module):
         self.pool2 = ReluMaxPool()  # 14 -> 7
         self.fc1 = Dense(7 * 7 * 64, 256, bias=False)
         self.relu = nn.ReLU()
-        self.dropout = Dropout(keep_prob=0.7)
+        self.dropout = Dropout(keep_prob)
         self.fc2 = Dense(256, 10, bias=False)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
             nn.init.normal_(layer.weight, std=0.01)
@@ -81,6 +88,15 @@ NETWORK = Network(
                 *(0.348, 0.109, 0.077, 0.061, 0.051, 0.043, 0.034, 0.033),
                 *(0.027, 0.024, 0.021, 0.019, 0.019, 0.016, 0.016),
             ),
+        ),
+    ),
+    departures=(
+        Departure(
+            name="optimizer",
+            like="torch",
+            text="torch.optim.Adam adds epsilon after the bias correction; TF1's Adam "
+            "adds it before",
+            settings={"model.optimizer": "torch_adam", "model.learning_rate": 0.001},
         ),
     ),
 )

@@ -17,6 +17,7 @@ from mnistport.optimizers.adagrad import Adagrad
 from mnistport.optimizers.adam import Adam
 from mnistport.optimizers.gradient_descent import GradientDescent
 from mnistport.optimizers.momentum import Momentum
+from mnistport.optimizers.of_torch import TorchAdam, TorchRMSprop
 from mnistport.optimizers.rmsprop import RMSProp
 from mnistport.values import choice, positive_number, switch
 
@@ -28,6 +29,15 @@ BY_NAME: dict[str, Callable[..., Optimizer]] = {
     "adagrad": Adagrad,
     "adadelta": Adadelta,
 }
+"""TF1's optimizers, as `--model.optimizer` calls them."""
+
+OF_TORCH: dict[str, Callable[..., Optimizer]] = {
+    "torch_adam": TorchAdam,
+    "torch_rmsprop": TorchRMSprop,
+}
+"""torch's own, where they do something else than TF1's of the same name."""
+
+KNOWN = {**BY_NAME, **OF_TORCH}
 """The values of `--model.optimizer`."""
 
 
@@ -41,16 +51,16 @@ def chosen(
 
     Args:
         recipes: The function of the recipe.
-        name: A name in `BY_NAME`. None means the recipe's.
-        learning_rate: The step size. None means the recipe's, or TF1's default if there
-            is a name.
+        name: A name in `KNOWN`. None means the recipe's.
+        learning_rate: The step size. None means the recipe's, or the default of the
+            optimizer that is named.
         options: Other arguments of the optimizer, such as {"momentum": 0.8}.
 
     Raises:
         UserError: There is no such optimizer or option, a value cannot be, or TF1 has no
             default for the learning rate.
     """
-    make = recipes if name is None else BY_NAME[choice("optimizer", name, BY_NAME)]
+    make = recipes if name is None else KNOWN[choice("optimizer", name, KNOWN)]
     if not isinstance(options, Mapping | None):
         raise UserError(
             f"optimizer_options {options!r}: expected a mapping of its options"
@@ -78,8 +88,10 @@ def chosen(
 
 
 def default_rate(name: str) -> float | None:
-    """TF1's default of an optimizer's learning rate. None if it has none."""
-    default = inspect.signature(BY_NAME[name]).parameters["learning_rate"].default
+    """The default of an optimizer's learning rate in TF1, or in torch. None if there is
+    none.
+    """
+    default = inspect.signature(KNOWN[name]).parameters["learning_rate"].default
     return None if default is inspect.Parameter.empty else float(default)
 
 

@@ -30,6 +30,7 @@ class RMSProp(Optimizer):
         decay: Decay of the mean squared gradient, in [0, 1].
         momentum: The factor mu of the last step, in [0, 1).
         epsilon: The constant under the root.
+        initial_rms: Where `rms` starts. TF1 has no such argument.
 
     State: `rms` and `momentum` for each weight. TF1's slots have the same names.
 
@@ -47,7 +48,9 @@ class RMSProp(Optimizer):
         decay: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-10,
+        initial_rms: float = 1.0,
     ) -> None:
+        self.initial_rms = initial_rms
         defaults = {
             "lr": float32(learning_rate),
             "decay": float32(decay),
@@ -62,7 +65,7 @@ class RMSProp(Optimizer):
         layout = torch.preserve_format
         for weight in self.param_groups[-1]["params"]:
             slots = self.state[weight]
-            slots["rms"] = torch.ones_like(weight, memory_format=layout)
+            slots["rms"] = torch.full_like(weight, self.initial_rms, memory_format=layout)
             slots["momentum"] = torch.zeros_like(weight, memory_format=layout)
 
     @torch.no_grad()

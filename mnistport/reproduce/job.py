@@ -21,7 +21,8 @@ class Job:
     Attributes:
         network: The registered name of a network.
         seed: Seeds the initial weights, the batches and the dropout draws.
-        options: Options of the network that differ from the tutorial's.
+        options: Settings that differ from the tutorial's, such as options of the network;
+            see `mnistport.settings`.
         source, directory: The data set and its folder, as `MnistData` takes them.
         max_steps: The step at which the recipe is cut short. None: the whole recipe.
         device: "cpu"; "cuda:N"; or "cuda", for any GPU that is free when the run begins.

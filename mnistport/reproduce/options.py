@@ -14,6 +14,7 @@ from typing import Any
 from mnistport.arguments import Parser, positive
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
+from mnistport.settings import is_name
 from mnistport.values import read_yaml
 
 SCALARS = (str, int, float, bool)
@@ -53,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=VALUE[,VALUE...]",
         help="an option of the network, such as fc_size=32,64: runs with each value. "
-        "Several --options: runs with each combination",
+        "Or model.optimizer, model.learning_rate, model.optimizer_options.NAME or "
+        "data.stream, as for `fit`. Several --options: runs with each combination",
     )
     options.add_argument(
         "--out",
@@ -127,7 +129,7 @@ def option_values(text: str) -> tuple[str, list[Any]]:
     except yaml.YAMLError:
         values = None
     plain = values and all(isinstance(value, SCALARS) for value in values)
-    if not name.isidentifier() or not plain:
+    if not is_name(name) or not plain:
         raise argparse.ArgumentTypeError(f"{text} is not of the form fc_size=32,64")
     if twice := [value for value in values if values.count(value) > 1]:
         raise argparse.ArgumentTypeError(f"{text} gives {twice[0]} twice")

@@ -13,14 +13,19 @@ from typing import Any
 import torch
 
 from mnistport import networks
+from mnistport.data.batches import STREAMS
 from mnistport.data.sources import load
 from mnistport.errors import UserError
 from mnistport.files import partial_folder
+from mnistport.network import Network
+from mnistport.optimizers.choosing import chosen
 from mnistport.reproduce.devices import devices_for
 from mnistport.reproduce.engine import Engine, loky
 from mnistport.reproduce.job import Job
 from mnistport.reproduce.options import option_sets
 from mnistport.reproduce.task import Task
+from mnistport.settings import of_data, of_model
+from mnistport.values import choice, positive_number
 
 
 @contextmanager
@@ -126,6 +131,18 @@ def _network_names(asked: Sequence[str]) -> list[str]:
 def _refuse_options(names: Sequence[str], options: Sequence[Mapping[str, Any]]) -> None:
     """Make each network with each set of options, to see whether that can be done."""
     for name in names:
-        for chosen in options:
-            if chosen:
-                networks.make_module(networks.get(name), chosen)
+        for one in options:
+            if one:
+                _refuse_settings(networks.get(name), one)
+
+
+def _refuse_settings(network: Network, settings: Mapping[str, Any]) -> None:
+    model, data = of_model(settings), of_data(settings)
+    networks.make_module(network, model["options"] or {})
+    rate = model["learning_rate"]
+    if rate is not None:
+        positive_number("model.learning_rate", rate)
+    recipes = network.recipe.optimizer
+    chosen(recipes, model["optimizer"], rate, model["optimizer_options"])
+    if data["stream"] is not None:
+        choice("data.stream", data["stream"], STREAMS)

@@ -23,7 +23,8 @@ class RunSettings:
         source: The name of the data set. The folder it lies in makes no difference.
         max_steps: The step at which the recipe is cut short. None: the whole recipe.
         device: "cpu" or "cuda". Which of several GPUs makes no difference.
-        options: Options of the network that were given. {}: the tutorial's own network.
+        options: Settings that were given, such as options of the network; see
+            `mnistport.settings`. {}: the tutorial's own run.
     """
 
     network: str

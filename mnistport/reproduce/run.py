@@ -23,6 +23,7 @@ from mnistport.network import Recipe
 from mnistport.process import whose_kernels
 from mnistport.reproduce.job import SAVE_STEPS, Job
 from mnistport.reproduce.result import RunResult, read_history
+from mnistport.settings import of_data, of_model
 from mnistport.training.datamodule import MnistData
 from mnistport.training.keeping import WholeFiles
 from mnistport.training.module import Classifier
@@ -101,9 +102,7 @@ def train(job: Job, folder: Path, *, progress: bool) -> RunResult:
 
     pl.seed_everything(job.seed, verbose=False)
     data = _data(job)
-    module = Classifier(
-        network=job.network, seed=job.seed, options=dict(job.options) or None
-    )
+    module = Classifier(network=job.network, seed=job.seed, **of_model(job.options))
     history = History(place / "metrics.jsonl", step)
     timer = Timer()
     trainer = _trainer(job, place, module, history, timer, progress=progress)
@@ -147,6 +146,7 @@ def _data(job: Job) -> MnistData:
         source=job.source,  # type: ignore[arg-type]
         dir=job.directory,
         seed=job.seed,
+        **of_data(job.options),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnistport.data.batches import STREAMS
 from mnistport.data.sources import SOURCES
 from mnistport.errors import UserError
 from mnistport.training.torch_files import refuse_large_views
@@ -154,7 +155,14 @@ def _refuse_other_values(checkpoint: Mapping[str, Any]) -> None:
     for name, kind in kinds.items():
         if hyper_parameters.get(name) is not None:
             refuse_other_type(f"hyper_parameters.{name}", hyper_parameters[name], kind)
-    source = checkpoint.get("datamodule_hyper_parameters", {}).get("source", "auto")
+    of_data = checkpoint.get("datamodule_hyper_parameters", {})
+    stream = of_data.get("stream")
+    if stream is not None and (not isinstance(stream, str) or stream not in STREAMS):
+        raise UserError(
+            f"the checkpoint is damaged: its stream of batches is {shown(stream)}, "
+            f"expected one of {', '.join(STREAMS)}"
+        )
+    source = of_data.get("source", "auto")
     if not isinstance(source, str) or source not in SOURCES:
         raise UserError(
             f"the checkpoint is damaged: its data source is {shown(source)}, "

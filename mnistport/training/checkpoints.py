@@ -58,31 +58,38 @@ def refuse_other_run(
 
 
 def refuse_other_choice(
-    checkpoint: Mapping[str, Any], settings: Mapping[str, Any]
+    checkpoint: Mapping[str, Any], model: Mapping[str, Any], data: Mapping[str, Any]
 ) -> None:
-    """Refuse a run that was begun with another choice of the optimizer or its options.
+    """Refuse a run that was begun with another choice of optimizer, options or stream.
 
     The optimizers may keep the same, and then nothing else would notice.
 
     Args:
         checkpoint: A checkpoint from which a run is to be continued.
-        settings: The arguments of the module that is to go on.
+        model: The arguments of the module that is to go on.
+        data: The arguments of its data module.
 
     Raises:
         UserError: The choice differs.
     """
-    stored = checkpoint.get("hyper_parameters", {})
-    for name in ("optimizer", "optimizer_options"):
+    of_model = checkpoint.get("hyper_parameters", {})
+    of_data = checkpoint.get("datamodule_hyper_parameters", {})
+    for flag, stored, settings in (
+        ("model.optimizer", of_model, model),
+        ("model.optimizer_options", of_model, model),
+        ("data.stream", of_data, data),
+    ):
+        name = flag.partition(".")[2]
         was, now = stored.get(name) or None, settings.get(name) or None
         if was != now:
             raise UserError(
-                f"the checkpoint's run had --model.{name} {_said(was)} "
+                f"the checkpoint's run had --{flag} {_said(was)} "
                 f"(now {_said(now)}); continue it with the same"
             )
 
 
 def _said(choice: Any) -> str:
-    """A choice of the optimizer, for a message."""
+    """A choice, for a message."""
     return "null, the recipe's" if choice is None else str(choice)
 
 

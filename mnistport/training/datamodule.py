@@ -12,14 +12,14 @@ from pytorch_lightning.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 
 from mnistport import networks
-from mnistport.data.batches import BatchStream
+from mnistport.data.batches import STREAMS, BatchStream
 from mnistport.data.sources import DataSet, ImageSet, load, scale, split
 from mnistport.errors import UserError
 from mnistport.training import lightning_steps
 from mnistport.training.checkpoint_files import opened_safely
 from mnistport.training.checkpoint_form import refuse_what_lightning_cannot_load
 from mnistport.training.loader import Batches, ChunkLoader, Slices
-from mnistport.values import is_whole_number, plain, whole_number
+from mnistport.values import choice, is_whole_number, plain, whole_number
 
 
 class MnistData(pl.LightningDataModule):
@@ -40,6 +40,9 @@ class MnistData(pl.LightningDataModule):
         seed: The seed of the batches. They are those of the original's code if NumPy's
             global generator is seeded with this seed right before its first shuffle or
             draw.
+        stream: Which images are in each batch, in place of the recipe's way.
+            "next_batch": each image once an epoch, shuffled. "random_batch": drawn with
+            replacement. "sequential": in the order of the file.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class MnistData(pl.LightningDataModule):
         batch_size_per_device: int | None = None,
         eval_batch_size: int = 500,
         seed: int = 0,
+        stream: Literal["next_batch", "random_batch", "sequential"] | None = None,
     ) -> None:
         super().__init__()
         self.recipe = networks.get(network).recipe
@@ -69,6 +73,9 @@ class MnistData(pl.LightningDataModule):
         batch_size_per_device = plain("batch_size_per_device", batch_size_per_device)
         eval_batch_size = plain("eval_batch_size", eval_batch_size)
         seed = plain("seed", seed)
+        if stream is not None:
+            choice("stream", stream, STREAMS)
+        self._stream = self.recipe.stream if stream is None else STREAMS[stream]
         self.save_hyperparameters(ignore=["dir"])
         self.network = network
         self.source, self.folder, self.seed = source, dir, seed
@@ -176,7 +183,7 @@ class MnistData(pl.LightningDataModule):
     def _steps_per_epoch(self) -> int:
         """Steps in an epoch without a limit. A batch that is too large is refused."""
         train, _ = split(self._load().train, self.recipe.split)
-        return self.recipe.stream(len(train), self.batch_size, self.seed).steps_per_epoch
+        return self._stream(len(train), self.batch_size, self.seed).steps_per_epoch
 
     def _load(self) -> DataSet:
         """The data set. It is read once."""
@@ -227,7 +234,7 @@ class MnistData(pl.LightningDataModule):
     @property
     def stream(self) -> BatchStream:
         """A new stream of the training images in each step."""
-        return self.recipe.stream(len(self.train[1]), self.batch_size, self.seed)
+        return self._stream(len(self.train[1]), self.batch_size, self.seed)
 
     def train_dataloader(self) -> ChunkLoader | Batches:
         """The training steps in chunks, beginning at the trainer's global step.

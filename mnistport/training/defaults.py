@@ -11,7 +11,8 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from mnistport import networks
 from mnistport.errors import UserError
-from mnistport.optimizers.choosing import BY_NAME, default_rate
+from mnistport.network import Recipe
+from mnistport.optimizers.choosing import KNOWN, default_rate
 from mnistport.training import yaml_text
 
 NOT_GIVEN = ""
@@ -65,8 +66,8 @@ def recipe_numbers(network: str, given: Namespace) -> dict[str, Any]:
     """The numbers of the recipe, by command-line key. `--print_config` shows them."""
     recipe = networks.get(network).recipe
     numbers: dict[str, Any] = {"data.batch_size": recipe.batch_size}
-    rate = getattr(recipe.optimizer, "keywords", {}).get("learning_rate")
-    if given.model.optimizer in BY_NAME:
+    rate = recipe_rate(recipe)
+    if given.model.optimizer in KNOWN:
         rate = default_rate(given.model.optimizer)
     if rate is not None:
         numbers["model.learning_rate"] = rate
@@ -75,6 +76,12 @@ def recipe_numbers(network: str, given: Namespace) -> dict[str, Any]:
         numbers["trainer.max_steps"] = -1 if recipe.steps is None else recipe.steps
         numbers["trainer.max_epochs"] = -1 if recipe.epochs is None else recipe.epochs
     return numbers
+
+
+def recipe_rate(recipe: Recipe) -> float | None:
+    """The learning rate of a recipe. None if it is not said."""
+    keywords: Mapping[str, Any] = getattr(recipe.optimizer, "keywords", {})
+    return keywords.get("learning_rate")
 
 
 def set_defaults(

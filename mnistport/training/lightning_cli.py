@@ -8,7 +8,7 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pytorch_lightning as pl
 from jsonargparse import ActionYesNo, Namespace
@@ -16,9 +16,11 @@ from jsonargparse.typing import PositiveFloat
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
+from mnistport import networks
 from mnistport.errors import UserError
 from mnistport.output import is_of_output
 from mnistport.pictures.callback import Pictures
+from mnistport.settings import flat
 from mnistport.training.checkpoint_files import (
     NAMES_OF_EARLIER_RUNS,
     NoCheckpointError,
@@ -39,6 +41,7 @@ from mnistport.training.defaults import (
 from mnistport.training.ending import say_what_there_is
 from mnistport.training.keeping import write_whole_checkpoints
 from mnistport.training.lightning_steps import copies_processes, leave_signals_to_us
+from mnistport.training.likeness import asked_settings, complete, opening, with_asked
 from mnistport.training.module import Classifier
 from mnistport.training.named_classes import refuse_other_classes
 from mnistport.training.opening import OPENINGS
@@ -137,6 +140,13 @@ class Cli(LightningCLI):
             )
         if self.command == "fit":
             parser.add_argument(
+                "--like",
+                type=Literal["book", "intended", "torch"] | None,
+                default=None,
+                help="book: what the tutorial really does (default). intended: what its "
+                "author meant. torch: what the same program does in plain PyTorch.",
+            )
+            parser.add_argument(
                 "--pictures",
                 action=ActionYesNo,
                 default=False,
@@ -180,9 +190,16 @@ class Cli(LightningCLI):
         defaults.set_defaults({"model.network": network})
         if asks_to_print:
             defaults.set_defaults(recipe_numbers(network, given))
+        like = given.like if self.command == "fit" else None
+        asked: dict[str, Any] = {}
+        if like is not None:
+            record = networks.get(network)
+            asked = asked_settings(record, like, given)
+            settings = with_asked(settings, record, asked, given)
         set_defaults(defaults, settings, path)
         super().parse_arguments(parser, args)
         config = self.config[self.command]
+        complete(config, asked)
         config.ckpt_path = path
         refuse_other_classes(config)
         words_for_objects(config.trainer)
@@ -311,6 +328,10 @@ class Cli(LightningCLI):
             self.datamodule.refuse_share_of_test(self.trainer)
             self.model.trainer = self.trainer
             self.model.refuse_checkpoint(self.datamodule)
+            like = self._get(self.config_init, "like")
+            run = flat(self.model.hparams, self.datamodule.hparams)
+            for line in opening(self.model.network, like, run):
+                self._say(f"mnistport: {line}")
 
     def before_test(self) -> None:
         """See `before_fit`."""
@@ -341,7 +362,7 @@ class Cli(LightningCLI):
         try:
             self._score_the_test_set()
             if not (self.trainer.interrupted or self.quiet):
-                say_what_there_is(self.trainer, self.model, self.datamodule.name)
+                say_what_there_is(self.trainer, self.model, self.datamodule)
         except (KeyboardInterrupt, SystemExit) as stop:
             said = isinstance(stop, StoppedError) and stop.said
             if said or self.trainer.world_size > 1:

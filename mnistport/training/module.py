@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -71,6 +70,7 @@ class Classifier(pl.LightningModule):
         optimizer: Replaces the recipe's optimizer by another one of TF1's: "adam",
             "rmsprop", "gradient_descent", "momentum", "adagrad" or "adadelta". Its
             learning rate is then TF1's default. Where TF1 has none, give one.
+            "torch_adam" and "torch_rmsprop" are torch's own.
         optimizer_options: Other arguments of the optimizer, for example
             {"momentum": 0.8, "use_nesterov": True} for momentum.
         steps_per_execution: Optimizer steps in one call of `training_step`. "auto" takes
@@ -127,6 +127,7 @@ class Classifier(pl.LightningModule):
         steps_per_execution = plain("steps_per_execution", steps_per_execution)
         self.save_hyperparameters()
         self.net = networks.make_module(self.network, {} if options is None else options)
+        self.tutorial_loss = self.network.loss_with(options or {})
         self.learning_rate = learning_rate
         self._make_optimizer = chosen(
             self.network.recipe.optimizer, optimizer, learning_rate, optimizer_options
@@ -359,7 +360,7 @@ class Classifier(pl.LightningModule):
 
     def _mean_loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """The sum of this rank's losses, divided by the global batch size."""
-        loss: Tensor = self.network.loss(output, labels).sum() / self.batch_size
+        loss: Tensor = self.tutorial_loss(output, labels).sum() / self.batch_size
         return loss
 
     def _sum_gradients_over_ranks(self) -> None:
@@ -423,7 +424,7 @@ class Classifier(pl.LightningModule):
         """Count the correct answers in a batch."""
         pixels, labels = pixels_and_labels(batch)
         output = self(self._as_weights(pixels))
-        self._counts.add(output, labels, self.network.loss(output, labels))
+        self._counts.add(output, labels, self.tutorial_loss(output, labels))
 
     def _as_weights(self, pixels: Tensor) -> Tensor:
         """Pixels in the precision of the weights. A loader may have another."""
@@ -546,23 +547,20 @@ class Classifier(pl.LightningModule):
     def _refuse(self, checkpoint: dict[str, Any], data: MnistData | None) -> None:
         """See `checkpoints.refuse_other_run`."""
         run = None if data is None else self._run_settings(data)
-        defaults, options = self._default_options(), self.hparams.get("options") or {}
+        defaults = networks.default_options(self.network)
+        options = self.hparams.get("options") or {}
         weights = self.state_dict()
         refuse_other_run(checkpoint, self.network.name, weights, run, options, defaults)
         if data is not None:
-            refuse_other_choice(checkpoint, self.hparams)
+            refuse_other_choice(checkpoint, self.hparams, data.hparams)
             refuse_other_optimization(checkpoint, self)
             step = checkpoint["global_step"]
             refuse_run_that_is_over(step, data.last_step(self.trainer))
 
-    def _default_options(self) -> dict[str, Any]:
-        """What an option of the network is if nobody says it."""
-        parameters = inspect.signature(self.network.module).parameters
-        return {name: each.default for name, each in parameters.items()}
-
     def _refuse_options(self, stored: dict[str, Any]) -> None:
         """Refuse other options than those among a checkpoint's hyper-parameters."""
-        defaults, options = self._default_options(), self.hparams.get("options") or {}
+        defaults = networks.default_options(self.network)
+        options = self.hparams.get("options") or {}
         theirs = stored.get("options") or {}
         refuse_other_options({**defaults, **theirs}, {**defaults, **options})
 

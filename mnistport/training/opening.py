@@ -16,6 +16,7 @@ Train a network, and score it on the test set.
   --data.dir DIR             the folder of the data set
   --model.options.NAME X     an option of the network, such as fc_size
   --model.optimizer NAME     another optimizer; --model.learning_rate goes with it
+  --like intended|torch      what the author meant; what a port to PyTorch often does
   --seed_everything N        other initial weights, batches and dropouts (default: 0)
   --trainer.accelerator X    cpu, or cuda for a GPU; --trainer.devices N for several
   --pictures, --show_shapes  draw pictures; print the shape of each stage

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mnistport.float32 import float32
 from mnistport.networks.convnet import NETWORK
 from parity import tf1
-from parity.reference import RMSPROP, Draw, Endpoints, Stage
+from parity.reference import RMSPROP, Draw, Endpoints, Reference, Stage
 from parity.references import mnist
 from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any) -> Endpoints:
-    """The tutorial's graph: its function model(), the cost and the optimizer."""
+def build(
+    tf: Any,
+    *,
+    keep_prob_conv: float = 0.8,
+    keep_prob_hidden: float = 0.5,
+    pool_padding: str = "SAME",
+) -> Endpoints:
+    """The tutorial's graph: its function model(), the cost and the optimizer.
+
+    Args:
+        tf: The module `tensorflow.compat.v1`.
+        keep_prob_conv: What is fed as `p_keep_conv` while training.
+        keep_prob_hidden: What is fed as `p_keep_hidden` while training.
+        pool_padding: The padding of the poolings. The tutorial's is SAME.
+    """
+    size = 4 if pool_padding == "SAME" else 3
 
     def init_weights(shape: list[int]) -> Any:
         return tf.Variable(tf.random_normal(shape, stddev=0.01))
@@ -23,14 +39,16 @@ def build(tf: Any) -> Endpoints:
         return tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME")
 
     def pool(x: Any) -> Any:
-        return tf.nn.max_pool(x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+        return tf.nn.max_pool(
+            x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding=pool_padding
+        )
 
     X = tf.placeholder(tf.float32, [None, 28, 28, 1])
     Y = tf.placeholder(tf.float32, [None, 10])
     w = init_weights([3, 3, 1, 32])
     w2 = init_weights([3, 3, 32, 64])
     w3 = init_weights([3, 3, 64, 128])
-    w4 = init_weights([128 * 4 * 4, 625])
+    w4 = init_weights([128 * size * size, 625])
     w_o = init_weights([625, 10])
     p_keep_conv = tf.placeholder(tf.float32)
     p_keep_hidden = tf.placeholder(tf.float32)
@@ -84,43 +102,58 @@ def build(tf: Any) -> Endpoints:
             "l3": tf1.uniform_of(l3),
             "l4": tf1.uniform_of(l4),
         },
-        training={p_keep_conv: float32(0.8), p_keep_hidden: float32(0.5)},
+        training={
+            p_keep_conv: float32(keep_prob_conv),
+            p_keep_hidden: float32(keep_prob_hidden),
+        },
         evaluation={p_keep_conv: 1.0, p_keep_hidden: 1.0},
     )
 
 
-REFERENCE = mnist.tutorial(
-    NETWORK,
-    build=build,
-    weights=WeightMap(
-        Weight("w", "conv1.weight", "h w i o -> o i h w"),
-        Weight("w2", "conv2.weight", "h w i o -> o i h w"),
-        Weight("w3", "conv3.weight", "h w i o -> o i h w"),
-        Weight("w4", "fc1.weight", "i o -> o i"),
-        Weight("w_o", "fc2.weight", "i o -> o i"),
-    ),
-    stages=(
-        Stage("c1", "conv1", IMAGE),
-        Stage("l1p", "pool1", IMAGE),
-        Stage("l1", "dropout1", IMAGE),
-        Stage("c2", "conv2", IMAGE),
-        Stage("l2p", "pool2", IMAGE),
-        Stage("l2", "dropout2", IMAGE),
-        Stage("c3", "conv3", IMAGE),
-        Stage("l3p", "pool3", IMAGE),
-        Stage("l3", "dropout3"),
-        Stage("l4a", "relu"),
-        Stage("l4", "dropout4"),
-        Stage("logits", "fc2"),
-    ),
-    output="logits",
-    slots=RMSPROP,
-    image=(28, 28, 1),
-    draws=(
-        Draw("l1", "dropout1", (14, 14, 32), IMAGE),
-        Draw("l2", "dropout2", (7, 7, 64), IMAGE),
-        Draw("l3", "dropout3", (2048,)),
-        Draw("l4", "dropout4", (625,)),
-    ),
-    differences=(mnist.DRAWS_ARE_FED,),
-)
+def reference(options: Mapping[str, Any]) -> Reference:
+    """The reference of the tutorial's network with these options.
+
+    Raises:
+        UserError: The network has no such option, or an option cannot have this value.
+    """
+    size = 3 if options.get("pool_padding") == "VALID" else 4
+    return mnist.tutorial(
+        NETWORK,
+        build=partial(build, **options),
+        weights=WeightMap(
+            Weight("w", "conv1.weight", "h w i o -> o i h w"),
+            Weight("w2", "conv2.weight", "h w i o -> o i h w"),
+            Weight("w3", "conv3.weight", "h w i o -> o i h w"),
+            Weight("w4", "fc1.weight", "i o -> o i"),
+            Weight("w_o", "fc2.weight", "i o -> o i"),
+        ),
+        stages=(
+            Stage("c1", "conv1", IMAGE),
+            Stage("l1p", "pool1", IMAGE),
+            Stage("l1", "dropout1", IMAGE),
+            Stage("c2", "conv2", IMAGE),
+            Stage("l2p", "pool2", IMAGE),
+            Stage("l2", "dropout2", IMAGE),
+            Stage("c3", "conv3", IMAGE),
+            Stage("l3p", "pool3", IMAGE),
+            Stage("l3", "dropout3"),
+            Stage("l4a", "relu"),
+            Stage("l4", "dropout4"),
+            Stage("logits", "fc2"),
+        ),
+        output="logits",
+        slots=RMSPROP,
+        image=(28, 28, 1),
+        draws=(
+            Draw("l1", "dropout1", (14, 14, 32), IMAGE),
+            Draw("l2", "dropout2", (7, 7, 64), IMAGE),
+            Draw("l3", "dropout3", (size * size * 128,)),
+            Draw("l4", "dropout4", (625,)),
+        ),
+        differences=(mnist.DRAWS_ARE_FED,),
+        options=options,
+        with_options=reference,
+    )
+
+
+REFERENCE = reference({})

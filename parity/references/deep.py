@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mnistport.float32 import float32
 from mnistport.networks.deep import NETWORK
 from parity import tf1
-from parity.reference import ADAM, Draw, Endpoints, Stage
+from parity.reference import ADAM, Draw, Endpoints, Reference, Stage
 from parity.references import mnist
 from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any) -> Endpoints:
-    """The tutorial's graph: its functions deepnn() and main()."""
+def build(tf: Any, *, keep_prob: float = 0.5, truncated: bool = True) -> Endpoints:
+    """The tutorial's graph: its functions deepnn() and main().
+
+    Args:
+        tf: The module `tensorflow.compat.v1`.
+        keep_prob: What is fed as `keep_prob` while training.
+        truncated: Whether the initial distribution is truncated, as the tutorial's is.
+    """
+    normal = tf.truncated_normal if truncated else tf.random_normal
 
     def weight_variable(shape: list[int]) -> Any:
-        return tf.Variable(tf.truncated_normal(shape, stddev=0.1))
+        return tf.Variable(normal(shape, stddev=0.1))
 
     def bias_variable(shape: list[int]) -> Any:
         return tf.Variable(tf.constant(0.1, shape=shape))
@@ -49,8 +58,8 @@ def build(tf: Any) -> Endpoints:
     h_pool2_flat = tf.reshape(h_pool2, [-1, 7 * 7 * 64])
     h_fc1 = tf.nn.relu(tf.matmul(h_pool2_flat, W_fc1) + b_fc1)
 
-    keep_prob = tf.placeholder(tf.float32)
-    h_fc1_drop = tf.nn.dropout(h_fc1, keep_prob)
+    keep = tf.placeholder(tf.float32)
+    h_fc1_drop = tf.nn.dropout(h_fc1, keep)
 
     W_fc2 = weight_variable([1024, 10])
     b_fc2 = bias_variable([10])
@@ -84,35 +93,46 @@ def build(tf: Any) -> Endpoints:
         optimizer=optimizer,
         train_op=optimizer.minimize(loss),
         draws={"dropout": tf1.uniform_of(h_fc1_drop)},
-        training={keep_prob: float32(0.5)},
-        evaluation={keep_prob: 1.0},
+        training={keep: float32(keep_prob)},
+        evaluation={keep: 1.0},
     )
 
 
-REFERENCE = mnist.tutorial(
-    NETWORK,
-    build=build,
-    weights=WeightMap(
-        Weight("W_conv1", "conv1.weight", "h w i o -> o i h w"),
-        Weight("b_conv1", "conv1.bias"),
-        Weight("W_conv2", "conv2.weight", "h w i o -> o i h w"),
-        Weight("b_conv2", "conv2.bias"),
-        Weight("W_fc1", "fc1.weight", "i o -> o i"),
-        Weight("b_fc1", "fc1.bias"),
-        Weight("W_fc2", "fc2.weight", "i o -> o i"),
-        Weight("b_fc2", "fc2.bias"),
-    ),
-    stages=(
-        Stage("conv1", "conv1", IMAGE),
-        Stage("pool1", "pool1", IMAGE),
-        Stage("conv2", "conv2", IMAGE),
-        Stage("pool2", "pool2", IMAGE),
-        Stage("fc1", "relu"),
-        Stage("dropout", "dropout"),
-        Stage("logits", "fc2"),
-    ),
-    output="logits",
-    slots=ADAM,
-    draws=(Draw("dropout", "dropout", (1024,)),),
-    differences=(mnist.DRAWS_ARE_FED,),
-)
+def reference(options: Mapping[str, Any]) -> Reference:
+    """The reference of the tutorial's network with these options.
+
+    Raises:
+        UserError: The network has no such option, or an option cannot have this value.
+    """
+    return mnist.tutorial(
+        NETWORK,
+        build=partial(build, **options),
+        weights=WeightMap(
+            Weight("W_conv1", "conv1.weight", "h w i o -> o i h w"),
+            Weight("b_conv1", "conv1.bias"),
+            Weight("W_conv2", "conv2.weight", "h w i o -> o i h w"),
+            Weight("b_conv2", "conv2.bias"),
+            Weight("W_fc1", "fc1.weight", "i o -> o i"),
+            Weight("b_fc1", "fc1.bias"),
+            Weight("W_fc2", "fc2.weight", "i o -> o i"),
+            Weight("b_fc2", "fc2.bias"),
+        ),
+        stages=(
+            Stage("conv1", "conv1", IMAGE),
+            Stage("pool1", "pool1", IMAGE),
+            Stage("conv2", "conv2", IMAGE),
+            Stage("pool2", "pool2", IMAGE),
+            Stage("fc1", "relu"),
+            Stage("dropout", "dropout"),
+            Stage("logits", "fc2"),
+        ),
+        output="logits",
+        slots=ADAM,
+        draws=(Draw("dropout", "dropout", (1024,)),),
+        differences=(mnist.DRAWS_ARE_FED,),
+        options=options,
+        with_options=reference,
+    )
+
+
+REFERENCE = reference({})

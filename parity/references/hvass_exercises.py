@@ -35,15 +35,17 @@ def build(
     extra_convolution: bool = False,
     extra_dense: bool = False,
     last_relu: bool = False,
+    truncated: bool = True,
 ) -> Endpoints:
     """The tutorial's graph after an exercise (see `mnistport.networks.hvass`)."""
     act = {"relu": tf.nn.relu, "sigmoid": tf.nn.sigmoid}[activation]
+    normal = tf.truncated_normal if truncated else tf.random_normal
     stride = 2 if pooling == "stride" else 1
     variables: dict[str, Any] = {}
     stages: dict[str, Any] = {}
 
     def new_weights(name: str, shape: list[int]) -> tuple[Any, Any]:
-        weights = tf.Variable(tf.truncated_normal(shape, stddev=0.05))
+        weights = tf.Variable(normal(shape, stddev=0.05))
         biases = tf.Variable(tf.constant(0.05, shape=shape[-1:]))
         variables[f"weights_{name}"] = weights
         variables[f"biases_{name}"] = biases

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnistport import networks
 from mnistport.network import Network
 from parity.reference import (
     Array,
@@ -112,8 +113,13 @@ def tutorial(
         differences: Known differences between the graph and the published program.
         options: The options of the network. None means those of the tutorial.
         with_options: The function that makes the reference of other options.
+
+    Raises:
+        UserError: The network has no such option, or an option cannot have this value.
     """
     options = options or {}
+    if options:
+        networks.make_module(network, options)  # refuses what is not possible
     return Reference(
         port=port(network, options),
         build=build,
@@ -154,9 +160,10 @@ def port(network: Network, options: Mapping[str, Any]) -> Port:
     Its feeds are the pixels "x", `[N, 784]` or `[N, 28, 28, 1]`, and the one-hot labels
     "y_", `[N, 10]`. Its loss is the mean over the batch.
     """
+    loss_of_image = network.loss_with(options)
 
     def loss(output: Tensor, feeds: Mapping[str, Tensor]) -> Tensor:
-        return network.loss(output, feeds["y_"].argmax(1)).mean()
+        return loss_of_image(output, feeds["y_"].argmax(1)).mean()
 
     return Port(
         name=network.name,

@@ -25,7 +25,13 @@ CARRIED = {
         "tf32",
         "seed",
     ),
-    "datamodule_hyper_parameters": ("source", "batch_size", "eval_batch_size", "seed"),
+    "datamodule_hyper_parameters": (
+        "source",
+        "batch_size",
+        "eval_batch_size",
+        "seed",
+        "stream",
+    ),
     "mnistport": ("seed_everything", "data.batch_size", "data.source"),
     "callbacks": ("TutorialLines",),
 }

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mnistport.float32 import float32
+from mnistport.network import Network
 from mnistport.networks.three_minute_adam import NETWORK
 from parity import tf1
-from parity.reference import ADAM, Draw, Endpoints, Stage
+from parity.reference import ADAM, Draw, Endpoints, Reference, Slots, Stage
 from parity.references import mnist
 from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, optimizer: Callable[[Any], Any] | None = None) -> Endpoints:
+def build(
+    tf: Any,
+    optimizer: Callable[[Any], Any] | None = None,
+    *,
+    keep_prob: float = 0.7,
+) -> Endpoints:
     """The book's graph.
 
     Args:
         tf: The module `tensorflow.compat.v1`.
         optimizer: A function: tf -> the optimizer of chapter 7.2.9. None means Adam.
+        keep_prob: What is fed as `keep_prob` while training.
     """
     X = tf.placeholder(tf.float32, [None, 28, 28, 1])
     Y = tf.placeholder(tf.float32, [None, 10])
-    keep_prob = tf.placeholder(tf.float32)
+    keep = tf.placeholder(tf.float32)
 
     W1 = tf.Variable(tf.random_normal([3, 3, 1, 32], stddev=0.01))
     C1 = tf.nn.conv2d(X, W1, strides=[1, 1, 1, 1], padding="SAME")
@@ -39,7 +47,7 @@ def build(tf: Any, optimizer: Callable[[Any], Any] | None = None) -> Endpoints:
     L3 = tf.reshape(L2, [-1, 7 * 7 * 64])
     L3 = tf.matmul(L3, W3)
     L3 = tf.nn.relu(L3)
-    D3 = tf.nn.dropout(L3, keep_prob)
+    D3 = tf.nn.dropout(L3, keep)
 
     W4 = tf.Variable(tf.random_normal([256, 10], stddev=0.01))
     model = tf.matmul(D3, W4)
@@ -62,32 +70,56 @@ def build(tf: Any, optimizer: Callable[[Any], Any] | None = None) -> Endpoints:
         optimizer=trainer,
         train_op=trainer.minimize(cost),
         draws={"dropout": tf1.uniform_of(D3)},
-        training={keep_prob: float32(0.7)},
-        evaluation={keep_prob: 1.0},
+        training={keep: float32(keep_prob)},
+        evaluation={keep: 1.0},
     )
 
 
-REFERENCE = mnist.tutorial(
-    NETWORK,
-    build=build,
-    weights=WeightMap(
-        Weight("W1", "conv1.weight", "h w i o -> o i h w"),
-        Weight("W2", "conv2.weight", "h w i o -> o i h w"),
-        Weight("W3", "fc1.weight", "i o -> o i"),
-        Weight("W4", "fc2.weight", "i o -> o i"),
-    ),
-    stages=(
-        Stage("C1", "conv1", IMAGE),
-        Stage("L1", "pool1", IMAGE),
-        Stage("C2", "conv2", IMAGE),
-        Stage("L2", "pool2", IMAGE),
-        Stage("L3", "relu"),
-        Stage("dropout", "dropout"),
-        Stage("logits", "fc2"),
-    ),
-    output="logits",
-    slots=ADAM,
-    image=(28, 28, 1),
-    draws=(Draw("dropout", "dropout", (256,)),),
-    differences=(mnist.DRAWS_ARE_FED, mnist.LABELS_STOP_GRADIENTS),
-)
+def reference(
+    options: Mapping[str, Any],
+    network: Network = NETWORK,
+    slots: Slots = ADAM,
+    optimizer: Callable[[Any], Any] | None = None,
+) -> Reference:
+    """The reference of the book's network with these options.
+
+    Args:
+        options: The options.
+        network: Our side.
+        slots: The names of the optimizer's state.
+        optimizer: See `build`.
+
+    Raises:
+        UserError: The network has no such option, or an option cannot have this value.
+    """
+    return mnist.tutorial(
+        network,
+        build=partial(build, optimizer=optimizer, **options),
+        weights=WeightMap(
+            Weight("W1", "conv1.weight", "h w i o -> o i h w"),
+            Weight("W2", "conv2.weight", "h w i o -> o i h w"),
+            Weight("W3", "fc1.weight", "i o -> o i"),
+            Weight("W4", "fc2.weight", "i o -> o i"),
+        ),
+        stages=(
+            Stage("C1", "conv1", IMAGE),
+            Stage("L1", "pool1", IMAGE),
+            Stage("C2", "conv2", IMAGE),
+            Stage("L2", "pool2", IMAGE),
+            Stage("L3", "relu"),
+            Stage("dropout", "dropout"),
+            Stage("logits", "fc2"),
+        ),
+        output="logits",
+        slots=slots,
+        image=(28, 28, 1),
+        draws=(Draw("dropout", "dropout", (256,)),),
+        differences=(mnist.DRAWS_ARE_FED, mnist.LABELS_STOP_GRADIENTS),
+        options=options,
+        with_options=partial(
+            reference, network=network, slots=slots, optimizer=optimizer
+        ),
+    )
+
+
+REFERENCE = reference({})

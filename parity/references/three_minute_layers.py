@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from mnistport import networks
 from mnistport.networks.three_minute_layers import NETWORK
 from parity import tf1
 from parity.reference import ADAM, Draw, Endpoints, Reference, Stage
@@ -18,11 +17,19 @@ from parity.references.mnist import IMAGE
 from parity.weights import Weight, WeightMap
 
 
-def build(tf: Any, intended_dropout: bool = False) -> Endpoints:
+def build(
+    tf: Any,
+    intended_dropout: bool = False,
+    *,
+    keep_prob_conv: float = 0.3,
+    keep_prob_hidden: float = 0.5,
+) -> Endpoints:
     """The book's graph, including a mistake: it passes `is_training` as `noise_shape`.
 
-    With `intended_dropout`, `is_training` goes where the author meant it to go.
+    With `intended_dropout`, `is_training` goes where the author meant it to go. The
+    book's rates are 0.7, 0.7 and 0.5, the fractions that are dropped.
     """
+    rate_conv, rate_hidden = 1.0 - keep_prob_conv, 1.0 - keep_prob_hidden
 
     def dropout(inputs: Any, rate: float) -> Any:
         if intended_dropout:
@@ -36,15 +43,15 @@ def build(tf: Any, intended_dropout: bool = False) -> Endpoints:
     C1 = tf.layers.conv2d(X, 32, [3, 3], activation=None, padding="SAME")
     L1 = tf.nn.relu(C1)
     L1 = tf.layers.max_pooling2d(L1, [2, 2], [2, 2], padding="SAME")
-    L1 = dropout(L1, 0.7)
+    L1 = dropout(L1, rate_conv)
 
     C2 = tf.layers.conv2d(L1, 64, [3, 3])
     L2 = tf.layers.max_pooling2d(C2, [2, 2], [2, 2])
-    L2 = dropout(L2, 0.7)
+    L2 = dropout(L2, rate_conv)
 
     L3 = tf.layers.flatten(L2)
     L3 = tf.layers.dense(L3, 256, activation=tf.nn.relu)
-    L3 = dropout(L3, 0.5)
+    L3 = dropout(L3, rate_hidden)
 
     model = tf.layers.dense(L3, 10, activation=None)
 
@@ -74,7 +81,6 @@ def reference(options: Mapping[str, Any]) -> Reference:
     Raises:
         UserError: The network has no such option, or an option cannot have this value.
     """
-    networks.make_module(NETWORK, options)  # refuses what is not possible
     intended = options.get("intended_dropout", False)
     return mnist.tutorial(
         NETWORK,

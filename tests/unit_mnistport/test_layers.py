@@ -12,6 +12,7 @@ from mnistport.layers import (
     Conv2d,
     Dropout,
     MaxPool,
+    RateDropout,
     ReluMaxPool,
     as_image,
     cross_entropy,
@@ -190,6 +191,18 @@ def test_dropout_keeps_from_the_drop_rate_on_and_scales_by_float32_keep_prob():
     unit = torch.full((1, 4), 3.0, dtype=torch.float64)
     assert dropout(unit).tolist() == [[0.0, 0.0, 3.0 / float32(0.7), 3.0 / float32(0.7)]]
     assert float32(0.7) != 0.7
+
+
+def test_the_dropout_of_tf_layers_rounds_the_rate_and_not_what_is_kept():
+    rate = 1.0 - 0.6
+    dropout = RateDropout(rate).train()
+    below = float(np.nextafter(np.float64(float32(rate)), 0))
+    numbers = [1.0 - float32(0.6), below, float32(rate)]
+    dropout.draw = lambda unit: torch.tensor([numbers], dtype=torch.float64)
+    kept = 3.0 * float32(1.0 / 0.6)
+    assert dropout(torch.full((1, 3), 3.0, dtype=torch.float64)).tolist() == [
+        [0.0, 0.0, kept]
+    ]
 
 
 def test_dropout_in_evaluation_changes_and_draws_nothing():

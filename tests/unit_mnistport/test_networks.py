@@ -374,6 +374,27 @@ def test_the_dropout_of_tf_layers_acts_only_if_it_is_asked_for():
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("deep", {"keep_prob": 0.8}, [0.8]),
+        ("three_minute_adam", {"keep_prob": 0.4}, [0.4]),
+        ("three_minute_rmsprop", {"keep_prob": 1}, [1.0]),
+        ("convnet", {"keep_prob_conv": 0.9}, [0.9, 0.9, 0.9, 0.5]),
+        ("convnet", {"keep_prob_hidden": 0.25}, [0.8, 0.8, 0.8, 0.25]),
+        (
+            "three_minute_layers",
+            {"intended_dropout": True, "keep_prob_conv": 0.6, "keep_prob_hidden": 0.9},
+            [0.6, 0.6, 0.9],
+        ),
+    ],
+    ids=str,
+)
+def test_an_option_says_what_the_dropouts_keep(name, options, expected):
+    kept = [layer.keep_prob for layer in dropouts(seeded(name, **options))]
+    assert kept == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
     "name", [name for name, facts in TUTORIALS.items() if facts.biases is None]
 )
 def test_without_biases_a_black_image_gets_scores_of_zero(name):
@@ -391,6 +412,14 @@ def test_without_biases_a_black_image_gets_scores_of_zero(name):
         ("hvass", {"num_filters1": 1.5}),
         ("hvass", {"last_relu": "false"}),
         ("hvass", {"pooling": None}),
+        ("deep", {"keep_prob": 0}),
+        ("deep", {"keep_prob": "0.5"}),
+        ("three_minute_adam", {"keep_prob": 1.5}),
+        ("three_minute_rmsprop", {"keep_prob": True}),
+        ("convnet", {"keep_prob_conv": -0.1}),
+        ("convnet", {"keep_prob_hidden": math.nan}),
+        ("three_minute_layers", {"keep_prob_conv": 0.5}),
+        ("three_minute_layers", {"keep_prob_hidden": 2}),
         ("three_minute_layers", {"intended_dropout": "false"}),
         ("three_minute_layers", {"intended_dropout": 1}),
     ],

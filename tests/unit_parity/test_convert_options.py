@@ -28,6 +28,27 @@ pytestmark = pytest.mark.tf
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("hvass", {"pooling": "average"}),
     ("three_minute_layers", {"intended_dropout": True}),
+    ("three_minute_adam", {"keep_prob": 0.8}),
+    *[
+        pytest.param(network, options, marks=pytest.mark.slow)  # type: ignore[misc]
+        for network, options in (
+            ("deep", {"keep_prob": 0.8}),
+            ("deep", {"keep_prob": 1.0, "truncated": False}),
+            ("softmax_beginners", {"stable_loss": True}),
+            ("hvass", {"truncated": False}),
+            ("convnet", {"pool_padding": "VALID"}),
+            ("three_minute_rmsprop", {"keep_prob": 0.4}),
+            ("convnet", {"keep_prob_conv": 0.9, "keep_prob_hidden": 0.3}),
+            (
+                "three_minute_layers",
+                {
+                    "intended_dropout": True,
+                    "keep_prob_conv": 0.6,
+                    "keep_prob_hidden": 0.9,
+                },
+            ),
+        )
+    ],
     *[
         pytest.param("hvass", options, marks=pytest.mark.slow)  # type: ignore[misc]
         for options in (
@@ -69,7 +90,9 @@ def fitted(
 
 def count_in(printed: str) -> str:
     """The last line of the tutorial that says an accuracy."""
-    lines = re.findall(r"Accuracy on Test-Set: .*|정확도: .*", printed)
+    lines = re.findall(
+        r"Accuracy on Test-Set: .*|정확도: .*|test accuracy .*|^0\.\d+$", printed
+    )
     assert lines, printed
     return str(lines[-1])
 
@@ -200,8 +223,8 @@ def test_options_that_a_reference_does_not_know_are_refused(
     hvass = replace(references.get("hvass"), with_options=None)
     with pytest.raises(UserError, match="knows no options, so they would be lost"):
         convert(average / "ours.ckpt", tmp_path / "x", reference=hvass)
-    with pytest.raises(UserError, match="'deep' has no options, and fc_size is given"):
-        references.get("deep", {"fc_size": 3})
+    with pytest.raises(UserError, match="'softmax' has no options, and fc_size is given"):
+        references.get("softmax", {"fc_size": 3})
     with pytest.raises(UserError, match="no option 'depth'; it has filter_size1"):
         references.get("hvass", {"depth": 3})
 

@@ -70,6 +70,7 @@ def test_from_pretrained_gives_the_checkpoint_s_network_and_the_card_is_filled_i
     assert '"about 99 % after 10,000 iterations"' in card.text
     assert "| optimizer steps | 3 (the tutorial's recipe has 10,000 steps) |" in card.text
     assert '| network\'s options | {"fc_size": 8, "keep_prob": 0.5} |' in card.text
+    assert "| order of the images | the tutorial's |" in card.text
     assert "| optimizer | Adam(lr=0.0001, beta1=0.9, " in card.text
     assert "| forward | 2e-15 ≤ 1e-14 | **fails** |" in card.text
     assert "**1 of 3 claims do not hold.**" in card.text

@@ -213,6 +213,29 @@ def test_page_document_and_picture_are_written(words, tmp_path, capsys):
     assert "| softmax | digits | 30 | 2 |" in capsys.readouterr().out
 
 
+def test_optimizer_and_stream_are_options_of_a_run_too(tmp_path):
+    options = {
+        "stable_loss": True,
+        "model.optimizer": "momentum",
+        "model.learning_rate": 0.25,
+        "model.optimizer_options.use_nesterov": True,
+        "data.stream": "sequential",
+    }
+    result = train(
+        job(network="softmax_beginners", options=options, max_steps=2),
+        tmp_path,
+        progress=False,
+    )
+    assert result.settings.options == options
+    assert result.settings.row == (
+        "softmax_beginners stable_loss=True model.optimizer=momentum "
+        "model.learning_rate=0.25 model.optimizer_options.use_nesterov=True "
+        "data.stream=sequential"
+    )
+    first = train(job(network="softmax_beginners", max_steps=2), tmp_path, progress=False)
+    assert result.correct != first.correct
+
+
 def test_a_run_with_other_settings_is_not_continued(words, capsys):
     assert main(words("softmax")) == 0
     assert main([*words("softmax"), "--max-steps", "31"]) == 2

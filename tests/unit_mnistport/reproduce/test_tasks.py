@@ -305,6 +305,17 @@ def test_options_make_a_row_for_each_combination(reproduced, tmp_path):
         (["hvass", "--options", "fc_size=1,1"], "fc_size=1,1 gives 1 twice"),
         (["hvass", "--options", "fc_size=-1"], "fc_size"),
         (["hvass", "--options", "pooling=x"], "pooling"),
+        (["hvass", "--options", "model.depth=1"], "is not of the form"),
+        (["hvass", "--options", "data.stream=x"], "data.stream 'x': expected one of"),
+        (["hvass", "--options", "model.learning_rate=0"], "model.learning_rate 0: exp"),
+        (
+            ["hvass", "--options", "model.optimizer=momentum"],
+            "the optimizer 'momentum' needs a learning rate",
+        ),
+        (
+            ["hvass", "--options", "model.optimizer_options.decay=1"],
+            "the recipe's optimizer has no option 'decay'",
+        ),
         (["hvass", "--options", "fc_size=1", "--options", "fc_size=2"], "there twice"),
         (["softmax", "--jobs", "0"], "0 is not a whole number of at least 1"),
         (["softmax", "--threads", "0"], "0 is not a whole number of at least 1"),

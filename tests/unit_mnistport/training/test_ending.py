@@ -30,7 +30,7 @@ def said(tmp_path, monkeypatch, capsys):
 
 
 def test_it_names_the_score_the_files_and_commands_that_work(said, capsys) -> None:
-    score, files, *commands = said()
+    score, _, files, *commands = said()
     assert score.endswith(f"accuracy of {int(score.split()[0]) / 297:.4f}")
     assert "of the 297 test images of digits are classified correctly" in score
     checkpoint = "lightning_logs/version_0/checkpoints/epoch=0-step=3.ckpt"
@@ -45,9 +45,28 @@ def test_it_names_the_score_the_files_and_commands_that_work(said, capsys) -> No
 
 
 def test_files_elsewhere_are_named_whole(said, tmp_path) -> None:
-    _, files, draw, _ = said("--trainer.default_root_dir", str(tmp_path / "b c"))
+    _, _, files, draw, _ = said("--trainer.default_root_dir", str(tmp_path / "b c"))
     assert f"the checkpoint is {tmp_path}/b c/lightning_logs/version_0/" in files
     assert f"mnistport plot '{tmp_path}/b c/lightning_logs" in draw
+
+
+def test_it_says_why_the_accuracy_cannot_be_compared_with_the_recipes(said) -> None:
+    words = "--model.optimizer momentum --model.learning_rate 0.1 --data.batch_size 7"
+    reasons = said(*words.split())[1]
+    assert reasons == (
+        "whether this is what the recipe ends with cannot be said: it was reached on "
+        "digits, not MNIST; after 3 steps, not 1,000; with model.optimizer momentum; "
+        "with model.learning_rate 0.1; in batches of 7, not 100"
+    )
+
+
+def test_what_is_the_recipes_own_is_no_reason(said) -> None:
+    words = "--model.learning_rate 0.5 --data.batch_size 100 --trainer.precision 64-true"
+    reasons = said(*words.split())[1].partition(": ")[2]
+    assert reasons == (
+        "it was reached on digits, not MNIST; after 3 steps, not 1,000; in the precision "
+        "64-true"
+    )
 
 
 def test_what_is_switched_off_is_not_claimed(said) -> None:
