@@ -1,8 +1,8 @@
-"""Write a page for each network, in English and Korean: docs/networks/.
+"""Write a page for each network, in English and Korean, and the table in README.ko.md.
 
     python scripts/network_pages.py
 
-The words are in `scripts/pages/networks/`. The lines of code are read from the two sides of
+The pages are in `docs/networks/`, their words in `scripts/pages/networks/`. The lines of code are read from the two sides of
 each network, and the figures from `results/`.
 """
 
@@ -20,6 +20,8 @@ from pages.words import WORDS
 
 HERE = Path(__file__).parent
 PAGES = Path("docs") / "networks"
+README = Path("README.ko.md")
+BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
 RESULTS = figures.Results()
 
 
@@ -38,6 +40,7 @@ def pages() -> Iterator[tuple[Path, str]]:
         for name in GLANCES:
             yield PAGES / f"{name}.{ending}", page(name, language)
         yield PAGES / f"index.{ending}", index(language)
+    yield README, readme((sources.ROOT / README).read_text())
 
 
 def page(name: str, language: str) -> str:
@@ -82,8 +85,8 @@ def facts(name: str, language: str) -> str:
         "training": training,
         "published": glance.published,
     }
-    lines = [f"| {words[key]} | {value} |" for key, value in rows.items()]
-    return "\n".join([words["facts"], "|---|---|", *lines])
+    head, *lines = (_row([words[key], value]) for key, value in rows.items())
+    return "\n".join([head, "|---|---|", *lines])
 
 
 def commands(name: str, language: str) -> str:
@@ -152,11 +155,32 @@ def measured(name: str, language: str) -> str:
 def index(language: str) -> str:
     """The page that leads to the others."""
     words = WORDS[language]
+    title = f"# {words['index title']}"
+    parts = [title, words["index other"], words["index"], networks_table(language)]
+    return "\n\n".join([*parts, "---", words["made"]]) + "\n"
+
+
+def readme(text: str) -> str:
+    """The Korean README with the table of the networks between its marks.
+
+    Raises:
+        ValueError: The marks are not there.
+    """
+    before, begins, rest = text.partition(BEGIN)
+    _, ends, after = rest.partition(END)
+    if not (begins and ends):
+        raise ValueError(f"{README}: there is no {BEGIN} with {END} behind it")
+    return "\n".join([before + BEGIN, networks_table("ko", f"{PAGES}/"), END + after])
+
+
+def networks_table(language: str, folder: str = "") -> str:
+    """All networks with links to their pages, which are in this folder."""
+    words = WORDS[language]
     ending = "md" if language == "en" else f"{language}.md"
     lines = []
     for name, glance in GLANCES.items():
         cells = [
-            f"[{name}]({name}.{ending})",
+            f"[{name}]({folder}{name}.{ending})",
             networks.get(name).source.title,
             glance.parameters,
             glance.optimizer,
@@ -164,10 +188,7 @@ def index(language: str) -> str:
             f"{100 * RESULTS.recipe(name)['mean']:.2f} %",
         ]
         lines.append(_row(cells))
-    table = "\n".join([words["index head"], "|---|---|---|---|---|---|", *lines])
-    title = f"# {words['index title']}"
-    parts = [title, words["index other"], words["index"], table, "---", words["made"]]
-    return "\n\n".join(parts) + "\n"
+    return "\n".join([words["index head"], "|---|---|---|---|---|---|", *lines])
 
 
 def _on_the_way(name: str, language: str) -> Iterator[str]:

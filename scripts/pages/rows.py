@@ -44,7 +44,7 @@ class Rows:
 
     def table(self, text: str) -> list[str]:
         """The table of a block of rows."""
-        lines = [self.words["head"], "|---|---|---|---|---|"]
+        lines = [self.words["head"], "|---|---|---|"]
         for row in text.splitlines():
             theirs, ours, compared = (part.split() for part in row.split("|"))
             code = [
@@ -52,9 +52,7 @@ class Rows:
                 _lines([self._ours(name) for name in ours]),
             ]
             for asked in compared or [""]:
-                figures = [self._figure(dtype, asked) for dtype in DTYPES]
-                cells = [*code, self._name(asked), *figures]
-                lines.append(f"| {' | '.join(cells)} |")
+                lines.append(f"| {' | '.join([*code, self._proof(asked)])} |")
                 code = ["", ""]  # what else is compared stands below it
             self.compared += compared
         return lines
@@ -109,17 +107,19 @@ class Rows:
             return _found(name, next((text for text in found if text), None))
         return self.torch.take(name)
 
-    def _name(self, asked: str) -> str:
+    def _proof(self, asked: str) -> str:
+        """What is compared, and the figures of both precisions below it."""
         if not asked:
             return ""
         kind, _, rest = asked.partition("/")
-        return self.words[asked if kind == "check" else kind].format(name=rest)
+        name = self.words[asked if kind == "check" else kind].format(name=rest)
+        return "<br>".join([name, *(self._figure(dtype, asked) for dtype in DTYPES)])
 
     def _figure(self, dtype: str, asked: str) -> str:
-        if not asked:
-            return ""
         figure = self.results.figure(self.network, dtype, asked)
-        return self.words["exact"] if figure == "=" else figure
+        if figure == "=":
+            return self.words["exact"]
+        return figure.replace(" ", "\u00a0") or self.words["not asked"]
 
 
 def _found(name: str, text: str | None) -> str:
@@ -133,6 +133,5 @@ def _lines(texts: list[str]) -> str:
     lines = []
     for line in "\n".join(texts).splitlines():
         code = line.lstrip()
-        indent = "\u00a0" * (len(line) - len(code))
-        lines.append(f"`{indent}{code}`")
+        lines.append("&nbsp;" * (len(line) - len(code)) + f"`{code}`")
     return "<br>".join(lines)

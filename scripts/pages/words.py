@@ -6,7 +6,6 @@ WORDS = {
     "en": {
         "other": "[한국어]({name}.ko.md) · [all networks](index.md)",
         "made": "Made by `python scripts/network_pages.py`; its figures come from `results/`.",
-        "facts": "| | |",
         "tutorial": "tutorial",
         "program": "where it was published",
         "parameters": "trained numbers",
@@ -15,7 +14,6 @@ WORDS = {
         "steps": "{steps:,} steps of {batch} images",
         "epochs": "{epochs} epochs, in batches of {batch} images",
         "published": "published test accuracy",
-        "not published": "none",
         "reading": (
             "Each row has the tutorial's lines, ours, and what `parity verify` compares "
             "there. The two sides get the same weights, the same images and the same "
@@ -30,10 +28,10 @@ WORDS = {
             "has 7 digits and is what one trains with, both sides are compared with TF1 "
             "in float64, and ours may be off by a small multiple of what TF1 itself is "
             "off. \"Equal\" means bit for bit. Where distributions are compared, the "
-            "figure is a distance between them. An empty cell says that the question is "
-            "not asked in this precision."
+            "figure is a distance between them. \"Not asked\" stands where the answer "
+            "cannot depend on the precision."
         ),
-        "head": "| TensorFlow 1 | PyTorch | compared | float64 | float32 |",
+        "head": "| TensorFlow 1 | PyTorch | the proof: float64, then float32 |",
         "stage": "`{name}`",
         "gradient": "gradient of `{name}`",
         "check/loss": "the loss",
@@ -44,6 +42,7 @@ WORDS = {
         "check/draws": "the dropout's random numbers, as a distribution",
         "check/accuracy": "outputs on the 10,000 test images",
         "exact": "equal",
+        "not asked": "not asked",
         "verified": (
             "`{command}` (commit {commit}; torch {torch}, TensorFlow {tensorflow}, on "
             "the CPU) asked {claims} claims about this network, with {comparisons:,} "
@@ -102,7 +101,6 @@ WORDS = {
             "이 문서는 `python scripts/network_pages.py`로 만들었습니다. "
             "수치는 모두 `results/`에 있는 결과 파일에서 가져옵니다."
         ),
-        "facts": "| | |",
         "tutorial": "튜토리얼",
         "program": "출처",
         "parameters": "학습하는 매개변수 수",
@@ -111,7 +109,6 @@ WORDS = {
         "steps": "배치 크기 {batch}, {steps:,}스텝",
         "epochs": "배치 크기 {batch}, {epochs}에포크",
         "published": "튜토리얼이 밝힌 테스트 정확도",
-        "not published": "없음",
         "reading": (
             "표의 각 행에는 튜토리얼의 코드, 우리 코드, 그리고 `parity verify`가 그 자리에서 "
             "비교한 값이 있습니다. 양쪽에는 같은 가중치, 같은 이미지, 같은 난수를 줍니다. "
@@ -125,9 +122,10 @@ WORDS = {
             "float32는 유효 숫자가 7자리입니다. 이때는 양쪽을 float64로 계산한 TF1과 "
             "비교하고, 우리 쪽의 오차는 TF1 자신의 오차의 몇 배까지만 허용합니다. "
             "“일치”는 모든 비트가 같다는 뜻입니다. 분포를 비교한 행의 수치는 두 분포 "
-            "사이의 거리입니다. 빈칸은 그 정밀도에서는 묻지 않는 항목입니다."
+            "사이의 거리입니다. 정밀도에 따라 답이 달라질 수 없는 항목은 “묻지 않음”이라고 "
+            "적었습니다."
         ),
-        "head": "| TensorFlow 1 | PyTorch | 비교한 것 | float64 | float32 |",
+        "head": "| TensorFlow 1 | PyTorch | 증명: float64, 그 아래 float32 |",
         "stage": "`{name}`",
         "gradient": "`{name}`의 기울기",
         "check/loss": "손실",
@@ -138,6 +136,7 @@ WORDS = {
         "check/draws": "드롭아웃 난수의 분포",
         "check/accuracy": "테스트 이미지 10,000장에 대한 출력",
         "exact": "일치",
+        "not asked": "묻지 않음",
         "verified": (
             "`{command}`(커밋 {commit}, torch {torch}, TensorFlow {tensorflow}, CPU)로 "
             "이 신경망에 대한 주장 {claims}개를 확인했고, 비교 횟수는 "
