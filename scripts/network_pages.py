@@ -2,8 +2,8 @@
 
     python scripts/network_pages.py
 
-The pages are in `docs/networks/`, their words in `scripts/pages/networks/`. The lines of code are read from the two sides of
-each network, and the figures from `results/`.
+The pages are in `docs/networks/`, their words in `scripts/pages/networks/`. The lines of
+code are read from the two sides of each network, and the figures from `results/`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnistport import networks
-from mnistport.overview import GLANCES
 from pages import figures, sources, texts
 from pages.rows import Rows
 from pages.words import WORDS
+
+from mnistport import networks
+from mnistport.overview import GLANCES
 
 HERE = Path(__file__).parent
 PAGES = Path("docs") / "networks"
@@ -52,7 +53,9 @@ def page(name: str, language: str) -> str:
     words = WORDS[language]
     rows = Rows(name, RESULTS, words)
     parts = []
-    for block in texts.in_language(texts.read(HERE / "pages/networks" / f"{name}.md"), language):
+    for block in texts.in_language(
+        texts.read(HERE / "pages/networks" / f"{name}.md"), language
+    ):
         if block.kind == language:
             parts.append(block.text)
         elif block.kind == "rows":
@@ -103,7 +106,8 @@ def commands(name: str, language: str) -> str:
 
 def reading(name: str, language: str) -> str:
     """How the tables are read."""
-    return WORDS[language]["reading"]
+    (block,) = texts.in_language(texts.read(HERE / "pages" / "reading.md"), language)
+    return block.text
 
 
 def verified(name: str, language: str) -> str:

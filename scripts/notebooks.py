@@ -2,8 +2,8 @@
 
     python scripts/notebooks.py
 
-The words and the code are in `scripts/pages/notebooks/`. The notebooks hold no outputs: whoever
-runs them gets his own.
+The words and the code are in `scripts/pages/notebooks/`. The notebooks hold no outputs:
+whoever runs them gets his own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-
 from pages import sources, texts
 
 HERE = Path(__file__).parent

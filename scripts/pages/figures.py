@@ -42,9 +42,7 @@ class Results:
 
     def recipe(self, network: str) -> Mapping[str, Any]:
         """The row of `mnistport reproduce` for a network."""
-        (row,) = (
-            row for row in self.reproduce["results"] if row["network"] == network
-        )
+        (row,) = (row for row in self.reproduce["results"] if row["network"] == network)
         return row  # type: ignore[no-any-return]
 
     def runs(self, network: str) -> list[Mapping[str, Any]]:

@@ -1,7 +1,7 @@
 """Tables with a line of TensorFlow 1, the line of PyTorch, and the figure of the proof.
 
-A row of a text is `names | names | names`: the lines of TF1's side, those of ours, and what
-is compared there. See `Rows`.
+A row of a text is `names | names | names`: the lines of TF1's side, those of ours, and
+what is compared there. See `Rows`.
 """
 
 from __future__ import annotations

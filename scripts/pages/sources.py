@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+
 class Statements:
     """Statements of functions of a file, to be taken one by one by their names.
 

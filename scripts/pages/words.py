@@ -5,7 +5,9 @@ from __future__ import annotations
 WORDS = {
     "en": {
         "other": "[한국어]({name}.ko.md) · [all networks](index.md)",
-        "made": "Made by `python scripts/network_pages.py`; its figures come from `results/`.",
+        "made": (
+            "Made by `python scripts/network_pages.py`; its figures come from `results/`."
+        ),
         "tutorial": "tutorial",
         "program": "where it was published",
         "parameters": "trained numbers",
@@ -14,23 +16,6 @@ WORDS = {
         "steps": "{steps:,} steps of {batch} images",
         "epochs": "{epochs} epochs, in batches of {batch} images",
         "published": "published test accuracy",
-        "reading": (
-            "Each row has the tutorial's lines, ours, and what `parity verify` compares "
-            "there. The two sides get the same weights, the same images and the same "
-            "random numbers. `a ≤ b` says that the largest difference of any number is "
-            "a, and that b is allowed. Each thing is compared several times: with "
-            "dropout off and on, on a batch and on a single image, with ordinary and "
-            "with large weights. The table has the comparison that is nearest to its "
-            "bound. The numbers of the training were typed from the tutorial into "
-            "`parity/references/recipes.py`, and are compared with what `mnistport fit` "
-            "really uses.\n\n"
-            "In float64, which has 16 digits, what is left is rounding. In float32, which "
-            "has 7 digits and is what one trains with, both sides are compared with TF1 "
-            "in float64, and ours may be off by a small multiple of what TF1 itself is "
-            "off. \"Equal\" means bit for bit. Where distributions are compared, the "
-            "figure is a distance between them. \"Not asked\" stands where the answer "
-            "cannot depend on the precision."
-        ),
         "head": "| TensorFlow 1 | PyTorch | the proof: float64, then float32 |",
         "stage": "`{name}`",
         "gradient": "gradient of `{name}`",
@@ -109,22 +94,6 @@ WORDS = {
         "steps": "배치 크기 {batch}, {steps:,}스텝",
         "epochs": "배치 크기 {batch}, {epochs}에포크",
         "published": "튜토리얼이 밝힌 테스트 정확도",
-        "reading": (
-            "표의 각 행에는 튜토리얼의 코드, 우리 코드, 그리고 `parity verify`가 그 자리에서 "
-            "비교한 값이 있습니다. 양쪽에는 같은 가중치, 같은 이미지, 같은 난수를 줍니다. "
-            "`a ≤ b`는 모든 값의 차이 가운데 가장 큰 것이 a이고 b까지 허용한다는 "
-            "뜻입니다. 비교는 여러 번 합니다. 드롭아웃을 끄고 켠 상태, 배치와 이미지 한 "
-            "장, 보통 크기의 가중치와 아주 큰 가중치에서 각각 비교하고, 표에는 허용 "
-            "범위에 가장 가까운 결과를 적었습니다. 학습 설정의 수는 튜토리얼에서 따로 옮겨 적어 "
-            "`parity/references/recipes.py`에 두고, `mnistport fit`이 실제로 쓰는 값과 "
-            "비교합니다.\n\n"
-            "유효 숫자가 16자리인 float64에서는 반올림 오차만 남습니다. 실제 학습에 쓰는 "
-            "float32는 유효 숫자가 7자리입니다. 이때는 양쪽을 float64로 계산한 TF1과 "
-            "비교하고, 우리 쪽의 오차는 TF1 자신의 오차의 몇 배까지만 허용합니다. "
-            "“일치”는 모든 비트가 같다는 뜻입니다. 분포를 비교한 행의 수치는 두 분포 "
-            "사이의 거리입니다. 정밀도에 따라 답이 달라질 수 없는 항목은 “묻지 않음”이라고 "
-            "적었습니다."
-        ),
         "head": "| TensorFlow 1 | PyTorch | 증명: float64, 그 아래 float32 |",
         "stage": "`{name}`",
         "gradient": "`{name}`의 기울기",
@@ -171,14 +140,14 @@ WORDS = {
         "lockstep": (
             "TF1과 나란히 float64로 전체 {whole:,}스텝 중 {steps:,}스텝을 "
             "학습했습니다(`{command}`). 마지막에 가중치의 최대 차이는 {weights:.0e}이고, "
-            "테스트 이미지 {total:,}장 중 {same:,}장을 같은 클래스로 분류합니다. 정확도는 "
-            "TF1이 {theirs:.4f}, 우리 쪽이 {ours:.4f}입니다."
+            "테스트 이미지 {total:,}장 중 {same:,}장을 같은 클래스로 분류합니다. "
+            "정확도는 TF1이 {theirs:.4f}, 우리 쪽이 {ours:.4f}입니다."
         ),
         "index title": "여덟 가지 신경망",
         "index": (
-            "각 문서는 TensorFlow 1 프로그램과 PyTorch 모듈을 한 줄씩 나란히 놓고, 그 옆에 "
-            "증명의 수치를 적었습니다. 튜토리얼이 말한 것, 프로그램이 실제로 하는 것, "
-            "우리가 측정한 것을 함께 설명합니다."
+            "각 문서는 TensorFlow 1 프로그램과 PyTorch 모듈을 한 줄씩 나란히 놓고, "
+            "그 옆에 증명의 수치를 적었습니다. 튜토리얼이 말한 것, 프로그램이 실제로 "
+            "하는 것, 우리가 측정한 것을 함께 설명합니다."
         ),
         "index head": (
             "| 신경망 | 튜토리얼 | 매개변수 수 | 최적화 알고리즘 | 발표된 정확도 "
