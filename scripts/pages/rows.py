@@ -23,9 +23,10 @@ class Rows:
     """Makes the tables of a page, and sees that nothing is shown twice or left out.
 
     TF1's names: `x` (a line that sets x), `def/f`, `endpoints/x` (an argument of
-    `Endpoints`), `call/f` (the first call of f), `recipe/x` (a number of the tutorial's
-    recipe). Ours: `self.x`, `x`, `for`, `def/f`, `network/x` and `recipe/x` (arguments of
-    the records). Compared: `stage/x`, `gradient/x`, `check/x`.
+    `Endpoints`), `default/x` (an option of `build`), `call/f` (the first call of f),
+    `recipe/x` (a number of the tutorial's recipe). Ours: `self.x`, `x`, `for`, `def/f`,
+    `default/x` (an option of the module), `network/x` and `recipe/x` (arguments of the
+    records). Compared: `stage/x`, `gradient/x`, `check/x`.
 
     Args:
         network: The network's name.
@@ -61,9 +62,9 @@ class Rows:
         """Take lines that the page does not show, `theirs | ours`."""
         theirs, ours = text.split("|")
         for name in theirs.split():
-            self.tf1.take(name)
+            self.tf1.leave_out(name)
         for name in ours.split():
-            self.torch.take(name)
+            self.torch.leave_out(name)
 
     def refuse_what_is_left(self) -> None:
         """See that each line, stage and gradient is shown, and no figure twice.
@@ -88,6 +89,8 @@ class Rows:
         kind, _, rest = name.partition("/")
         if kind == "endpoints":
             return _found(name, sources.keyword(self.theirs[-1], "Endpoints", rest))
+        if kind == "default":
+            return _found(name, sources.default(self.theirs[-1], "build", rest))
         if kind == "call":
             return sources.call(self.theirs[0], rest)
         if kind == "recipe":
@@ -99,6 +102,8 @@ class Rows:
 
     def _ours(self, name: str) -> str:
         kind, _, rest = name.partition("/")
+        if kind == "default":
+            return _found(name, sources.default(self.ours[-1], "__init__", rest))
         if kind in ("network", "recipe"):
             calls = {"network": ["Network"], "recipe": ["replace", "Recipe"]}[kind]
             found = [

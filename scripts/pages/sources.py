@@ -38,10 +38,14 @@ class Statements:
         Raises:
             ValueError: There is no such line, or it was taken before.
         """
+        return shown(self.leave_out(name))
+
+    def leave_out(self, name: str) -> ast.stmt:
+        """Take a line that is not shown. See `take`."""
         for place, (names, statement) in enumerate(self._left):
             if name in names:
                 del self._left[place]
-                return shown(statement)
+                return statement
         raise ValueError(f"{self.file}: no line is left that sets {name!r}")
 
     def left(self) -> list[str]:
@@ -62,6 +66,18 @@ def keyword(file: str, call: str, name: str) -> str | None:
             for given in found.keywords:
                 if given.arg == name:
                     return f"{name}={_text(given.value)}"
+    return None
+
+
+def default(file: str, function: str, name: str) -> str | None:
+    """`name=value` as a function has it that a file defines. None if it is not there."""
+    for found in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(found, ast.FunctionDef) and found.name == function:
+            for argument, value in zip(
+                found.args.kwonlyargs, found.args.kw_defaults, strict=True
+            ):
+                if argument.arg == name and value is not None:
+                    return f"{name}={_text(value)}"
     return None
 
 
