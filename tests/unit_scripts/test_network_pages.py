@@ -123,6 +123,13 @@ def test_a_line_is_not_shown_twice(rows):
         rows.table(SHOWN.replace("y_", "x"))
 
 
+def test_an_option_is_shown_with_its_default():
+    file = "mnistport/networks/hvass.py"
+    assert sources.default(file, "__init__", "fc_size") == "fc_size=128"
+    assert sources.default(file, "__init__", "activation") == 'activation="relu"'
+    assert sources.default(file, "forward", "fc_size") is None
+
+
 @pytest.mark.parametrize("text", ["@en\nwords", "@ko\n말", "@en\na\n@rows\n@ko\n말"])
 def test_words_in_one_language_are_refused(tmp_path, text):
     file = tmp_path / "text.md"
