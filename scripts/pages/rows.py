@@ -117,7 +117,8 @@ class Rows:
         if not asked:
             return ""
         kind, _, rest = asked.partition("/")
-        name = self.words[asked if kind == "check" else kind].format(name=rest)
+        code = rest if "/" in rest else f"`{rest}`"  # in code, it would look like a file
+        name = self.words[asked if kind == "check" else kind].format(name=code)
         return "<br>".join([name, *(self._figure(dtype, asked) for dtype in DTYPES)])
 
     def _figure(self, dtype: str, asked: str) -> str:
