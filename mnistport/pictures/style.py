@@ -31,9 +31,9 @@ def new_figure(width: float, height: float, *, dark: bool) -> Figure:
 
     It does not belong to pyplot, so that nothing of the user's is changed.
     """
-    from matplotlib.figure import Figure
+    from mnistport.pictures.shown import ShownFigure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    figure = ShownFigure(figsize=(width, height), layout="constrained", dpi=DPI)
     figure.set_facecolor(ground(dark=dark))
     return figure
 

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from PIL import Image
 from torch import nn
 
 from mnistport import networks, pictures
@@ -45,6 +47,13 @@ def test_a_grid_names_each_image_and_shows_wrong_answers():
     np.testing.assert_array_equal(
         figure.axes[1].images[0].get_array(), pixels[1].reshape(28, 28)
     )
+
+
+def test_a_notebook_is_given_a_picture_of_a_figure():
+    figure = pictures.single(np.zeros(784))
+    png = Image.open(BytesIO(figure._repr_png_()))
+    assert png.format == "PNG"
+    assert png.size == tuple(figure.get_size_inches() * figure.dpi)
 
 
 def test_only_errors_are_drawn_as_errors_with_their_own_numbers():
