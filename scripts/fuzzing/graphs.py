@@ -119,7 +119,9 @@ def _other_attribute(draw: random.Random, attribute: Any) -> None:
     large = (number + 2**63) % 2**64 - 2**63
     kind = attribute.WhichOneof("value")
     if draw.random() < 0.1:
-        _set(attribute, draw.choice((large, "SAME", True, "type", [1, large], [-1, large])))
+        _set(
+            attribute, draw.choice((large, "SAME", True, "type", [1, large], [-1, large]))
+        )
     elif kind == "tensor":
         _other_tensor(draw, attribute.tensor, small, large)
     elif kind == "list" and attribute.list.i:
@@ -276,7 +278,8 @@ def _read(folder: Path) -> None:
     from parity.artefacts.files import read
     from parity.artefacts.shapes import shapes_of
 
-    artefact = read(next(file for file in sorted(folder.iterdir()) if file.name[0] == "a"))
+    files = sorted(folder.iterdir())
+    artefact = read(next(file for file in files if file.name[0] == "a"))
     if artefact.graph is not None:
         shapes_of(artefact.graph)
         for node in artefact.graph.nodes.values():
