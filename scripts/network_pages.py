@@ -1,4 +1,4 @@
-"""Write a page for each network, in English and Korean, and the table in README.ko.md.
+"""Write a page for each network, in English and Korean, and the tables in both READMEs.
 
     python scripts/network_pages.py
 
@@ -21,7 +21,7 @@ from mnistport.overview import GLANCES
 
 HERE = Path(__file__).parent
 PAGES = Path("docs") / "networks"
-README = Path("README.ko.md")
+READMES = {"en": Path("README.md"), "ko": Path("README.ko.md")}
 BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
 RESULTS = figures.Results()
 
@@ -41,7 +41,8 @@ def pages() -> Iterator[tuple[Path, str]]:
         for name in GLANCES:
             yield PAGES / f"{name}.{ending}", page(name, language)
         yield PAGES / f"index.{ending}", index(language)
-    yield README, readme((sources.ROOT / README).read_text())
+    for language, file in READMES.items():
+        yield file, readme((sources.ROOT / file).read_text(), language)
 
 
 def page(name: str, language: str) -> str:
@@ -164,8 +165,8 @@ def index(language: str) -> str:
     return "\n\n".join([*parts, "---", words["made"]]) + "\n"
 
 
-def readme(text: str) -> str:
-    """The Korean README with the table of the networks between its marks.
+def readme(text: str, language: str) -> str:
+    """A README with the table of the networks between its marks.
 
     Raises:
         ValueError: The marks are not there.
@@ -173,8 +174,9 @@ def readme(text: str) -> str:
     before, begins, rest = text.partition(BEGIN)
     _, ends, after = rest.partition(END)
     if not (begins and ends):
-        raise ValueError(f"{README}: there is no {BEGIN} with {END} behind it")
-    return "\n".join([before + BEGIN, networks_table("ko", f"{PAGES}/"), END + after])
+        raise ValueError(f"{READMES[language]}: there is no {BEGIN} with {END} behind it")
+    table = networks_table(language, f"{PAGES}/")
+    return "\n".join([before + BEGIN, table, END + after])
 
 
 def networks_table(language: str, folder: str = "") -> str:

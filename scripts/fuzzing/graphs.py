@@ -1,4 +1,4 @@
-"""TF1's graphs, MetaGraphs, SavedModels and checkpoints, as `parity inspect` reads them."""
+"""TF1's graphs, MetaGraphs, SavedModels and checkpoints, for `parity inspect`."""
 
 from __future__ import annotations
 
