@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from parity.artefacts.graph import Graph, Node, Output
 
 PASSES_ON = (
@@ -49,13 +51,22 @@ def said(graph: Graph, output: Output) -> str:
     return f"computed at {node.name}"
 
 
-def behind(graph: Graph, outputs: list[str]) -> dict[str, Node]:
-    """All operations that some depend on, these included, by name."""
+def behind(
+    graph: Graph, outputs: list[str], cut: Collection[str] = ()
+) -> dict[str, Node]:
+    """All operations that some depend on, these included, by name.
+
+    Args:
+        graph: The graph.
+        outputs: The names of the operations.
+        cut: Operations whose own inputs are not followed.
+    """
     found: dict[str, Node] = {}
     left = list(outputs)
     while left:
         name = left.pop()
         if name not in found:
             found[name] = graph.nodes[name]
-            left += [asked.node for asked in graph.nodes[name].inputs]
+            if name not in cut:
+                left += [asked.node for asked in graph.nodes[name].inputs]
     return found

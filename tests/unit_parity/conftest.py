@@ -49,7 +49,8 @@ def small_case() -> Callable[[Reference], Case]:
             evaluation=first(data.evaluation, 100),
             labels=None if data.labels is None else data.labels[:100],
         )
-        bench = Bench(reference=replace(reference, trained_steps=5), data=small)
+        steps = min(5, reference.trained_steps)
+        bench = Bench(reference=replace(reference, trained_steps=steps), data=small)
         return Case(bench=bench, **changes)
 
     return make

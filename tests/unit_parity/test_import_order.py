@@ -18,6 +18,7 @@ ORDER = (
     "reference",
     "tf1",
     "inspection",
+    "frozen",
     "fields",
     "float64",
     "sides",
