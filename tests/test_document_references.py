@@ -14,6 +14,7 @@ import pytest
 
 from mnistport import networks
 from mnistport.optimizers.choosing import KNOWN
+from parity.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -81,7 +82,7 @@ VERBS = {
         "completion",
         "expected",
     ),
-    "parity": ("list", "verify", "mutants", "lockstep", "convert"),
+    "parity": tuple(COMMANDS),
 }
 OF_OTHER_PROGRAMS = {
     "--nproc_per_node": "torchrun",
