@@ -26,7 +26,9 @@ FIRST = ["index.md", "devices.md", "traps.md", "exercises.md", "port.md", "unpro
 LANGUAGES = {".py": "python", ".c": "c", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 """Files that are shown as text, in which language."""
 
-LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s#:]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+ATTRIBUTE = re.compile(r"(\b(?:src|srcset|href)=\")([^\"\s#:]+)((?:#[^\"\s]*)?\")")
+"""What stands before a link, the link, and what stands behind it: Markdown's, HTML's."""
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 UNSEEN = "---\nsearch:\n  exclude: true\n---\n"
 """What search does not look into: its results would be code."""
@@ -95,7 +97,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 def links_out_of(source: Path) -> Iterator[Path]:
     """The files outside of docs/ that a page links to."""
-    for _, link, _ in LINK.findall(FENCED.sub("", source.read_text())):
+    text = FENCED.sub("", source.read_text())
+    for _, link, _ in [*LINK.findall(text), *ATTRIBUTE.findall(text)]:
         target = target_of(source, link)
         if target is not None and not target.is_relative_to(DOCS):
             yield target
@@ -169,11 +172,14 @@ def with_links(text: str, source: Path, place: str) -> str:
         if target is None:
             return found[0]
         link = os.path.relpath(place_of(target), os.path.dirname(place) or ".")
-        return f"{found[1]}({link}{found[3] or ''})"
+        return f"{found[1]}{link}{found[3]}"
 
     parts = FENCED.split(text)
     return "".join(
-        part if part.startswith("```") else LINK.sub(replaced, part) for part in parts
+        part
+        if part.startswith("```")
+        else ATTRIBUTE.sub(replaced, LINK.sub(replaced, part))
+        for part in parts
     )
 
 
