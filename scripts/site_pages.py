@@ -7,6 +7,7 @@ repository. A page that no list here names is put behind the others: none is lef
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -121,7 +122,7 @@ def place_of(path: Path) -> str:
     if path.is_relative_to(DOCS):
         return path.relative_to(DOCS).as_posix()
     inner = f"files/{path.relative_to(ROOT).as_posix()}"
-    is_page = path.is_dir() or path.suffix in LANGUAGES or not path.suffix
+    is_page = path.is_dir() or path.suffix in (*LANGUAGES, ".ipynb", "")
     return f"{inner}.md" if is_page else inner
 
 
@@ -141,8 +142,20 @@ def _page(path: Path) -> str:
     text = path.read_text()
     if path.suffix == ".md":
         return with_links(text, path, place_of(path))
+    if path.suffix == ".ipynb":
+        return with_links(_cells(text, name), path, place_of(path))
     fence = "`" * 8
     return f"# {name}\n\n{fence} {LANGUAGES.get(path.suffix, 'text')}\n{text}\n{fence}\n"
+
+
+def _cells(notebook: str, name: str) -> str:
+    """The cells of a notebook, one below the other, and where the file is."""
+    parts = []
+    for cell in json.loads(notebook)["cells"]:
+        source = "".join(cell["source"])
+        is_code = cell["cell_type"] == "code"
+        parts.append(f"```python\n{source}\n```\n" if is_code else f"{source}\n")
+    return "\n".join([*parts, "---\n", f"`{name}`\n"])
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
@@ -185,6 +198,6 @@ def with_links(text: str, source: Path, place: str) -> str:
 
 def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
     """Let the frame of a Korean page be Korean, too."""
-    korean = page.file.src_uri.endswith(".ko.md")
+    korean = ".ko." in page.file.src_uri
     config.theme["language"] = "ko" if korean else "en"
     return context

@@ -75,6 +75,15 @@ def test_a_link_out_of_the_pages_leads_to_a_copy(
     assert hooks.with_links(text, DOCS / "index.md", "index.md") == expected
 
 
+def test_a_notebook_becomes_its_cells(hooks: ModuleType) -> None:
+    notebook = """{"cells": [
+        {"cell_type": "markdown", "source": ["# A\\n", "b"]},
+        {"cell_type": "code", "source": ["x = 1"], "outputs": []}
+    ]}"""
+    page = hooks._cells(notebook, "examples/a.ipynb")
+    assert page == "# A\nb\n\n```python\nx = 1\n```\n\n---\n\n`examples/a.ipynb`\n"
+
+
 # The site -------------------------------------------------------------------------------
 
 
