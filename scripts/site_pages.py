@@ -7,6 +7,7 @@ repository. A page that no list here names is put behind the others: none is lef
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ FIRST = ["index.md", "devices.md", "traps.md", "exercises.md", "port.md", "unpro
 LANGUAGES = {".py": "python", ".c": "c", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 """Files that are shown as text, in which language."""
 
-LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s#:]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+ATTRIBUTE = re.compile(r"(\b(?:src|srcset|href)=\")([^\"\s#:]+)((?:#[^\"\s]*)?\")")
+"""What stands before a link, the link, and what stands behind it: Markdown's, HTML's."""
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 UNSEEN = "---\nsearch:\n  exclude: true\n---\n"
 """What search does not look into: its results would be code."""
@@ -95,7 +98,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 def links_out_of(source: Path) -> Iterator[Path]:
     """The files outside of docs/ that a page links to."""
-    for _, link, _ in LINK.findall(FENCED.sub("", source.read_text())):
+    text = FENCED.sub("", source.read_text())
+    for _, link, _ in [*LINK.findall(text), *ATTRIBUTE.findall(text)]:
         target = target_of(source, link)
         if target is not None and not target.is_relative_to(DOCS):
             yield target
@@ -118,7 +122,7 @@ def place_of(path: Path) -> str:
     if path.is_relative_to(DOCS):
         return path.relative_to(DOCS).as_posix()
     inner = f"files/{path.relative_to(ROOT).as_posix()}"
-    is_page = path.is_dir() or path.suffix in LANGUAGES or not path.suffix
+    is_page = path.is_dir() or path.suffix in (*LANGUAGES, ".ipynb", "")
     return f"{inner}.md" if is_page else inner
 
 
@@ -138,8 +142,20 @@ def _page(path: Path) -> str:
     text = path.read_text()
     if path.suffix == ".md":
         return with_links(text, path, place_of(path))
+    if path.suffix == ".ipynb":
+        return with_links(_cells(text, name), path, place_of(path))
     fence = "`" * 8
     return f"# {name}\n\n{fence} {LANGUAGES.get(path.suffix, 'text')}\n{text}\n{fence}\n"
+
+
+def _cells(notebook: str, name: str) -> str:
+    """The cells of a notebook, one below the other, and where the file is."""
+    parts = []
+    for cell in json.loads(notebook)["cells"]:
+        source = "".join(cell["source"])
+        is_code = cell["cell_type"] == "code"
+        parts.append(f"```python\n{source}\n```\n" if is_code else f"{source}\n")
+    return "\n".join([*parts, "---\n", f"`{name}`\n"])
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
@@ -169,16 +185,19 @@ def with_links(text: str, source: Path, place: str) -> str:
         if target is None:
             return found[0]
         link = os.path.relpath(place_of(target), os.path.dirname(place) or ".")
-        return f"{found[1]}({link}{found[3] or ''})"
+        return f"{found[1]}{link}{found[3]}"
 
     parts = FENCED.split(text)
     return "".join(
-        part if part.startswith("```") else LINK.sub(replaced, part) for part in parts
+        part
+        if part.startswith("```")
+        else ATTRIBUTE.sub(replaced, LINK.sub(replaced, part))
+        for part in parts
     )
 
 
 def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
     """Let the frame of a Korean page be Korean, too."""
-    korean = page.file.src_uri.endswith(".ko.md")
+    korean = ".ko." in page.file.src_uri
     config.theme["language"] = "ko" if korean else "en"
     return context

@@ -14,6 +14,7 @@ import pytest
 
 from mnistport import networks
 from mnistport.optimizers.choosing import KNOWN
+from parity.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -42,6 +43,10 @@ def paths_of(text: str) -> list[str]:
     """The files and folders that a page names in code."""
     in_code = re.findall(r"`([^`\s]+)`", text_of(text))
     paths = [word for word in in_code if re.search(r"\w/|\.(py|c|ya?ml|md|toml)$", word)]
+    # A program within a command, as in `python scripts/run.py --fast`.
+    paths += re.findall(
+        r"`(?:[^`\n]+ )((?:scripts|examples|tests)/[\w/.]+\w)", text_of(text)
+    )
     outside = ("~", "/", "-", ".venv", "runs/", "lightning_logs/", "http", "site/")
     return [path for path in paths if not path.startswith(outside)]
 
@@ -81,7 +86,7 @@ VERBS = {
         "completion",
         "expected",
     ),
-    "parity": ("list", "verify", "mutants", "lockstep", "convert"),
+    "parity": tuple(COMMANDS),
 }
 OF_OTHER_PROGRAMS = {
     "--nproc_per_node": "torchrun",
@@ -146,6 +151,7 @@ def test_the_options_that_the_text_of_a_page_names_exist(page: Path) -> None:
 
 
 def test_what_a_page_names_is_found() -> None:
-    page = "a [b](c.md#d) `e/f.py` `--g`\n```sh\nmnistport fit \\\n  --h [i](j.md)\n```\n"
-    assert (links_of(page), paths_of(page)) == (["c.md"], ["e/f.py"])
+    page = "a [b](c.md#d) `e/f.py` `--g` `python scripts/x.py --out D`\n"
+    page += "```sh\nmnistport fit \\\n  --h [i](j.md)\n```\n"
+    assert (links_of(page), paths_of(page)) == (["c.md"], ["e/f.py", "scripts/x.py"])
     assert calls_in(page) == [("mnistport", "fit", "    --h [i](j.md)")]

@@ -29,7 +29,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pytest
 
@@ -76,6 +76,11 @@ SERVERS = {
     "dask worker tcp://FIRST:8786 --nthreads 2": None,
 }
 """Commands that run until they are ended, and the port at which they answer."""
+
+ASKED_ONCE = re.compile(
+    r"(\.venv/bin/)?(parity (list|verify|mutants)|make (run|docs)) ?.*"
+)
+"""Commands that later ones do not build on. Where pages share one, it is run once."""
 
 WHOLE = {
     ".venv/bin/mnistport fit --config softmax --data.source digits --seed_everything 1",
@@ -219,7 +224,7 @@ def is_run_here(command: Command) -> bool:
 
 
 def shortened(words: str) -> str:
-    """The command with a recipe cut to 20 steps, on the embedded digits.
+    """The command with a recipe cut to 20 steps, one seed, on the embedded digits.
 
     A command that says its length is left as it is, if it makes a single run.
     """
@@ -229,6 +234,7 @@ def shortened(words: str) -> str:
         return words
     if "mnistport reproduce" in words:
         words = re.sub(r" --max-steps \d+", "", words)
+        words = re.sub(r" --seeds \d+", " --seeds 1", words)
     if not re.search(r"max[_-](steps|epochs|time)|fast_dev_run", words):
         words += " --max-steps 20"
         words += "" if "--data.source" in words else " --data.source digits"
@@ -295,7 +301,13 @@ def typed(command: Command) -> list[str]:
 
 
 class Walk:
-    """A document that is followed from its top, in one copy of the checkout."""
+    """A document that is followed from its top, in one copy of the checkout.
+
+    Attributes:
+        answers: What came of the commands of `ASKED_ONCE`, for all documents.
+    """
+
+    answers: ClassVar[dict[str, Exception | None]] = {}
 
     def __init__(self, commands: list[Command], folder: Path) -> None:
         copy_checkout(folder)
@@ -314,6 +326,14 @@ class Walk:
             raise failure
 
     def _failure(self, command: Command) -> Exception | None:
+        name = command.words.removeprefix(".venv/bin/")
+        if not ASKED_ONCE.fullmatch(command.words):
+            return self._failure_now(command)
+        if name not in self.answers:
+            self.answers[name] = self._failure_now(command)
+        return self.answers[name]
+
+    def _failure_now(self, command: Command) -> Exception | None:
         try:
             if command.words in SERVERS:
                 self._serve(command)
@@ -504,7 +524,7 @@ def test_a_section_ends_at_the_next_heading() -> None:
         ("mnistport fit --config deep", True),
         ("torchrun -m mnistport fit --config deep", True),
         (".venv/bin/mnistport reproduce softmax", True),
-        (".venv/bin/mnistport reproduce softmax --max-steps 900 --out x", True),
+        (".venv/bin/mnistport reproduce softmax --max-steps 900 --seeds 3", True),
         ("mnistport fit --config deep --trainer.max_steps 100", False),
         ("mnistport fit --help", False),
         ("mnistport test --ckpt_path last", False),
@@ -512,6 +532,7 @@ def test_a_section_ends_at_the_next_heading() -> None:
 )
 def test_only_a_whole_recipe_is_cut_short(words: str, steps: bool) -> None:
     assert shortened(words).endswith("--max-steps 20 --data.source digits") is steps
+    assert "--seeds 3" not in shortened(words)
 
 
 def test_a_command_that_fails_fails_its_test_and_no_other(tmp_path: Path) -> None:

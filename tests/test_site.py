@@ -69,9 +69,19 @@ def test_the_order_is_that_of_the_tutorials(hooks: ModuleType) -> None:
 def test_a_link_out_of_the_pages_leads_to_a_copy(
     hooks: ModuleType, link: str, leads_to: str
 ) -> None:
-    text = f"a [b]({link}) c\n\n```sh\n[b]({link})\n```\n"
+    text = f'a [b]({link}) c\n\n```sh\n[b]({link})\n```\n<img src="{link}">\n'
     expected = f"a [b]({leads_to}) c\n\n```sh\n[b]({link})\n```\n"
+    expected += f'<img src="{leads_to}">\n'
     assert hooks.with_links(text, DOCS / "index.md", "index.md") == expected
+
+
+def test_a_notebook_becomes_its_cells(hooks: ModuleType) -> None:
+    notebook = """{"cells": [
+        {"cell_type": "markdown", "source": ["# A\\n", "b"]},
+        {"cell_type": "code", "source": ["x = 1"], "outputs": []}
+    ]}"""
+    page = hooks._cells(notebook, "examples/a.ipynb")
+    assert page == "# A\nb\n\n```python\nx = 1\n```\n\n---\n\n`examples/a.ipynb`\n"
 
 
 # The site -------------------------------------------------------------------------------
@@ -122,6 +132,17 @@ def test_every_link_leads_to_a_page_and_a_place_on_it(site: Path) -> None:
                 assert place in names[target], f"{path.name}: {link}"
             count += 1
     assert count > 100
+
+
+@pytest.mark.slow
+def test_every_picture_is_there(site: Path) -> None:
+    shown = re.compile(r'<(?:img|source)\b[^>]*?(?:src|srcset)="?([^\s">]+)')
+    count = 0
+    for path, text in pages_of(site).items():
+        for picture in shown.findall(text):
+            assert (path.parent / unquote(picture)).is_file(), f"{path.name}: {picture}"
+            count += 1
+    assert count > 2
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ from mnistport.training.stopping import (
 from mnistport.training.trainer_flags import (
     keep_validation,
     length,
+    refuse_bar,
     refuse_flags,
     trainer_arguments,
     words_for_objects,
@@ -281,6 +282,7 @@ class Cli(LightningCLI):
         """
         config = self._get(self.config_init, "trainer")
         if self.quiet:
+            refuse_bar(config)
             silence_lightning()
             config.enable_progress_bar = config.enable_model_summary = False
         seconds = self._get(self.config_init, "checkpoint_seconds")

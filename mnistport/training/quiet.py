@@ -9,6 +9,7 @@ LOGGERS = (
     "pytorch_lightning.utilities.rank_zero",
     "lightning_fabric.utilities.rank_zero",
     "lightning_fabric.utilities.seed",
+    "lightning_fabric.utilities.distributed",
     "pytorch_lightning.accelerators.cuda",
 )
 

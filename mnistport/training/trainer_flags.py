@@ -207,6 +207,20 @@ def refuse_flags(command: str | None, config: Namespace) -> None:
         refuse_unwritable_folder("--trainer.default_root_dir", root)
 
 
+def refuse_bar(config: Namespace) -> None:
+    """Refuse a progress bar of the user's where nothing but results is to be printed.
+
+    Raises:
+        UserError: There is one.
+    """
+    for callback in _callbacks(config):
+        if isinstance(callback, ProgressBar):
+            raise UserError(
+                f"--quiet shows no progress bar, and {type(callback).__name__} is one; "
+                "leave one of them out"
+            )
+
+
 def words_for_objects(trainer: Namespace) -> None:
     """Replace objects among the callbacks' arguments by words, which YAML can write.
 

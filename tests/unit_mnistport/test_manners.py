@@ -73,6 +73,13 @@ def test_quiet_does_not_silence_a_refusal(run):
     assert "test needs a trained network" in err
 
 
+def test_quiet_and_a_progress_bar_exclude_each_other(run):
+    bar = ["--trainer.callbacks", "TQDMProgressBar"]
+    status, out, err = run(*FIT, "--max-steps", 3, "--quiet", *bar)
+    assert (status, out) == (2, "")
+    assert "--quiet shows no progress bar, and TQDMProgressBar is one" in err
+
+
 @pytest.mark.parametrize(
     "steps",
     [["--max-steps", "4"], ["--max-steps=4"], ["--trainer.max_steps", "4"]],
