@@ -47,7 +47,7 @@ class Trap(NamedTuple):
     common: Settings = MappingProxyType({})
 
 
-ADAM = {"model.optimizer": "torch_adam", "model.learning_rate": 0.001}
+ADAM = {"model.optimizer": "torch_adam", "model.learning_rate": 1e-4}
 RMSPROP = {
     "model.optimizer": "torch_rmsprop",
     "model.learning_rate": 0.001,
@@ -95,23 +95,12 @@ TRAPS = (
         },
     ),
     Trap(
-        "Adam's epsilon",
-        "three_minute_adam",
-        275,
-        {"torch.optim.Adam": ADAM},
-    ),
-    Trap(
-        "keep_prob taken for what is dropped",
-        "three_minute_adam",
-        275,
-        {"0.7 is dropped": {"keep_prob": 0.3}},
-    ),
-    Trap(
-        "truncation, batches with replacement",
+        "Adam, truncation, batches with replacement",
         "hvass",
-        430,
+        300,
         {
-            "not truncated": {"truncated": False},
+            "torch.optim.Adam": ADAM,
+            "weights not truncated": {"truncated": False},
             "each image once an epoch": {"data.stream": "next_batch"},
         },
     ),
