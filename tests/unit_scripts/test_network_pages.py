@@ -48,7 +48,7 @@ def test_both_languages_show_the_same_code_and_figures(pages):
 
 def test_every_link_leads_to_a_page(pages):
     for file, text in pages.items():
-        links = re.findall(r"\]\(([^)#]+)\)", text)
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
         assert links
         for link in links:
             assert (ROOT / file.parent / link).exists(), f"{file}: {link}"
