@@ -25,7 +25,7 @@ from parity.reference import Data, Endpoints, Feeds
 
 R = "r"
 """The feed of the numbers with which the output is multiplied."""
-RATE = 2.0**-7
+RATE = 1 / 128
 """The rate of gradient descent on <r, y>, on both sides. It is a float32 number."""
 
 

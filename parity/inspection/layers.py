@@ -276,7 +276,7 @@ def _pooling(graph: Graph, node: Node, inputs: Inputs, result: Known) -> Layer:
 
 
 def _batch_norm(graph: Graph, node: Node, inputs: Inputs, result: Known) -> Layer:
-    epsilon = f"{float(node.get('epsilon', 1e-4)):.4g}"
+    epsilon = f"{float(node.get('epsilon')):.4g}"
     trains = bool(node.get("is_training", True))
     how = "with the batch's values" if trains else "with moving averages"
     layer = Layer(node.name, f"batch norm (epsilon {epsilon}, {how})", result.shape)

@@ -120,9 +120,8 @@ def test_version(run):
 
 
 def test_an_unknown_command_is_answered_with_the_known_ones(refused):
-    assert "no command is called 'train'; there are list, plot, export, " in refused(
-        "train"
-    )
+    answer = refused("train")
+    assert "no command is called 'train'; there are list, expected, plot, " in answer
 
 
 def test_the_name_of_a_recipe_stands_for_its_file(here):

@@ -262,4 +262,4 @@ def test_verify_asks_about_the_options_and_repeats_them(
     again = document["results"][0]["command"]
     assert """--options '{"pooling": "average", "fc_size": 16}'""" in again
     assert parity(["verify", "--options", "pooling=average"]) == 2
-    assert "'softmax_beginners' has no options" in capsys.readouterr().err
+    assert "'softmax_beginners' has no option 'pooling'" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 
 from mnistport.errors import UserError
 from parity import tf1
-from parity.convert import tf1_index
+from parity.artefacts.table import entries
 from parity.convert.tf1_index import refuse_damaged_index
 from parity.convert.tf1_reading import Tf1Checkpoint
 from parity.convert.tf1_writing import write_arrays
@@ -66,7 +66,7 @@ def table(entries):
 
 
 def entries_of(path):
-    return list(tf1_index._entries(Path(f"{path}.index").read_bytes()))
+    return list(entries(Path(f"{path}.index").read_bytes()))
 
 
 def damaged(sound, folder, change):
