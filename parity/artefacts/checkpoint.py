@@ -27,6 +27,11 @@ from parity.artefacts.tensors import Array, shape_of
 LARGEST_INDEX = 64 << 20
 """Bytes of an index. A checkpoint of a thousand arrays has 100 kB."""
 MOST_SHARDS = 100_000
+NUMBERS = (
+    *("float16", "float32", "float64", "complex64", "complex128", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+"""The types that NumPy has, too."""
 PART_OF_AN_ARRAY = b"\0"
 """How the names of parts of arrays begin. TensorFlow encodes what follows."""
 
@@ -118,9 +123,11 @@ class Checkpoint:
                 f"{self.prefix}: {name!r} is stored in {entry.parts} parts, which are "
                 "not put together here; `parity convert` does it, with TensorFlow"
             )
-        if entry.dtype in ("string", "resource", "variant"):
-            raise UserError(f"{self.prefix}: {name!r} holds {entry.dtype}, no numbers")
-        kind = np.dtype(np.uint16 if entry.dtype == "bfloat16" else entry.dtype)
+        if entry.dtype not in NUMBERS:
+            raise UserError(
+                f"{self.prefix}: {name!r} holds {entry.dtype}, which is not read here"
+            )
+        kind = np.dtype(entry.dtype)
         if math.prod(entry.shape) * kind.itemsize != entry.size:
             raise UserError(
                 f"{self.prefix}: {name!r} has {entry.size} bytes, and the shape "

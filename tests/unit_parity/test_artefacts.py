@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mnistport.errors import UserError
-from parity.artefacts.checkpoint import Checkpoint
+from parity.artefacts.checkpoint import Checkpoint, Stored
 from parity.artefacts.files import Artefact, read
 from parity.artefacts.graph import Graph
 from parity.artefacts.messages import GraphDef
@@ -261,3 +261,13 @@ def test_a_value_that_claims_too_much_memory_is_refused() -> None:
     tensor.tensor_shape.dim.add(size=1 << 40)
     with pytest.raises(UserError, match="a damaged value of float32"):
         shapes_of(Graph.of(message, "graph.pb"))
+
+
+@pytest.mark.parametrize("dtype", ["qint8", "bfloat16", "string", "resource"])
+def test_an_array_of_a_type_that_numpy_lacks_is_refused(
+    tmp_path: Path, dtype: str
+) -> None:
+    stored = Stored(dtype=dtype, shape=(2,), shard=0, offset=0, size=2, parts=0)
+    checkpoint = Checkpoint(tmp_path / "a", 1, {"w": stored})
+    with pytest.raises(UserError, match=f"'w' holds {dtype}, which is not read here"):
+        checkpoint.array("w")
