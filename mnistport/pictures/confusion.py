@@ -20,7 +20,8 @@ def confusion_matrix(true: Any, predicted: Any) -> Counts:
     """Count the images of each true class (row) in each predicted class (column).
 
     Args:
-        true, predicted: Classes 0 to 9, `[N]`.
+        true: The classes of the images, 0 to 9, `[N]`.
+        predicted: The classes that the network gives them, `[N]`.
 
     Returns:
         int64 `[10, 10]`.
