@@ -283,7 +283,7 @@ def run(folder: Path, command: Command) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=1800,
+        timeout=3 * PATIENCE,
     )
     expected = ENDS_WITH.get(command.words, 0)
     assert ended.returncode == expected, f"{words[-1]}\n{ended.stdout[-4000:]}"
@@ -298,6 +298,10 @@ def typed(command: Command) -> list[str]:
         words = words.replace(placeholder, ours)
     words += " " + FURTHER_WORDS.get(command.words, "")
     return ["bash", "-euc", words.strip()]
+
+
+PATIENCE = 600
+"""Seconds for a server to answer or to end, on a machine that does other things, too."""
 
 
 class Walk:
@@ -345,6 +349,9 @@ class Walk:
 
     def _serve(self, command: Command) -> None:
         """Start a server and wait until it answers."""
+        port = SERVERS[command.words]
+        if port is not None and is_open(port):
+            raise AssertionError(f"something else answers at port {port} already")
         server = subprocess.Popen(
             typed(command),
             cwd=self.folder,
@@ -353,8 +360,7 @@ class Walk:
             start_new_session=True,
         )
         self.servers.append(server)
-        port = SERVERS[command.words]
-        for _ in range(600):
+        for _ in range(10 * PATIENCE):
             assert server.poll() is None, f"{command.words} ended ({server.returncode})"
             if port is None or is_open(port):
                 return
@@ -366,7 +372,7 @@ class Walk:
         for server in reversed(self.servers):
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGINT)
-                server.wait(60)
+                server.wait(PATIENCE)
 
 
 def is_open(port: int) -> bool:
