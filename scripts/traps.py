@@ -1,19 +1,22 @@
 """Measure what the tutorials' traps cost in accuracy and loss, over seeds.
 
 python scripts/traps.py --out results/traps-... [--runs runs/traps] [--seeds 3]
-    [--max-steps N] [--data.source mnist]
+    [--seconds N] [--max-steps N] [--data.source mnist]
 
 Each run is one of `mnistport reproduce`, cut short after the steps that TRAPS names. It
 leaves its result in a folder below --runs. If the command is stopped, the same command
-makes the other runs. OUT/traps.json and OUT/traps.md are written at the end.
+makes the other runs. OUT/traps.json and OUT/traps.md are written at the end. After
+--seconds no further run begins. Then a row has the seeds that are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -146,12 +149,17 @@ def rows_of(trap: Trap) -> dict[str, Settings]:
     return {BOOK: {}, **trap.runs}
 
 
+def is_there(job: Job, folder: Path) -> bool:
+    """Whether a run was made."""
+    return (folder / job.name / "result.json").is_file()
+
+
 def made(job: Job, folder: Path) -> tuple[RunResult, float]:
     """The result of a run and its test loss. It is made if it is not there."""
     from mnistport.reproduce.run import train
 
     place = folder / job.name
-    if not (place / "result.json").is_file():
+    if not is_there(job, folder):
         place.mkdir(parents=True, exist_ok=True)
         train(job, folder, progress=False)
     result = read_result(place / "result.json")
@@ -231,6 +239,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, required=True, metavar="DIR")
     options.add_argument("--runs", type=Path, default=Path("runs/traps"), metavar="DIR")
     options.add_argument("--seeds", type=int, default=3, metavar="N")
+    options.add_argument("--seconds", type=float, default=math.inf, metavar="N")
     options.add_argument("--max-steps", type=int, metavar="N")
     options.add_argument("--data.source", dest="source", default="mnist")
     return options
@@ -253,16 +262,19 @@ def main(words: Sequence[str] | None = None) -> None:
         for trap in TRAPS
         for name, settings in rows_of(trap).items()
     ]
+    begin = time.monotonic()
     for seed in range(args.seeds):
         for *_, of_row in rows:
-            result, loss = made(*of_row[seed])
-            print(
-                f"{of_row[seed][0].name}: {result.accuracy:.4f}, {loss:.4f}", flush=True
-            )
-    results = [
-        row(trap, name, settings, [made(*one) for one in of_row])
-        for trap, name, settings, of_row in rows
-    ]
+            job, folder = of_row[seed]
+            if is_there(job, folder) or time.monotonic() - begin < args.seconds:
+                result, loss = made(job, folder)
+                print(f"{job.name}: {result.accuracy:.4f}, {loss:.4f}", flush=True)
+    results = []
+    for trap, name, settings, of_row in rows:
+        there = [made(*one) for one in of_row if is_there(*one)]
+        if not there:
+            raise SystemExit(f"no run of {trap.name}, {name}; give more --seconds")
+        results.append(row(trap, name, settings, there))
     write(args.out, results, facts)
 
 

@@ -31,7 +31,7 @@ def build(tf: Any, *, stable_loss: bool = False) -> Endpoints:
     return Endpoints(
         feeds={"x": x, "y_": y_},
         variables={"W": W, "b": b},
-        stages={"logits": logits, "y": y},
+        stages={"logits": logits} if stable_loss else {"logits": logits, "y": y},
         loss=loss,
         optimizer=optimizer,
         train_op=optimizer.minimize(loss),
