@@ -305,13 +305,22 @@ def _file(folder: Path) -> Path:
 
 READERS = {
     "graph": Reader(
-        share=4, sound=_sound_graph, damage=one_file_by(_damaged_graph), reads=[_read, _inspect]
+        share=4,
+        sound=_sound_graph,
+        damage=one_file_by(_damaged_graph),
+        reads=[_read, _inspect],
     ),
     "graph-text": Reader(
-        share=1, sound=_sound_text, damage=one_file_by(_damaged_text), reads=[_read, _inspect]
+        share=1,
+        sound=_sound_text,
+        damage=one_file_by(_damaged_text),
+        reads=[_read, _inspect],
     ),
     "metagraph": Reader(
-        share=2, sound=_sound_meta, damage=one_file_by(_damaged_meta), reads=[_read, _inspect]
+        share=2,
+        sound=_sound_meta,
+        damage=one_file_by(_damaged_meta),
+        reads=[_read, _inspect],
     ),
     "tf1-arrays": Reader(
         share=4,

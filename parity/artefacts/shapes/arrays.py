@@ -197,7 +197,9 @@ def split_v(node: Node, inputs: Sequence[Known]) -> list[Known]:
         return _repeated(Known(tensor.dtype, of_rank(tensor.rank)), count)
     at = place(axis, len(tensor.shape))
     whole = tensor.shape[at]
-    parts: list[Axis] = list(sizes) if sizes is not None else [None] * min(count, MOST_OUTPUTS + 1)
+    parts: list[Axis] = (
+        list(sizes) if sizes is not None else [None] * min(count, MOST_OUTPUTS + 1)
+    )
     if -1 in parts:
         given = [size for size in parts if size != -1]
         rest = None
