@@ -118,7 +118,8 @@ class Checkpoint:
         """An array. Nothing of it is computed: the values are those in the file.
 
         Raises:
-            UserError: It is cut into parts, holds no numbers, is not all there, or was changed.
+            UserError: It is cut into parts, holds no numbers, is not all there, or was
+                changed.
         """
         entry = self.stored[name]
         if entry.parts:

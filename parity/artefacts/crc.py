@@ -56,7 +56,7 @@ def _plain(content: bytes) -> int:
 @cache
 def _table() -> Array:
     """What each value of a byte does."""
-    table = np.arange(256, dtype=np.uint32)
+    table: Array = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = table >> 1 ^ np.where(table & 1, np.uint32(POLYNOMIAL), np.uint32(0))
     return table

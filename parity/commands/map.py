@@ -30,9 +30,7 @@ def run(args: argparse.Namespace, words: Sequence[str]) -> int:
     from parity import references
     from parity.mapping import Pair, find, lines
 
-    reference = references.get(args.target)
-    if args.options:
-        reference = references.with_options(reference, args.options)
+    reference = references.get(args.target, args.options)
     with setting.stopped_at(f"the map of {reference.name}"):
         pair = Pair(reference, setting.data_of(reference, args), args.seed)
         found = find(pair)

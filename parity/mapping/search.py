@@ -343,7 +343,7 @@ def same(theirs: Seen, ours: Seen) -> bool:
 
 
 def close(one: Array, other: Array) -> bool:
-    """Whether two arrays hold the same numbers, but for rounding. NaN is never the same."""
+    """Whether two arrays are equal but for rounding. NaN equals nothing."""
     if one.shape != other.shape or not np.isfinite(one).all():
         return False
     largest = float(np.abs(one).max(initial=0))

@@ -15,7 +15,7 @@ def lines(found: Found) -> Iterator[str]:
         yield f"no row is given: {found.why}"
         for side, names in (("TF1", found.theirs), ("torch", found.ours)):
             if names:
-                yield f"without a counterpart that is certain, in {side}: {', '.join(names)}"
+                yield f"without a certain counterpart, in {side}: {', '.join(names)}"
         return
     yield "weights=WeightMap("
     for match in found.matches:
