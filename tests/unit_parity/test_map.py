@@ -101,6 +101,7 @@ def test_every_row_is_found_without_names(name):
     assert_right(references.get(name))
 
 
+@pytest.mark.slow
 def test_two_biases_that_are_added_are_told_by_their_scope_and_said():
     residual = references.get(RESIDUAL)
     port = sys.modules[residual.build.func.__module__]
