@@ -362,6 +362,13 @@ class WeightMap:
                     f"stands in {' and '.join(places)}"
                 )
 
+    @classmethod
+    def to_find(cls) -> WeightMap:
+        """A map without rows, for a port whose rows `parity map` is to find."""
+        made = cls.__new__(cls)
+        object.__setattr__(made, "rows", ())
+        return made
+
     @property
     def weights(self) -> tuple[Weight, ...]:
         """The rows that map something, in order."""
@@ -383,6 +390,8 @@ class WeightMap:
             UserError: One of them stands in no row, a row names none of them, or a
                 pattern does not turn TF1's shape into ours.
         """
+        if not self.rows:
+            raise UserError("the weight map has no rows yet; `parity map` finds them")
         faults = self._unmatched("theirs", theirs, self.rows) + self._unmatched(
             "ours", ours, self.rows
         )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnistport.errors import UserError
+from parity.artefacts.crc import masked_crc
 from parity.artefacts.messages import (
     BundleEntry,
     BundleHeader,
@@ -47,6 +48,7 @@ class Stored:
         offset: Where it begins there, in bytes.
         size: How many bytes it has.
         parts: In how many parts it is stored. 0: it is not cut into parts.
+        crc: The masked CRC-32C of its bytes.
     """
 
     dtype: str
@@ -55,6 +57,7 @@ class Stored:
     offset: int
     size: int
     parts: int
+    crc: int
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ class Checkpoint:
         """An array. Nothing of it is computed: the values are those in the file.
 
         Raises:
-            UserError: It is cut into parts, has no fixed size, or is not all there.
+            UserError: It is cut into parts, holds no numbers, is not all there, or was
+                changed.
         """
         entry = self.stored[name]
         if entry.parts:
@@ -145,6 +149,11 @@ class Checkpoint:
                 f"{self.prefix}: {name!r} is not all there (bytes {entry.offset:,} to "
                 f"{entry.offset + entry.size:,} of {file.name}: half a copy?)"
             )
+        if masked_crc(content) != entry.crc:
+            raise UserError(
+                f"{self.prefix}: {name!r} was changed since it was written (its checksum "
+                "is another)"
+            )
         return np.frombuffer(content, kind).reshape(entry.shape)
 
 
@@ -167,4 +176,5 @@ def _stored(entry: Any, name: bytes) -> Stored:
         offset=entry.offset,
         size=entry.size,
         parts=len(entry.slices),
+        crc=entry.crc32c,
     )

@@ -42,6 +42,10 @@ COMMANDS = {
     "inspect": Command(
         help="print what a TF1 graph, checkpoint or SavedModel holds, without TensorFlow"
     ),
+    "map": Command(
+        help="find the rows of weights and stages for a module, by running both sides",
+        computes=True,
+    ),
     "completion": Command(help="print a script with which a shell completes words"),
 }
 """The commands, in the order of the help."""

@@ -33,7 +33,7 @@ def number(graph: Graph, output: Output) -> float | None:
     if node.op != "Const":
         return None
     value = node.value()
-    if value.size != 1 or value.dtype == object:
+    if value.size != 1 or value.dtype.kind not in "iuf":
         return None
     return float(str(value.ravel()[0]))
 

@@ -173,7 +173,7 @@ def _optimizers(graph: Graph) -> list[Optimizer]:
     told: dict[tuple[str, ...], tuple[Kernel, dict[str, str], str]] = {}
     for node in graph.nodes.values():
         part = UPDATE.fullmatch(node.op)
-        if part is None:
+        if part is None or not node.inputs:
             continue
         kernel = KERNELS[part[3]]
         behind_slots = 1 + len(kernel.slots)

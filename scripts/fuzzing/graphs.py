@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 from collections.abc import Sequence
@@ -278,8 +279,7 @@ def _read(folder: Path) -> None:
     from parity.artefacts.files import read
     from parity.artefacts.shapes import shapes_of
 
-    files = sorted(folder.iterdir())
-    artefact = read(next(file for file in files if file.name[0] == "a"))
+    artefact = read(_file(folder))
     if artefact.graph is not None:
         shapes_of(artefact.graph)
         for node in artefact.graph.nodes.values():
@@ -290,20 +290,42 @@ def _read(folder: Path) -> None:
             artefact.arrays.array(name)
 
 
+def _inspect(folder: Path) -> None:
+    """Make both reports of what lies there."""
+    from parity.inspection.report import as_values, inspect, lines
+
+    inspection = inspect(_file(folder))
+    list(lines(inspection))
+    json.dumps(as_values(inspection))
+
+
+def _file(folder: Path) -> Path:
+    return next(file for file in sorted(folder.iterdir()) if file.name[0] == "a")
+
+
 READERS = {
     "graph": Reader(
-        share=4, sound=_sound_graph, damage=one_file_by(_damaged_graph), reads=[_read]
+        share=4,
+        sound=_sound_graph,
+        damage=one_file_by(_damaged_graph),
+        reads=[_read, _inspect],
     ),
     "graph-text": Reader(
-        share=1, sound=_sound_text, damage=one_file_by(_damaged_text), reads=[_read]
+        share=1,
+        sound=_sound_text,
+        damage=one_file_by(_damaged_text),
+        reads=[_read, _inspect],
     ),
     "metagraph": Reader(
-        share=2, sound=_sound_meta, damage=one_file_by(_damaged_meta), reads=[_read]
+        share=2,
+        sound=_sound_meta,
+        damage=one_file_by(_damaged_meta),
+        reads=[_read, _inspect],
     ),
     "tf1-arrays": Reader(
         share=4,
         sound=_sound_checkpoint,
         damage=one_file_by(_damaged_checkpoint),
-        reads=[_read],
+        reads=[_read, _inspect],
     ),
 }

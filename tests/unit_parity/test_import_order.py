@@ -22,6 +22,7 @@ ORDER = (
     "fields",
     "float64",
     "sides",
+    "mapping",
     "references",
     "convert",
     "kinks",

@@ -163,18 +163,29 @@ def concat(node: Node, inputs: Sequence[Known]) -> list[Known]:
     return [Known(kind, tuple(whole), value)]
 
 
+MOST_OUTPUTS = 10_000
+"""The most outputs of one operation."""
+
+
+def _repeated(known: Known, count: int) -> list[Known]:
+    """What is known of each of so many outputs."""
+    if not 0 <= count <= MOST_OUTPUTS:
+        raise ContradictionError(f"{count} outputs")
+    return [known] * count
+
+
 @rule("Split")
 def split(node: Node, inputs: Sequence[Known]) -> list[Known]:
     """Equal parts along an axis."""
     axis, tensor, count = inputs[0].number(), inputs[1], node.get("num_split")
     if tensor.shape is None or axis is None:
-        return [Known(tensor.dtype, of_rank(tensor.rank))] * count
+        return _repeated(Known(tensor.dtype, of_rank(tensor.rank)), count)
     at, axes = place(axis, len(tensor.shape)), list(tensor.shape)
     length = axes[at]
     if length is not None and length % count:
         raise ContradictionError(f"{length} cannot be split into {count} parts")
     axes[at] = None if length is None else length // count
-    return [Known(tensor.dtype, tuple(axes))] * count
+    return _repeated(Known(tensor.dtype, tuple(axes)), count)
 
 
 @rule("SplitV")
@@ -183,10 +194,12 @@ def split_v(node: Node, inputs: Sequence[Known]) -> list[Known]:
     tensor, count = inputs[0], node.get("num_split")
     sizes, axis = inputs[1].numbers(), inputs[2].number()
     if tensor.shape is None or axis is None:
-        return [Known(tensor.dtype, of_rank(tensor.rank))] * count
+        return _repeated(Known(tensor.dtype, of_rank(tensor.rank)), count)
     at = place(axis, len(tensor.shape))
     whole = tensor.shape[at]
-    parts: list[Axis] = list(sizes) if sizes is not None else [None] * count
+    parts: list[Axis] = (
+        list(sizes) if sizes is not None else [None] * min(count, MOST_OUTPUTS + 1)
+    )
     if -1 in parts:
         given = [size for size in parts if size != -1]
         rest = None
@@ -221,11 +234,11 @@ def unpack(node: Node, inputs: Sequence[Known]) -> list[Known]:
     """The parts of a tensor along an axis."""
     tensor, count = inputs[0], node.get("num")
     if tensor.shape is None:
-        return [Known(tensor.dtype)] * count
+        return _repeated(Known(tensor.dtype), count)
     at = place(node.get("axis", 0), len(tensor.shape))
     merged_axis(tensor.shape[at], count)
     left = tensor.shape[:at] + tensor.shape[at + 1 :]
-    return [Known(tensor.dtype, left)] * count
+    return _repeated(Known(tensor.dtype, left), count)
 
 
 @rule("StridedSlice")
@@ -542,7 +555,7 @@ def partition(node: Node, inputs: Sequence[Known]) -> list[Known]:
     shape: Shape = None
     if rows.shape is not None and numbers.shape is not None:
         shape = (None, *rows.shape[len(numbers.shape) :])
-    return [Known(rows.dtype, shape)] * count
+    return _repeated(Known(rows.dtype, shape), count)
 
 
 @rule("DynamicStitch", "ParallelDynamicStitch")

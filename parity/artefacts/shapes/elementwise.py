@@ -169,5 +169,10 @@ def both(function: Callable[[Number, Number], Number], one: Known, other: Known)
     made = np.empty(pair[0].shape, object)
     for index in np.ndindex(made.shape):
         values = pair[0][index], pair[1][index]
-        made[index] = None if None in values else function(*values)
+        made[index] = None if None in values else _bounded(function(*values))
     return made
+
+
+def _bounded(number: Number) -> Number:
+    """A number that a type can hold, or None. Others would grow with each operation."""
+    return None if number is None or abs(number) >= 2**63 else number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,10 @@ Shape = tuple[Axis, ...] | None
 """The axes. None: their number is unknown."""
 Array = np.ndarray[Any, Any]
 
-MANY = 10_000
+MANY = 1_000
 """Values of larger tensors are not followed. Shapes and places of axes are small."""
+MOST_AXES = 254
+"""The most axes that TensorFlow allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,10 @@ class Known:
     value: Array | None = None
     leads_to: Shape = None
 
+    def __post_init__(self) -> None:
+        if self.shape is not None and len(self.shape) > MOST_AXES:
+            raise ContradictionError(f"a shape of {len(self.shape)} axes")
+
     @property
     def rank(self) -> int | None:
         """The number of axes."""
@@ -54,7 +61,9 @@ class Known:
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+    if value is None or value in (math.inf, -math.inf) or value != value:
+        return None
+    return int(value)
 
 
 Rule = Callable[[Node, Sequence[Known]], Sequence[Known]]
