@@ -65,6 +65,7 @@ OF_REFERENCE = {
     "slots": _a(Slots),
     "data": FUNCTION,
     "positive": NAMES,
+    "more_outputs": NAMES,
     "draws": _rows_of(Draw),
     "trained_steps": COUNT,
 }
@@ -122,6 +123,7 @@ def refuse_wrong_endpoints(name: str, endpoints: Endpoints) -> None:
             lambda value: hasattr(value, "get_slot_names"),
         ),
         "train_op": runs,
+        "terms": tensors,
         "draws": tensors,
         "training": is_fed,
         "evaluation": is_fed,

@@ -6,6 +6,9 @@ Their first axis is the batch.
 
 from __future__ import annotations
 
+import functools
+import inspect
+import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +72,12 @@ class Port:
     Attributes:
         name: The network's name on the command line, in tests and in reports.
         module: A function that makes the module.
-        forward: A function: (module, feeds as tensors) -> output.
-        loss: A function: (output, feeds as tensors) -> scalar.
+        forward: A function: (module, feeds as tensors) -> output. If the reference names
+            `more_outputs`, it returns a mapping from their names and the output's.
+        loss: A function: (output, feeds as tensors) -> scalar. Or, if it asks for three
+            arguments: (module, output, feeds as tensors) -> scalar. A mapping from names
+            to scalars is a loss of several terms, whose sum is minimized. Then
+            `Endpoints.terms` has the same names, and each term is compared.
         optimizer: A function: parameters -> the optimizer.
         update: A function: (module, optimizer) -> anything. A training step calls it when
             the gradients are computed. It is `optimizer.step()` by default. It does more
@@ -79,12 +86,50 @@ class Port:
 
     name: str
     module: Callable[[], nn.Module]
-    forward: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
-    loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor]
+    forward: Callable[[nn.Module, Mapping[str, Tensor]], Any]
+    loss: Callable[..., Any]
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: (
         optimizer.step()
     )
+
+    def loss_of(
+        self, module: nn.Module, output: Any, feeds: Mapping[str, Tensor]
+    ) -> Tensor | Mapping[str, Tensor]:
+        """What `loss` returns, with or without the module as its first argument."""
+        given = (module, output, feeds) if takes_a_module(self.loss) else (output, feeds)
+        loss: Tensor | Mapping[str, Tensor] = self.loss(*given)
+        return loss
+
+    def total_loss(
+        self, module: nn.Module, output: Any, feeds: Mapping[str, Tensor]
+    ) -> Tensor:
+        """The loss, which is the sum of its terms if it has several."""
+        loss = self.loss_of(module, output, feeds)
+        return sum_of_terms(loss) if isinstance(loss, Mapping) else loss
+
+
+def takes_a_module(loss: Callable[..., Any]) -> bool:
+    """Whether a loss asks for three arguments: the module, the output and the feeds."""
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):  # some functions of torch say nothing
+        return False
+    by_place = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    required = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in by_place and parameter.default is parameter.empty
+    ]
+    return len(required) == 3
+
+
+def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of a loss's terms, from the first to the last."""
+    return functools.reduce(operator.add, terms.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +142,8 @@ class Endpoints:
         stages: Intermediate results, including the output, in the order of computation.
             The name "loss" is not allowed.
         loss: The scalar that is minimized.
+        terms: The named terms whose sum the loss is, such as {"weight decay": ...}. Our
+            loss returns terms of the same names. Empty: only the sum is compared.
         optimizer: The `tf.train.Optimizer`.
         train_op: The operation of one training step.
         draws: The uniform draw inside each dropout (`tf1.uniform_of`), by name.
@@ -113,6 +160,7 @@ class Endpoints:
     draws: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[Any, Any] = field(default_factory=dict)
     evaluation: Mapping[Any, Any] = field(default_factory=dict)
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +171,18 @@ class Stage:
         theirs: Its key in `Endpoints.stages`.
         ours: The path of the submodule that returns it ("" for the module itself).
         layout: The change from TF1's axes to ours.
-        item: Which item of a returned tuple it is. A path such as (1, 0) leads into
-            nested tuples. () if the submodule returns a tensor.
+        item: Which item of a returned tuple it is, or its name in a returned mapping. A
+            path such as (1, 0) leads into nested ones. () if the submodule returns a
+            tensor.
+        call: Which call of the submodule it is, from 0, if the submodule runs several
+            times in one forward pass, as in a shared tower. None if it runs once.
     """
 
     theirs: str
     ours: str
     layout: Layout = field(default_factory=Layout)
-    item: int | tuple[int, ...] = ()
+    item: int | str | tuple[int | str, ...] = ()
+    call: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +479,8 @@ class Reference:
         stages: The intermediate results to compare, in the order of computation.
         output: The stage that is the model's output. If it scores classes, they are its
             last axis.
+        more_outputs: Other stages that the model returns, too. Then `Port.forward`
+            returns a mapping from the names of all of them.
         slots: The names of the optimizer's state.
         data: A function: seed -> Data. It takes `source` and `directory` as well if the
             reference can use several data sets.
@@ -453,6 +507,7 @@ class Reference:
     slots: Slots
     data: Callable[..., Data]
     positive: Collection[str] = ()
+    more_outputs: Sequence[str] = ()
     draws: Sequence[Draw] = ()
     trained_steps: int = 200
     trainer: Trainer | None = None

@@ -20,7 +20,7 @@ from parity.batches import small_batch
 from parity.case import Case
 from parity.checks.weights import spread_weights
 from parity.reference import Array, Stage
-from parity.sides import LOSS, Answer
+from parity.sides import Answer, is_loss
 from parity.weights import Layout, Shape, Unmapped, Weight, WeightMap, layouts_between
 
 MOST_TRIALS = 60
@@ -62,8 +62,8 @@ class Trial:
         self.weights, self.feeds = spread_weights(case.bench), small_batch(case.bench)
         theirs = case.theirs()
         theirs.reset(self.weights)
-        self.theirs = theirs.stages(self.feeds)
-        self.theirs.pop(LOSS)
+        answer = theirs.stages(self.feeds)
+        self.theirs = {name: answer[name] for name in answer if not is_loss(name)}
         ours = self._ours(self.reference.weights)
         agree = {name: self._agrees(name, ours.get(name)) for name in self.theirs}
         self.right = list(takewhile(lambda name: agree[name], self.theirs))

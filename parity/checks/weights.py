@@ -12,7 +12,7 @@ from parity.bench import Bench, root_fan_in
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.reference import Array
-from parity.sides import LOSS, Answer, Side
+from parity.sides import Answer, Side, is_loss
 from parity.state import State
 from parity.weights import index_coded
 
@@ -62,8 +62,8 @@ def _orientation(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         side.reset(spread)
         answer = side.stages(case.data.batch(0))
-        answer.pop(LOSS, None)
-        return {f"orientation, seen at {name}": answer[name] for name in answer}
+        stages = [name for name in answer if not is_loss(name)]
+        return {f"orientation, seen at {name}": answer[name] for name in stages}
 
     return case.ask("orientation", question)
 

@@ -15,7 +15,7 @@ from mnistport.errors import UserError
 from parity import tf1, tolerances
 from parity.compare import Array, Comparison, compare_all
 from parity.reference import Feeds, Reference
-from parity.sides import LOSS, Answer, Ours, Side, Theirs
+from parity.sides import Answer, Ours, Side, Theirs, is_loss
 from parity.state import State
 
 
@@ -104,7 +104,7 @@ def _stages(
 def _asked(side: Side, feeds: Feeds) -> Answer:
     """A side's stages in evaluation mode. The loss may be NaN by design."""
     stages = side.stages(feeds)
-    return {name: array for name, array in stages.items() if not name.startswith(LOSS)}
+    return {name: array for name, array in stages.items() if not is_loss(name)}
 
 
 def _in_float64(array: Array) -> Array:

@@ -28,20 +28,34 @@ MOVED = 1e-3
 
 def of_the_loss(case: Case) -> Iterator[Mutant]:
     """Faults in the loss and in what the module returns."""
-    right = case.reference.port.loss
-    losses: dict[str, Callable[[Tensor, Feeds], Tensor]] = {
-        "the sum and not the mean": lambda o, f: right(o, f) * len(o),
-        "a millionth more": lambda o, f: right(o, f) * (1 + 1e-6),
-        "the last example is left out": lambda o, f: right(o[:-1], _all_but_last(f)),
-        "labels are those of the next example": lambda o, f: right(o, _moved(f)),
-        "a term that pulls the output to zero": lambda o, f: (
-            right(o, f) + 1e-6 * o.square().mean()
+    right = case.reference.port.loss_of
+    output = case.reference.output
+
+    def total(module: nn.Module, o: Any, f: Feeds, factor: float) -> Any:
+        loss = right(module, o, f)
+        if isinstance(loss, Mapping):
+            return {name: term * factor for name, term in loss.items()}
+        return loss * factor
+
+    def with_pull(module: nn.Module, o: Any, f: Feeds) -> Any:
+        loss, pull = right(module, o, f), 1e-6 * _of(o, output).square().mean()
+        if isinstance(loss, Mapping):
+            first, *others = loss
+            return {first: loss[first] + pull, **{name: loss[name] for name in others}}
+        return loss + pull
+
+    losses: dict[str, Callable[[nn.Module, Any, Feeds], Any]] = {
+        "the sum and not the mean": lambda m, o, f: total(m, o, f, len(_of(o, output))),
+        "a millionth more": lambda m, o, f: total(m, o, f, 1 + 1e-6),
+        "the last example is left out": lambda m, o, f: right(
+            m, _each(o, lambda tensor: tensor[:-1]), _all_but_last(f)
         ),
+        "labels are those of the next example": lambda m, o, f: right(m, o, _moved(f)),
+        "a term that pulls the output to zero": with_pull,
     }
     for what, wrong in losses.items():
         yield Mutant(name=f"loss: {what}", plant=by_change(port(loss=wrong)), places=LOSS)
     forward = case.reference.port.forward
-    output = case.reference.output
     places = [("weights", output), ("forward", output)]
     outputs: dict[str, Callable[[Tensor], Tensor]] = {
         "softmax once more": lambda x: x.softmax(-1),
@@ -51,14 +65,27 @@ def of_the_loss(case: Case) -> Iterator[Mutant]:
     }
     for what, change in outputs.items():
 
-        def wrong_forward(
-            module: nn.Module, feeds: Feeds, change: Any = change
-        ) -> Tensor:
-            result: Tensor = change(forward(module, feeds))
-            return result
+        def wrong_forward(module: nn.Module, feeds: Feeds, change: Any = change) -> Any:
+            result = forward(module, feeds)
+            if isinstance(result, Mapping):
+                return {**result, output: change(result[output])}
+            return change(result)
 
         plant = by_change(port(forward=wrong_forward))
         yield Mutant(name=f"output: {what}", plant=plant, places=places)
+
+
+def _of(output: Any, name: str) -> Tensor:
+    """The output among what a port returned."""
+    tensor: Tensor = output[name] if isinstance(output, Mapping) else output
+    return tensor
+
+
+def _each(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """All that a port returned, changed."""
+    if isinstance(output, Mapping):
+        return {name: change(tensor) for name, tensor in output.items()}
+    return change(output)
 
 
 def _all_but_last(feeds: Feeds) -> Feeds:

@@ -13,7 +13,7 @@ from mnistport.errors import UserError
 from parity import float64, tf1
 from parity.fields import refuse_wrong_endpoints
 from parity.reference import Endpoints, Reference
-from parity.sides.side import LOSS, returned
+from parity.sides.side import LOSS, is_loss, returned_as, returned_stages
 from parity.state import Places, State, slot_name
 from parity.weights import Side
 
@@ -122,6 +122,7 @@ class Graph:
         """All objects of the graph that a question may need."""
         endpoints = self.endpoints
         yield from (endpoints.loss, endpoints.train_op, *self.gradient_of.values())
+        yield from endpoints.terms.values()
         yield from self.variables.everything().values()
         for things in (endpoints.feeds, endpoints.stages, endpoints.draws):
             yield from things.values()
@@ -189,6 +190,7 @@ class Graph:
         fed = {tensor.name for tensor in endpoints.draws.values()}
         goals = {
             "a training step": (endpoints.loss, endpoints.train_op),
+            "a term of the loss": tuple(endpoints.terms.values()),
             "a stage": tuple(endpoints.stages.values()),
         }
         for what, these in goals.items():
@@ -203,14 +205,15 @@ class Graph:
             )
 
     def _check_stages(self) -> None:
-        """The output is a stage, and no stage has a name that an answer needs itself."""
-        stages, output = set(self.endpoints.stages), self.reference.output
-        reserved = {LOSS, returned(self.reference)}
-        if output not in stages or reserved & stages:
-            raise UserError(
-                f"{self.reference.name}: stages must hold the output, {output!r}, "
-                f"and none called {LOSS!r}"
-            )
+        """The outputs are stages, and no stage has a name that an answer needs itself."""
+        stages, outputs = set(self.endpoints.stages), returned_stages(self.reference)
+        reserved = {*filter(is_loss, stages), *map(returned_as, outputs)}
+        for output in outputs:
+            if output not in stages or reserved & stages:
+                raise UserError(
+                    f"{self.reference.name}: stages must hold the output, {output!r}, "
+                    f"and none called {LOSS!r}"
+                )
 
     def _variables_by_place(self) -> Places[Any]:
         """All variables, by their place in a state.
@@ -321,6 +324,7 @@ def _mapped(endpoints: Endpoints, of: Callable[[Any], Any]) -> Endpoints:
         stages=_each(endpoints.stages, of),
         loss=of(endpoints.loss),
         train_op=of(endpoints.train_op),
+        terms=_each(endpoints.terms, of),
         draws=_each(endpoints.draws, of),
         training={of(key): value for key, value in endpoints.training.items()},
         evaluation={of(key): value for key, value in endpoints.evaluation.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +14,12 @@ from torch.optim import Optimizer
 from mnistport.errors import UserError
 from mnistport.float32 import use_tf32
 from parity.fields import refuse_what_is_no_array
-from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage
+from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage, sum_of_terms
 from parity.sides.dropouts import FedDropouts
 from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
 from parity.sides.own_ways import OwnWays
-from parity.sides.side import LOSS, Answer, returned
+from parity.sides.side import LOSS, Answer, returned_as, returned_stages, term_name
 from parity.state import Places, State, to_ours, to_theirs
 from parity.weights import Layout
 
@@ -123,13 +124,10 @@ class Ours(OwnState):
             tensors[name] = tensor
         return tensors
 
-    def _forward(
-        self, feeds: Feeds, draws: Mapping[str, Array] | None
-    ) -> tuple[Tensor, Tensor]:
-        """The output and the loss. `draws=None` means evaluation mode."""
+    def _forward(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Tensor:
+        """The loss. `draws=None` means evaluation mode."""
         tensors = self._in_mode(feeds, draws)
-        output = self._returned(tensors)
-        return output, self._loss(output, tensors)
+        return self._loss(self._returned(tensors), tensors)[LOSS]
 
     def _in_mode(
         self, feeds: Feeds, draws: Mapping[str, Array] | None
@@ -139,16 +137,45 @@ class Ours(OwnState):
         self.dropouts.numbers = draws or {}
         return self._tensors(feeds)
 
-    def _loss(self, output: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    def _loss(self, output: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The loss, and its terms if it has some, by their names in an answer."""
         with self.ways:
-            loss = self.reference.port.loss(output, tensors)
-        _refuse_another_kind(self.reference, "loss", loss, Tensor)
-        return loss
+            loss = self.reference.port.loss_of(self.module, output, tensors)
+        if not isinstance(loss, Mapping):
+            _refuse_another_kind(self.reference, "loss", loss, Tensor)
+            return {LOSS: loss}
+        if not loss:
+            raise UserError(
+                f"{self.reference.name}: Port(loss=...) returns no term; it has to "
+                "return a scalar, or scalars by name"
+            )
+        for term in loss.values():
+            _refuse_another_kind(self.reference, "loss", term, Tensor)
+        terms = {term_name(name): term for name, term in loss.items()}
+        with self.ways:
+            return {LOSS: sum_of_terms(loss), **terms}
 
-    def _returned(self, tensors: Mapping[str, Tensor]) -> Tensor:
+    def _returned(self, tensors: Mapping[str, Tensor]) -> Any:
+        """What the port's `forward` returns: a tensor, or several by their stage.
+
+        Raises:
+            UserError: It is another thing, or not those that the reference names.
+        """
         with self.ways:
             value = self.reference.port.forward(self.module, tensors)
-        _refuse_another_kind(self.reference, "forward", value, Tensor)
+        names = returned_stages(self.reference)
+        if len(names) == 1 and not isinstance(value, Mapping):
+            _refuse_another_kind(self.reference, "forward", value, Tensor)
+            return value
+        if not isinstance(value, Mapping) or set(value) != set(names):
+            found = sorted(value) if isinstance(value, Mapping) else _described(value)
+            raise UserError(
+                f"{self.reference.name}: Port(forward=...) returns {found}; with "
+                "Reference(output=..., more_outputs=...) it has to return a mapping from "
+                f"{sorted(names)} to tensors"
+            )
+        for tensor in value.values():
+            _refuse_another_kind(self.reference, "forward", tensor, Tensor)
         return value
 
     def reset(self, weights: Mapping[str, Array]) -> None:
@@ -170,15 +197,17 @@ class Ours(OwnState):
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
         """See `Side`. If the module raises, the error is in `raised`."""
         answer: Answer = {}
-        handles = [self._watch(stage, answer) for stage in self.reference.stages]
+        handles = self._watch_all(answer)
         training = draws is not None
         try:
             # In training, torch uses the kernels that also prepare a backward pass.
             with torch.set_grad_enabled(training):
                 tensors = self._in_mode(feeds, draws)
                 output = self._returned(tensors)
-                answer[returned(self.reference)] = self._as_output(output)
-                answer[LOSS] = to_array(self._loss(output, tensors))
+                for name, value in self._by_stage(output).items():
+                    answer[returned_as(name)] = self._as_stage(name, value)
+                for name, value in self._loss(output, tensors).items():
+                    answer[name] = to_array(value)
         except UserError:
             raise
         except Exception as error:  # the stages before it show where it was raised
@@ -188,27 +217,40 @@ class Ours(OwnState):
                 handle.remove()
         return answer
 
+    def _watch_all(self, answer: Answer) -> list[Any]:
+        """Watch the submodule of each stage. Returns the handles of the hooks."""
+        return [self._watch(stage, answer) for stage in self.reference.stages]
+
     def _watch(self, stage: Stage, answer: Answer) -> Any:
         """Store the return value of a stage's submodule in the answer, in TF1's axes.
 
         Returns the handle of the hook.
         """
+        calls = itertools.count()
 
         def store(_: nn.Module, __: Any, output: Any) -> None:
-            if stage.theirs in answer:
+            call = next(calls)
+            if stage.call is None and call > 0:
                 raise UserError(
-                    f"{self.reference.name}: {stage.ours!r} runs twice; "
-                    "give each stage its own module"
+                    f"{self.reference.name}: {stage.ours!r} runs twice; say which call "
+                    f"is meant, such as Stage({stage.theirs!r}, {stage.ours!r}, call=0), "
+                    "or give each stage its own module"
                 )
-            tensor = _item(output, stage, self.reference.name)
-            answer[stage.theirs] = _in_their_axes(stage.layout, tensor)
+            if stage.call in (None, call):
+                tensor = _item(output, stage, self.reference.name)
+                answer[stage.theirs] = _in_their_axes(stage.layout, tensor)
 
         return self._submodule(stage.ours, stage).register_forward_hook(store)
 
-    def _as_output(self, value: Tensor) -> Array:
-        """The returned value in the axes of the output stage."""
+    def _by_stage(self, output: Any) -> Mapping[str, Tensor]:
+        """What the port returned, by the name of its stage."""
+        named = isinstance(output, Mapping)
+        return output if named else {self.reference.output: output}
+
+    def _as_stage(self, name: str, value: Tensor) -> Array:
+        """A returned value in the axes of its stage."""
         for stage in self.reference.stages:
-            if stage.theirs == self.reference.output:
+            if stage.theirs == name:
                 return _in_their_axes(stage.layout, value)
         return _in_their_axes(Layout(), value)
 
@@ -216,8 +258,9 @@ class Ours(OwnState):
         """The returned value in evaluation mode."""
         tensors = self._in_mode(feeds, None)
         with torch.no_grad():
-            value = self._returned(tensors)
-        return self._as_output(value)
+            value = self._by_stage(self._returned(tensors))
+        output = self.reference.output
+        return self._as_stage(output, value[output])
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
         """The gradient of the loss for each parameter that has one. See `Side`."""
@@ -268,7 +311,7 @@ class Ours(OwnState):
         if self.backward is not None and draws is not None:
             self.module.train()
             return self.backward(self._tensors(feeds), self._draws_by_path(draws))
-        _, loss = self._forward(feeds, draws)
+        loss = self._forward(feeds, draws)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -304,7 +347,7 @@ def _item(output: Any, stage: Stage, name: str) -> Tensor:
     path = stage.item if isinstance(stage.item, tuple) else (stage.item,)
     found = output
     for place in path:
-        if not isinstance(found, (tuple, list)) or not -len(found) <= place < len(found):
+        if not _has_item(found, place):
             raise UserError(
                 f"{name}: the stage {stage.theirs!r}: {stage.ours!r} returns "
                 f"{_described(output)}, which has no item {path}"
@@ -312,8 +355,9 @@ def _item(output: Any, stage: Stage, name: str) -> Tensor:
         found = found[place]
     if not isinstance(found, Tensor):
         remedy = "name a submodule that returns a tensor, or a tuple with one"
-        if isinstance(output, (tuple, list)):
-            row = f"Stage({stage.theirs!r}, {stage.ours!r}, item=0)"
+        if isinstance(output, (tuple, list, Mapping)) and output:
+            first = next(iter(output)) if isinstance(output, Mapping) else 0
+            row = f"Stage({stage.theirs!r}, {stage.ours!r}, item={first!r})"
             remedy = f"say which tensor of it is meant, such as {row}"
         raise UserError(
             f"{name}: the stage {stage.theirs!r}: {stage.ours!r} returns "
@@ -322,8 +366,19 @@ def _item(output: Any, stage: Stage, name: str) -> Tensor:
     return found
 
 
+def _has_item(value: Any, place: int | str) -> bool:
+    """Whether a tuple has an item of this number, or a mapping one of this name."""
+    if isinstance(value, Mapping):
+        return place in value
+    is_row = isinstance(value, (tuple, list)) and isinstance(place, int)
+    return is_row and -len(value) <= place < len(value)
+
+
 def _described(value: Any) -> str:
     """The type of a returned value. For tuples, the types of the items, too."""
+    if isinstance(value, Mapping):
+        items = ", ".join(f"{name}: {_described(item)}" for name, item in value.items())
+        return f"{{{items}}}"
     if isinstance(value, (tuple, list)):
         return f"({', '.join(_described(item) for item in value)})"
     return "a tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -15,11 +15,31 @@ LOSS = "loss"
 
 
 def returned(reference: Reference) -> str:
-    """The name of the value that the port returns, in an answer.
+    """The name of the value that the port returns as its output, in an answer."""
+    return returned_as(reference.output)
 
-    It is compared apart from the stage `output`, because a port may return another value.
+
+def returned_as(stage: str) -> str:
+    """The name of a value that the port returns, in an answer.
+
+    It is compared apart from the stage itself, because a port may return another value.
     """
-    return f"{reference.output} (returned)"
+    return f"{stage} (returned)"
+
+
+def returned_stages(reference: Reference) -> list[str]:
+    """The stages that the port returns: its output, and further ones."""
+    return [reference.output, *reference.more_outputs]
+
+
+def term_name(term: str) -> str:
+    """The name of a term of the loss, in an answer."""
+    return f"{LOSS}, {term}"
+
+
+def is_loss(name: str) -> bool:
+    """Whether a name in an answer is the loss's or a term's, under any conditions."""
+    return name == LOSS or name.startswith((f"{LOSS} (", f"{LOSS}, "))
 
 
 class Side(Protocol):
@@ -40,7 +60,7 @@ class Side(Protocol):
         """The flat names of all parts that a state may have."""
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
-        """The named stages, the returned value (see `returned`) and the loss.
+        """The stages, the returned values (see `returned_as`), the loss and its terms.
 
         Args:
             feeds: A batch.

@@ -16,7 +16,7 @@ from parity.fields import refuse_what_is_no_array
 from parity.reference import Array, Feeds, Reference
 from parity.sides.branches import Branches
 from parity.sides.graph import Graph
-from parity.sides.side import LOSS, Answer, returned
+from parity.sides.side import LOSS, Answer, returned_as, returned_stages, term_name
 from parity.state import Places, State
 
 PART_BYTES = 1 << 25
@@ -211,12 +211,14 @@ class Theirs:
         return self.variables.names()
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
-        """See `Side`. The returned value is the output once more."""
-        stages = self.endpoints.stages
+        """See `Side`. The returned values are these stages once more."""
+        stages, terms = self.endpoints.stages, self.endpoints.terms
+        outputs = returned_stages(self.reference)
         tensors = {
             **stages,
-            returned(self.reference): stages[self.reference.output],
+            **{returned_as(name): stages[name] for name in outputs},
             LOSS: self.endpoints.loss,
+            **{term_name(term): tensor for term, tensor in terms.items()},
         }
         arrays = self._run(tensors, self._feed(feeds, draws))
         return {name: np.asarray(array) for name, array in arrays.items()}
