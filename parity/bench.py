@@ -179,8 +179,7 @@ class Bench:
         """
         variables = self.theirs("float64").endpoints.variables
         answer: Answer = {}
-        for row in self.reference.weights.weights:
-            name = row.theirs
+        for name in self.reference.weights.names("theirs"):
             value, dtype = values[name], variables[name].dtype.as_numpy_dtype
             if not np.issubdtype(dtype, np.floating):
                 answer[name] = np.zeros_like(value, dtype)

@@ -153,7 +153,7 @@ class Trial:
         square = [row for row in acting if _is_square(theirs[row.theirs])]
         if len(square) > 1:
             yield [_with(row, _transposed(row.layout), row.ours) for row in square]
-        for row, other in product(acting, self.reference.weights.weights):
+        for row, other in product(acting, self.reference.weights.whole):
             same = theirs[row.theirs] == theirs[other.theirs]
             if same and row != other and ours[row.ours] == ours[other.ours]:
                 yield [
@@ -166,7 +166,7 @@ class Trial:
         variables = self.case.theirs().endpoints.variables
         before = {op.name for op in tf1.ancestors(*map(self._tensor, self.right))}
         names = {op.name for op in tf1.ancestors(self._tensor(wrong))} - before
-        rows = self.reference.weights.weights
+        rows = self.reference.weights.whole
         return [row for row in rows if variables[row.theirs].op.name in names]
 
     def _inside(self, wrong: str) -> Iterator[Shape]:

@@ -225,7 +225,7 @@ def _every_second() -> Callable[[nn.Module, Optimizer], object]:
 
 def of_the_map(case: Case) -> Iterator[Mutant]:
     """Faults in the table of names: rows exchanged, a square matrix not transposed."""
-    rows = case.reference.weights.weights
+    rows = case.reference.weights.whole
     shapes = case.theirs().shapes
     anywhere = [("weights", ""), ("forward", "")]
     for one, two in combinations(rows, 2):

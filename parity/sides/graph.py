@@ -237,7 +237,7 @@ class Graph:
         }
         self._check_slots({*kinds, *scalars})
 
-        rows = {row.theirs for row in self.reference.weights.weights}
+        rows = set(self.reference.weights.names("theirs"))
         weights = dict(self.endpoints.variables)
         unmapped: dict[tuple[Side, str], Any] = {}
         for name in list(weights):

@@ -31,7 +31,7 @@ class OwnState:
         self, reference: Reference, module: nn.Module, optimizer: Optimizer
     ) -> None:
         self.reference, self.module, self.optimizer = reference, module, optimizer
-        self.rows = {row.theirs: row for row in reference.weights.weights}
+        self.mapped = reference.weights.names("ours")
         unmapped = self._unmapped_tensors()
         self.initial_unmapped = {name: unmapped[name].clone() for name in unmapped}
 
@@ -81,7 +81,7 @@ class OwnState:
         for name, slots, key in self._unmapped_slots():
             unmapped["ours", name] = to_array(slots[key])
         return State(
-            weights={row.ours: to_array(tensors[row.ours]) for row in self.rows.values()},
+            weights={name: to_array(tensors[name]) for name in self.mapped},
             slots={place: to_array(slot) for place, slot in self._slots()},
             scalars={name: self._scalar(group[name]) for name in scalars},
             unmapped=unmapped,
@@ -98,24 +98,26 @@ class OwnState:
 
     def slots_not_made(self) -> set[str]:
         """The flat names, in TF1's names, of slots that torch has not created yet."""
-        rows = {row.ours: name for name, row in self.rows.items()}
+        rows = self.reference.weights.weights
         kinds = self.reference.slots.per_weight
         slots_of, parameters = self.optimizer.state, self.parameters
         return {
-            slot_name(rows[weight], theirs)
+            slot_name(row.block("theirs").name, theirs)
             for (weight, kind), _ in self._slots()
+            for row in rows
+            if row.block("ours").name == weight
             for theirs, ours in kinds.items()
             if ours == kind and slots_of.get(parameters[weight], {}).get(kind) is None
         }
 
     def own_gradients(self) -> dict[str, Array]:
         """The gradient of each parameter that has one, in TF1's names and layouts."""
-        parameters, answer = self.parameters, {}
-        for name, row in self.rows.items():
-            gradient = parameters[row.ours].grad if row.ours in parameters else None
+        parameters, found = self.parameters, {}
+        for name in self.mapped:
+            gradient = parameters[name].grad if name in parameters else None
             if gradient is not None:
-                answer[name] = to_array(gradient, row.layout)
-        return answer
+                found[name] = to_array(gradient)
+        return self.reference.weights.slots_to_theirs(found)
 
     def template(self) -> State:
         """A state with each name that a file may hold.
@@ -137,16 +139,16 @@ class OwnState:
         parameters = self.parameters
         groups = self.optimizer.param_groups
         trained = {id(weight) for group in groups for weight in group["params"]}
-        for row in self.rows.values():
-            weight = parameters.get(row.ours)
+        for name in self.mapped:
+            weight = parameters.get(name)
             if weight is None:
                 continue
             for kind in self.reference.slots.per_weight.values():
                 slot = self.optimizer.state.get(weight, {}).get(kind)
                 if slot is not None:
-                    yield (row.ours, kind), slot
+                    yield (name, kind), slot
                 elif weight.requires_grad and id(weight) in trained:
-                    yield (row.ours, kind), torch.zeros_like(weight)
+                    yield (name, kind), torch.zeros_like(weight)
 
     def _unmapped_slots(self) -> Iterator[tuple[str, dict[str, Any], str]]:
         """Each number that our optimizer has for a parameter, but TF1's has not.
@@ -155,9 +157,9 @@ class OwnState:
         """
         parameters = self.parameters
         mapped = set()
-        for row in self.rows.values():
-            if row.ours in parameters:
-                mapped.add(id(parameters[row.ours]))
+        for name in self.mapped:
+            if name in parameters:
+                mapped.add(id(parameters[name]))
         kinds = set(self.reference.slots.per_weight.values())
         for name, parameter in self.module.named_parameters():
             slots = self.optimizer.state.get(parameter, {})
@@ -278,7 +280,10 @@ def to_array(value: Tensor | float, layout: Layout | None = None) -> Array:
     """
     if isinstance(value, float):
         return np.asarray(value)  # torch would round it to its default dtype
-    array: Array = torch.as_tensor(value).detach().cpu().numpy()
+    tensor = torch.as_tensor(value).detach().cpu()
+    if tensor.is_sparse:
+        tensor = tensor.to_dense()
+    array: Array = tensor.numpy()
     return array.copy() if layout is None else layout.backward(array)
 
 
