@@ -128,6 +128,10 @@ def refuse_wrong_endpoints(name: str, endpoints: Endpoints) -> None:
         "training": is_fed,
         "evaluation": is_fed,
     }
+    of_update = {each: kinds[each] for each in ("loss", "optimizer", "train_op")}
+    for key, update in endpoints.updates.items():
+        _refuse(f"{name}: the update {key!r}", update, of_update)
+        kinds = {each: kind for each, kind in kinds.items() if each not in of_update}
     _refuse(name, endpoints, kinds)
 
 

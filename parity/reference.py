@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnistport.errors import UserError
 from parity.state import (
     ADADELTA,
     ADAGRAD,
@@ -65,6 +66,27 @@ Feeds = Mapping[str, Array]
 Dtype = Literal["float64", "float32"]
 
 
+def _not_given(*_: Any) -> Any:
+    raise UserError("Port needs loss=... and optimizer=..., or else updates=...")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """Our side of one of several updates in a training step, as a GAN has two.
+
+    Attributes:
+        loss: See `Port.loss`. It returns a scalar.
+        optimizer: A function: module -> the optimizer of the weights that it trains.
+        update: See `Port.update`.
+    """
+
+    loss: Callable[..., Any]
+    optimizer: Callable[[nn.Module], Optimizer]
+    update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: (
+        optimizer.step()
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Port:
     """Our side: a module, its loss and its optimizer.
@@ -82,23 +104,34 @@ class Port:
         update: A function: (module, optimizer) -> anything. A training step calls it when
             the gradients are computed. It is `optimizer.step()` by default. It does more
             if gradients are clipped, or if there is a moving average of the weights.
+        updates: The updates of a training step by name, in their order, if there are
+            several. Each runs the module again. They take the place of `loss`,
+            `optimizer` and `update`, and have the names in `Endpoints.updates`.
     """
 
     name: str
     module: Callable[[], nn.Module]
     forward: Callable[[nn.Module, Mapping[str, Tensor]], Any]
-    loss: Callable[..., Any]
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    loss: Callable[..., Any] = _not_given
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = _not_given
     update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: (
         optimizer.step()
     )
+    updates: Mapping[str, Update] = field(default_factory=dict)
 
     def loss_of(
         self, module: nn.Module, output: Any, feeds: Mapping[str, Tensor]
     ) -> Tensor | Mapping[str, Tensor]:
-        """What `loss` returns, with or without the module as its first argument."""
-        given = (module, output, feeds) if takes_a_module(self.loss) else (output, feeds)
-        loss: Tensor | Mapping[str, Tensor] = self.loss(*given)
+        """What `loss` returns, with or without the module as its first argument.
+
+        If there are several updates, it is the loss of each.
+        """
+        if self.updates:
+            return {
+                name: called(update.loss, module, output, feeds)
+                for name, update in self.updates.items()
+            }
+        loss: Tensor | Mapping[str, Tensor] = called(self.loss, module, output, feeds)
         return loss
 
     def total_loss(
@@ -107,6 +140,17 @@ class Port:
         """The loss, which is the sum of its terms if it has several."""
         loss = self.loss_of(module, output, feeds)
         return sum_of_terms(loss) if isinstance(loss, Mapping) else loss
+
+
+def called(
+    loss: Callable[..., Any],
+    module: nn.Module,
+    output: Any,
+    feeds: Mapping[str, Tensor],
+) -> Any:
+    """Call a loss with the arguments that it asks for."""
+    given = (module, output, feeds) if takes_a_module(loss) else (output, feeds)
+    return loss(*given)
 
 
 def takes_a_module(loss: Callable[..., Any]) -> bool:
@@ -133,6 +177,21 @@ def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Minimized:
+    """TF1's side of one of several updates in a training step.
+
+    Attributes:
+        loss: The scalar that it minimizes.
+        optimizer: The `tf.train.Optimizer`. No other update has the same.
+        train_op: The operation of the update.
+    """
+
+    loss: Any
+    optimizer: Any
+    train_op: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoints:
     """TF1's side: the tensors and operations of a graph, as TensorFlow's own objects.
 
@@ -144,6 +203,10 @@ class Endpoints:
         loss: The scalar that is minimized.
         terms: The named terms whose sum the loss is, such as {"weight decay": ...}. Our
             loss returns terms of the same names. Empty: only the sum is compared.
+        updates: The updates of a training step by name, in their order, if there are
+            several: each is one `session.run` on the same feeds. They take the place of
+            `loss`, `optimizer` and `train_op`. Their losses are compared as terms, and
+            each gradient has the name of its update.
         optimizer: The `tf.train.Optimizer`.
         train_op: The operation of one training step.
         draws: The uniform draw inside each dropout (`tf1.uniform_of`), by name.
@@ -154,13 +217,14 @@ class Endpoints:
     feeds: Mapping[str, Any]
     variables: Mapping[str, Any]
     stages: Mapping[str, Any]
-    loss: Any
-    optimizer: Any
-    train_op: Any
+    loss: Any = None
+    optimizer: Any = None
+    train_op: Any = None
     draws: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[Any, Any] = field(default_factory=dict)
     evaluation: Mapping[Any, Any] = field(default_factory=dict)
     terms: Mapping[str, Any] = field(default_factory=dict)
+    updates: Mapping[str, Minimized] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

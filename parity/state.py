@@ -37,7 +37,8 @@ class Slots:
         per_weight: TF slot name -> key in `optimizer.state[weight]`. If torch creates the
             slot only in the first step, it is compared after that step. A weight that an
             optimizer does not hold has none.
-        shared: TF variable name -> key in the (single) parameter group.
+        shared: TF variable name -> key in the first parameter group. If there are several
+            updates, the update's name stands before it, as in "critic/beta1_power".
         unmapped: Names that exist on one side only, and the reason, such as
             `Unmapped("ours", "step", "counts steps; this update does not use it")`. A
             name that stands in none of the three is an error.
@@ -205,7 +206,7 @@ class State(Places[Array]):
 
         def of(arrays: Mapping[Any, Array]) -> dict[Any, Array]:
             return {
-                key: array.astype(dtype) if array.dtype.kind == "f" else array
+                key: array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
                 for key, array in arrays.items()
             }
 

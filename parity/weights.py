@@ -356,7 +356,8 @@ class Weight:
         ours: The tensor's name in the module's state, or a block of it.
         pattern: See `Layout`.
         plus: What is added on our side, such as the forget bias that TF1's cell adds to
-            its gate. A gradient or a slot gets nothing added.
+            its gate. The sum is rounded in the array's precision. A gradient or a slot
+            gets nothing added.
         axes: See `Layout`.
 
     Attributes:

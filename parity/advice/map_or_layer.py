@@ -101,7 +101,7 @@ class Trial:
         side = copy.copy(self.case.ours())
         if stages is not None:
             side.reference = replace(self.reference, stages=stages)
-        side.reset_own(rows.to_ours(self.weights))
+        side.reset_by(rows, self.weights)
         return side.stages(self.feeds)
 
     def _agrees(self, name: str, ours: Array | None) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnistport.errors import UserError
 from parity.case import Case
 from parity.mutants.mutant import Change, Mutant, by_change, port
 from parity.probes import LARGE, larger
@@ -28,6 +29,7 @@ MOVED = 1e-3
 
 def of_the_loss(case: Case) -> Iterator[Mutant]:
     """Faults in the loss and in what the module returns."""
+    _refuse_updates(case)
     right = case.reference.port.loss_of
     output = case.reference.output
 
@@ -75,6 +77,14 @@ def of_the_loss(case: Case) -> Iterator[Mutant]:
         yield Mutant(name=f"output: {what}", plant=plant, places=places)
 
 
+def _refuse_updates(case: Case) -> None:
+    """Faults are planted in the only loss and the only optimizer of a port."""
+    if case.reference.port.updates:
+        raise UserError(
+            f"{case.reference.name}: no mutants are made yet of several updates"
+        )
+
+
 def _of(output: Any, name: str) -> Tensor:
     """The output among what a port returned."""
     tensor: Tensor = output[name] if isinstance(output, Mapping) else output
@@ -104,6 +114,7 @@ def _with_nan(output: Tensor) -> Tensor:
 
 def of_the_optimizer(case: Case) -> Iterator[Mutant]:
     """Faults in the optimizer: each number moved, and what it does beside the step."""
+    _refuse_updates(case)
     group = case.ours().optimizer.param_groups[0]
     for name, value in group.items():
         if isinstance(value, float) and value not in (0.0, 1.0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,17 @@ from parity.sides.dropouts import FedDropouts
 from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
 from parity.sides.own_ways import OwnWays
-from parity.sides.side import LOSS, Answer, returned_as, returned_stages, term_name
+from parity.sides.side import (
+    LOSS,
+    Answer,
+    gradient_name,
+    returned_as,
+    returned_stages,
+    term_name,
+)
+from parity.sides.updates import group_of, made_optimizer, steps_of
 from parity.state import Places, State, to_ours, to_theirs
-from parity.weights import Layout
+from parity.weights import Layout, WeightMap
 
 
 class Ours(OwnState):
@@ -49,7 +58,7 @@ class Ours(OwnState):
     """
 
     def __init__(
-        self, reference: Reference, module: nn.Module, optimizer: Optimizer, dtype: str
+        self, reference: Reference, module: nn.Module, optimizer: Any, dtype: str
     ) -> None:
         super().__init__(reference, module, optimizer)
         self.dtype, self.torch_dtype = dtype, getattr(torch, dtype)
@@ -76,9 +85,7 @@ class Ours(OwnState):
             module = reference.port.module()
             _refuse_another_kind(reference, "module", module, nn.Module)
             module = module.to(device=device, dtype=getattr(torch, dtype))
-        optimizer = reference.port.optimizer(module.parameters())
-        _refuse_another_kind(reference, "optimizer", optimizer, Optimizer)
-        return cls(reference, module, optimizer, dtype)
+        return cls(reference, module, made_optimizer(reference, module), dtype)
 
     def _check(self) -> None:
         """Each stage is a submodule, each dropout has one draw, each scalar exists."""
@@ -91,12 +98,13 @@ class Ours(OwnState):
                 f"{self.reference.name}: several draws go to {sorted(repeated)}; "
                 "give each its own module"
             )
-        group = self.optimizer.param_groups[0]
-        if missing := set(self.reference.slots.shared.values()) - set(group):
-            raise UserError(
-                f"{self.reference.name}: Slots.shared names {sorted(missing)}; "
-                f"our optimizer has {sorted(set(group) - {'params'})}"
-            )
+        for key in self.reference.slots.shared.values():
+            group, name = group_of(self.optimizer, key)
+            if name not in group:
+                raise UserError(
+                    f"{self.reference.name}: Slots.shared names {[key]}; "
+                    f"our optimizer has {sorted(set(group) - {'params'})}"
+                )
 
     def _submodule(self, path: str, row: object) -> nn.Module:
         """The submodule at a path. `row` is the row of the reference, for the message."""
@@ -124,10 +132,12 @@ class Ours(OwnState):
             tensors[name] = tensor
         return tensors
 
-    def _forward(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Tensor:
-        """The loss. `draws=None` means evaluation mode."""
+    def _forward(
+        self, feeds: Feeds, draws: Mapping[str, Array] | None
+    ) -> dict[str, Tensor]:
+        """The loss and its terms. `draws=None` means evaluation mode."""
         tensors = self._in_mode(feeds, draws)
-        return self._loss(self._returned(tensors), tensors)[LOSS]
+        return self._loss(self._returned(tensors), tensors)
 
     def _in_mode(
         self, feeds: Feeds, draws: Mapping[str, Array] | None
@@ -180,11 +190,18 @@ class Ours(OwnState):
 
     def reset(self, weights: Mapping[str, Array]) -> None:
         """Load these weights. Everything else returns to its initial value."""
-        self.reset_own(self.reference.weights.to_ours(weights))
+        self.reset_by(self.reference.weights, weights)
+
+    def reset_by(self, rows: WeightMap, weights: Mapping[str, Array]) -> None:
+        """The same, with any map. A sum of a row is computed in our precision."""
+        ours = State(weights=weights).rounded(self.dtype)
+        self.reset_own(rows.to_ours(ours.weights))
 
     def load(self, state: State) -> None:
         """Load a state in TF1's names. Parts that it lacks do not change."""
-        self.load_own(to_ours(self.reference, state))
+        weights = State(weights=state.weights).rounded(self.dtype).weights
+        ours = replace(state, weights=weights)
+        self.load_own(to_ours(self.reference, ours))
 
     def state(self) -> State:
         """The whole present state, in TF1's names and layouts."""
@@ -264,9 +281,17 @@ class Ours(OwnState):
 
     def gradients(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Answer:
         """The gradient of the loss for each parameter that has one. See `Side`."""
-        self.module.zero_grad()
-        self._backward(feeds, draws)
-        return self.own_gradients()
+        answer: Answer = {}
+        for update, _, optimizer in self._updates():
+            self.module.zero_grad()
+            self._backward(feeds, draws, update)
+            trained = optimizer if update else None
+            for name, gradient in self.own_gradients(trained).items():
+                answer[gradient_name(name, update)] = gradient
+        return answer
+
+    def _updates(self) -> list[tuple[str, Any, Optimizer]]:
+        return list(steps_of(self.reference.port, self.optimizer))
 
     def use_the_trainers_engine(self) -> bool:
         """Compute gradients and steps as the port's trainer does, if it has an engine.
@@ -293,25 +318,30 @@ class Ours(OwnState):
 
     def step(self, feeds: Feeds, draws: Mapping[str, Array], times: float = 1.0) -> Array:
         """Take an optimizer step. Returns the loss before the update. See `Side`."""
-        self.optimizer.zero_grad()
-        loss = self._backward(feeds, draws)
-        for parameter in self.module.parameters():
-            if times != 1.0 and parameter.grad is not None:
-                parameter.grad *= times
-        with self.ways:
-            self.reference.port.update(self.module, self.optimizer)
+        losses = []
+        for name, record, optimizer in self._updates():
+            self.module.zero_grad()
+            losses.append(self._backward(feeds, draws, name).detach())
+            for parameter in self.module.parameters():
+                if times != 1.0 and parameter.grad is not None:
+                    parameter.grad *= times
+            with self.ways:
+                record.update(self.module, optimizer)
         self.check_slots()
-        return to_array(loss)
+        return to_array(sum(losses[1:], losses[0]))
 
-    def _backward(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> Tensor:
-        """Store the gradients in `grad` of the weights. Returns the loss.
+    def _backward(
+        self, feeds: Feeds, draws: Mapping[str, Array] | None, update: str = ""
+    ) -> Tensor:
+        """Store the gradients in `grad` of the weights. Returns the loss of the update.
 
         The trainer's engine is for training. Evaluation mode is the module's own.
         """
         if self.backward is not None and draws is not None:
             self.module.train()
             return self.backward(self._tensors(feeds), self._draws_by_path(draws))
-        loss = self._forward(feeds, draws)
+        losses = self._forward(feeds, draws)
+        loss = losses[term_name(update) if update else LOSS]
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -370,8 +400,9 @@ def _has_item(value: Any, place: int | str) -> bool:
     """Whether a tuple has an item of this number, or a mapping one of this name."""
     if isinstance(value, Mapping):
         return place in value
-    is_row = isinstance(value, (tuple, list)) and isinstance(place, int)
-    return is_row and -len(value) <= place < len(value)
+    if not isinstance(value, (tuple, list)) or isinstance(place, str):
+        return False
+    return -len(value) <= place < len(value)
 
 
 def _described(value: Any) -> str:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from mnistport.errors import UserError
 from parity.reference import Array, Reference
+from parity.sides.updates import group_of, made_optimizer
 from parity.state import State, slot_name
 from parity.weights import Layout, Side, Unmapped
 
@@ -24,12 +25,10 @@ class OwnState:
     Args:
         reference: The port and its original.
         module: The module.
-        optimizer: The optimizer of its parameters.
+        optimizer: The optimizer of its parameters, or several as one (`updates.py`).
     """
 
-    def __init__(
-        self, reference: Reference, module: nn.Module, optimizer: Optimizer
-    ) -> None:
+    def __init__(self, reference: Reference, module: nn.Module, optimizer: Any) -> None:
         self.reference, self.module, self.optimizer = reference, module, optimizer
         self.mapped = reference.weights.names("ours")
         unmapped = self._unmapped_tensors()
@@ -40,7 +39,7 @@ class OwnState:
         self._copy(self.initial_unmapped)
         self._load_weights(weights)
         self.module.zero_grad()
-        self.optimizer = self.reference.port.optimizer(self.module.parameters())
+        self.optimizer = made_optimizer(self.reference, self.module)
 
     def _tensors_by_name(self) -> dict[str, Tensor]:
         """All tensors of the module, also the buffers that its state leaves out."""
@@ -73,7 +72,7 @@ class OwnState:
 
         A slot that torch has not created yet is zeros (see `slots_not_made`).
         """
-        tensors, group = self.module.state_dict(), self.optimizer.param_groups[0]
+        tensors = self.module.state_dict()
         scalars = self.reference.slots.shared.values()
         unmapped: dict[tuple[Side, str], Array] = {}
         for name, tensor in self._unmapped_tensors().items():
@@ -83,9 +82,14 @@ class OwnState:
         return State(
             weights={name: to_array(tensors[name]) for name in self.mapped},
             slots={place: to_array(slot) for place, slot in self._slots()},
-            scalars={name: self._scalar(group[name]) for name in scalars},
+            scalars={name: self._scalar(self._shared(name)) for name in scalars},
             unmapped=unmapped,
         )
+
+    def _shared(self, key: str) -> Tensor | float:
+        group, name = group_of(self.optimizer, key)
+        value: Tensor | float = group[name]
+        return value
 
     def _scalar(self, value: Tensor | float) -> Array:
         """A number of the optimizer. One of Python's has the precision of the weights."""
@@ -110,11 +114,18 @@ class OwnState:
             if ours == kind and slots_of.get(parameters[weight], {}).get(kind) is None
         }
 
-    def own_gradients(self) -> dict[str, Array]:
-        """The gradient of each parameter that has one, in TF1's names and layouts."""
+    def own_gradients(self, optimizer: Optimizer | None = None) -> dict[str, Array]:
+        """The gradient of each parameter that has one, in TF1's names and layouts.
+
+        With an optimizer, only of the parameters that it trains.
+        """
         parameters, found = self.parameters, {}
+        groups = [] if optimizer is None else optimizer.param_groups
+        trained = {id(weight) for group in groups for weight in group["params"]}
         for name in self.mapped:
             gradient = parameters[name].grad if name in parameters else None
+            if optimizer is not None and id(parameters.get(name)) not in trained:
+                continue
             if gradient is not None:
                 found[name] = to_array(gradient)
         return self.reference.weights.slots_to_theirs(found)
@@ -193,8 +204,8 @@ class OwnState:
         weights are loaded last.
         """
         self._load_slots(state)
-        group = self.optimizer.param_groups[0]
-        for name, array in state.scalars.items():
+        for key, array in state.scalars.items():
+            group, name = group_of(self.optimizer, key)
             group[name] = _like(group[name], array)
         tensors = self._tensors_by_name()
         unmapped = {
@@ -248,10 +259,11 @@ class OwnState:
         Then all earlier values are restored. A new counter without a counterpart (torch's
         `step`) is 1 afterwards.
         """
-        group = self.optimizer.param_groups[0]
-        settings = {
-            key: copy.deepcopy(value) for key, value in group.items() if key != "params"
-        }
+        groups = self.optimizer.param_groups
+        settings = [
+            {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+            for group in groups
+        ]
         slots_of = {
             weight: copy.deepcopy(dict(slots))
             for weight, slots in self.optimizer.state.items()
@@ -266,7 +278,8 @@ class OwnState:
         self.optimizer.step()
         self.module.zero_grad()
         self._copy(tensors)
-        group.update(settings)
+        for group, values in zip(groups, settings, strict=True):
+            group.update(values)
         for weight, slots in slots_of.items():
             for key, value in slots.items():
                 if value is not None:

@@ -37,6 +37,11 @@ def term_name(term: str) -> str:
     return f"{LOSS}, {term}"
 
 
+def gradient_name(weight: str, update: str = "") -> str:
+    """The name of a weight's gradient, of which each of several updates has its own."""
+    return f"{weight} ({update})" if update else weight
+
+
 def is_loss(name: str) -> bool:
     """Whether a name in an answer is the loss's or a term's, under any conditions."""
     return name == LOSS or name.startswith((f"{LOSS} (", f"{LOSS}, "))

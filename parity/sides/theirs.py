@@ -291,12 +291,20 @@ class Theirs:
 
         `values` are fed in place of what the graph would compute for these tensors.
         """
-        operations = [self.endpoints.loss, self.endpoints.train_op]
         fed = {**self._feed(feeds, draws), **(values or {})}
         if times != 1.0:
             fed |= dict.fromkeys(self.seeds_of_gradients, times)
-        loss, _ = self._run(operations, fed, step=True)
-        return np.asarray(loss)
+        losses = []
+        for loss, train_op in self._updates():
+            losses.append(self._run([loss, train_op], fed, step=True)[0])
+        return np.asarray(sum(losses[1:], losses[0]))
+
+    def _updates(self) -> list[tuple[Any, Any]]:
+        """The loss and the operation of each update of a training step."""
+        updates = self.endpoints.updates.values()
+        if not updates:
+            return [(self.endpoints.loss, self.endpoints.train_op)]
+        return [(update.loss, update.train_op) for update in updates]
 
 
 def _reason(error: Exception) -> str:
