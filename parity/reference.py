@@ -1,7 +1,7 @@
 """The records that describe a port, its TF1 original, and how their names correspond.
 
 Nothing here knows MNIST, images or classes. `Feeds` are arrays by the placeholder's name.
-Their first axis is the batch.
+Their first axis is the batch, except of single numbers and of `Data.without_batch`.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ class Update:
 
     loss: Callable[..., Any]
     optimizer: Callable[[nn.Module], Optimizer]
-    update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: (
-        optimizer.step()
-    )
+    update: Callable[..., object] = lambda _, optimizer: optimizer.step()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +101,8 @@ class Port:
         optimizer: A function: parameters -> the optimizer.
         update: A function: (module, optimizer) -> anything. A training step calls it when
             the gradients are computed. It is `optimizer.step()` by default. It does more
-            if gradients are clipped, or if there is a moving average of the weights.
+            if gradients are clipped, or if there is a moving average of the weights. If
+            it asks for three arguments, it is given the feeds as well, such as a rate.
         updates: The updates of a training step by name, in their order, if there are
             several. Each runs the module again. They take the place of `loss`,
             `optimizer` and `update`, and have the names in `Endpoints.updates`.
@@ -114,9 +113,7 @@ class Port:
     forward: Callable[[nn.Module, Mapping[str, Tensor]], Any]
     loss: Callable[..., Any] = _not_given
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = _not_given
-    update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: (
-        optimizer.step()
-    )
+    update: Callable[..., object] = lambda _, optimizer: optimizer.step()
     updates: Mapping[str, Update] = field(default_factory=dict)
 
     def loss_of(
@@ -149,14 +146,14 @@ def called(
     feeds: Mapping[str, Tensor],
 ) -> Any:
     """Call a loss with the arguments that it asks for."""
-    given = (module, output, feeds) if takes_a_module(loss) else (output, feeds)
+    given = (module, output, feeds) if takes_three(loss) else (output, feeds)
     return loss(*given)
 
 
-def takes_a_module(loss: Callable[..., Any]) -> bool:
-    """Whether a loss asks for three arguments: the module, the output and the feeds."""
+def takes_three(function: Callable[..., Any]) -> bool:
+    """Whether a loss asks for the module, or an update for the feeds, as well."""
     try:
-        parameters = inspect.signature(loss).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some functions of torch say nothing
         return False
     by_place = (
@@ -251,19 +248,34 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A dropout. Both sides are given the same uniform numbers for it.
+    """A dropout, or other noise. Both sides are given the same random numbers for it.
 
     Attributes:
         theirs: Its key in `Endpoints.draws`.
-        ours: The path of the dropout module.
+        ours: The path of the dropout module, or of one with an attribute `draw`, a
+            function: what the module is given -> random numbers of its shape.
         shape: The shape of one example on TF1's side.
         layout: The change from TF1's axes (batch first) to ours.
+        normal: Whether the numbers have the standard normal distribution, as in a
+            variational autoencoder. Otherwise they are uniform in [0, 1).
+        shared: Whether all examples share the numbers, so that `shape` is all of it.
+        always: Whether it draws in evaluation mode, too. Then there is a number for each
+            example of the first feed that is an array.
     """
 
     theirs: str
     ours: str
     shape: tuple[int, ...]
     layout: Layout = field(default_factory=Layout)
+    normal: bool = False
+    shared: bool = False
+    always: bool = False
+
+    def numbers(self, random: np.random.Generator, examples: int) -> Array:
+        """Random float32 numbers for some examples, in TF1's axes."""
+        shape = self.shape if self.shared else (examples, *self.shape)
+        drawn = random.standard_normal if self.normal else random.random
+        return drawn(shape, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,6 +292,8 @@ class Data:
             iterator of feeds. None if it is not known.
         steps_per_epoch: Training steps in one epoch. 0 if there are no epochs.
         recipe_steps: Training steps of the whole recipe. 0 if it is not known.
+        without_batch: Feeds whose first axis is not that of the examples, such as a table
+            that all of them use. A single number, such as a rate, need not be named.
     """
 
     name: str
@@ -289,6 +303,16 @@ class Data:
     original: Callable[[], Iterator[Feeds]] | None = None
     steps_per_epoch: int = 0
     recipe_steps: int = 0
+    without_batch: Collection[str] = ()
+
+    def examples_in(self, feeds: Feeds) -> list[str]:
+        """The names of the feeds whose first axis is that of the examples."""
+        named = self.without_batch
+        return [name for name in feeds if np.ndim(feeds[name]) and name not in named]
+
+    def size_of(self, feeds: Feeds) -> int:
+        """The number of examples in a batch."""
+        return len(feeds[self.examples_in(feeds)[0]])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

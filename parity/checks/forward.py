@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.batches import SINGLE, other_batches, rows_of, size_of
+from parity.batches import SINGLE, other_batches, rows_of
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import AT_THRESHOLDS, LARGE, draws_at_thresholds, larger
@@ -26,9 +26,9 @@ def forward(case: Case) -> list[Comparison]:
     on a single example.
     """
     feeds, _ = case.step_feeds(0)
-    single = rows_of(feeds, slice(1))
-    takes_one = case.theirs().takes_any_batch
-    at_thresholds = draws_at_thresholds(case.bench, 0, size_of(feeds))
+    single = rows_of(case.data, feeds, slice(1))
+    takes_one = case.bench.takes_any_batch
+    at_thresholds = draws_at_thresholds(case.bench, 0, case.data.size_of(feeds))
 
     def question(side: Side) -> Answer:
         answer, weights = _stages(case, side), case.bench.weights

@@ -44,10 +44,11 @@ def refuse_unlike(path: Path, reference: Reference, state: State) -> str:
     stored = {name: array for name, array in restored.items() if name in said}
     copied = compare_all(said, stored, tolerances.exact())
     _refuse(path, [*copied, *_weights_present(state, theirs)])
-    feeds = reference.data(0).batch(0)
+    data = reference.data(0)
+    feeds = data.batch(0)
     stages = _stages(reference, state, theirs, feeds)
     _refuse(path, stages)
-    examples = len(next(iter(feeds.values())))
+    examples = data.size_of(feeds)
     worst = max(stages, key=_share_of_bound)
     return (
         f"restored by tf.train.Saver into the graph of {reference.name}: {len(copied)} "

@@ -99,11 +99,16 @@ def _each(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _all_but_last(feeds: Feeds) -> Feeds:
-    return {name: tensor[:-1] for name, tensor in feeds.items()}
+    return {
+        name: tensor[:-1] if tensor.ndim else tensor for name, tensor in feeds.items()
+    }
 
 
 def _moved(feeds: Feeds) -> Feeds:
-    return {name: tensor.roll(1, 0) for name, tensor in feeds.items()}
+    return {
+        name: tensor.roll(1, 0) if tensor.ndim else tensor
+        for name, tensor in feeds.items()
+    }
 
 
 def _with_nan(output: Tensor) -> Tensor:

@@ -15,7 +15,16 @@ from torch.optim import Optimizer
 from mnistport.errors import UserError
 from mnistport.float32 import use_tf32
 from parity.fields import refuse_what_is_no_array
-from parity.reference import Array, Backward, Draw, Feeds, Reference, Stage, sum_of_terms
+from parity.reference import (
+    Array,
+    Backward,
+    Draw,
+    Feeds,
+    Reference,
+    Stage,
+    sum_of_terms,
+    takes_three,
+)
 from parity.sides.dropouts import FedDropouts
 from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
@@ -23,6 +32,7 @@ from parity.sides.own_ways import OwnWays
 from parity.sides.side import (
     LOSS,
     Answer,
+    drawn_in_evaluation,
     gradient_name,
     returned_as,
     returned_stages,
@@ -144,7 +154,10 @@ class Ours(OwnState):
     ) -> dict[str, Tensor]:
         """The feeds, for a module that is now in training or in evaluation mode."""
         self.module.train(draws is not None)
-        self.dropouts.numbers = draws or {}
+        numbers = draws or {}
+        if draws is None:
+            numbers = drawn_in_evaluation(self.reference, feeds)
+        self.dropouts.numbers = numbers
         return self._tensors(feeds)
 
     def _loss(self, output: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -326,7 +339,9 @@ class Ours(OwnState):
                 if times != 1.0 and parameter.grad is not None:
                     parameter.grad *= times
             with self.ways:
-                record.update(self.module, optimizer)
+                given = (self.module, optimizer)
+                more = (self._tensors(feeds),) if takes_three(record.update) else ()
+                record.update(*given, *more)
         self.check_slots()
         return to_array(sum(losses[1:], losses[0]))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
+
 from parity.reference import Array, Feeds, Reference
 from parity.state import Places, State
 
@@ -35,6 +37,17 @@ def returned_stages(reference: Reference) -> list[str]:
 def term_name(term: str) -> str:
     """The name of a term of the loss, in an answer."""
     return f"{LOSS}, {term}"
+
+
+def drawn_in_evaluation(reference: Reference, feeds: Feeds) -> Answer:
+    """The numbers of the draws that are active in evaluation mode: always the same."""
+    random = np.random.default_rng(0)
+    sizes = [len(array) for array in feeds.values() if np.ndim(array)]
+    return {
+        draw.theirs: draw.numbers(random, sizes[0])
+        for draw in reference.draws
+        if draw.always
+    }
 
 
 def gradient_name(weight: str, update: str = "") -> str:

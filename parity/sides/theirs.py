@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +16,14 @@ from parity.fields import refuse_what_is_no_array
 from parity.reference import Array, Feeds, Reference
 from parity.sides.branches import Branches
 from parity.sides.graph import Graph
-from parity.sides.side import LOSS, Answer, returned_as, returned_stages, term_name
+from parity.sides.side import (
+    LOSS,
+    Answer,
+    drawn_in_evaluation,
+    returned_as,
+    returned_stages,
+    term_name,
+)
 from parity.state import Places, State
 
 PART_BYTES = 1 << 25
@@ -66,14 +73,11 @@ class Theirs:
         self.branches = Branches(self.program, self.asked) if in_float64 else None
         self.records = True
 
-    @property
-    def takes_any_batch(self) -> bool:
-        """Whether no placeholder fixes the number of examples."""
-        shapes = [tensor.shape for tensor in self.endpoints.feeds.values()]
-        return all(
-            shape.rank is None or (shape.rank > 0 and shape[0] is None)
-            for shape in shapes
-        )
+    def takes_any_batch(self, without_batch: Collection[str] = ()) -> bool:
+        """Whether no placeholder of examples fixes their number."""
+        feeds = self.endpoints.feeds.items()
+        shapes = [tensor.shape for name, tensor in feeds if name not in without_batch]
+        return all(shape.rank in (None, 0) or shape[0] is None for shape in shapes)
 
     def _feed(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> dict[Any, Any]:
         """The feed dictionary of a session run. `draws=None` means evaluation mode."""
@@ -87,7 +91,9 @@ class Theirs:
         refuse_what_is_no_array(self.reference.name, feeds)
         more = endpoints.evaluation if draws is None else endpoints.training
         dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
-        for name, numbers in (draws or {}).items():
+        if draws is None:
+            draws = drawn_in_evaluation(self.reference, feeds)
+        for name, numbers in draws.items():
             dictionary[endpoints.draws[name]] = numbers
         return {**dictionary, **self._constants}
 
