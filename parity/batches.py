@@ -21,12 +21,12 @@ WITHOUT_A_CLASS = "(without a class)"
 
 def other_batches(bench: Bench) -> dict[str, Feeds]:
     """Other batches than the recipe's, as far as the graph takes them, by their name."""
-    first, any_size = bench.data.batch(0), bench.theirs("float64").takes_any_batch
-    found = {}
+    data, any_size = bench.data, bench.takes_any_batch
+    first, found = data.batch(0), {}
     if any_size:
-        found[SINGLE] = rows_of(first, slice(1))
-        found[LARGER] = _joined(first, rows_of(bench.data.batch(1), slice(MORE)))
-    lacking = without_a_class(bench.data, any_size)
+        found[SINGLE] = rows_of(data, first, slice(1))
+        found[LARGER] = _joined(data, first, rows_of(data, data.batch(1), slice(MORE)))
+    lacking = without_a_class(data, any_size)
     if lacking is not None:
         found[WITHOUT_A_CLASS] = lacking
     return found
@@ -35,23 +35,21 @@ def other_batches(bench: Bench) -> dict[str, Feeds]:
 def small_batch(bench: Bench) -> Feeds:
     """Some examples of the first batch. All of them, if the graph has a fixed size."""
     feeds = bench.data.batch(0)
-    if not bench.theirs("float64").takes_any_batch:
-        return feeds
-    return rows_of(feeds, slice(FEW))
+    return rows_of(bench.data, feeds, slice(FEW)) if bench.takes_any_batch else feeds
 
 
-def rows_of(feeds: Feeds, rows: slice | Array) -> Feeds:
-    """Some examples of a batch."""
-    return {name: array[rows] for name, array in feeds.items()}
+def rows_of(data: Data, feeds: Feeds, rows: slice | Array) -> Feeds:
+    """Some examples of a batch of the data. What is not of examples stays."""
+    some = {name: feeds[name][rows] for name in data.examples_in(feeds)}
+    return {**feeds, **some}
 
 
-def size_of(feeds: Feeds) -> int:
-    """The number of examples in a batch."""
-    return len(next(iter(feeds.values())))
-
-
-def _joined(first: Feeds, second: Feeds) -> Feeds:
-    return {name: np.concatenate([first[name], second[name]]) for name in first}
+def _joined(data: Data, first: Feeds, second: Feeds) -> Feeds:
+    joined = {
+        name: np.concatenate([first[name], second[name]])
+        for name in data.examples_in(first)
+    }
+    return {**first, **joined}
 
 
 def without_a_class(data: Data, any_size: bool) -> Feeds | None:
@@ -61,12 +59,13 @@ def without_a_class(data: Data, any_size: bool) -> Feeds | None:
     None if there are no classes, or only one.
     """
     feeds = data.batch(0)
-    classes = None if data.labels is None else _classes(feeds)
+    examples = {name: feeds[name] for name in data.examples_in(feeds)}
+    classes = None if data.labels is None else _classes(examples)
     if classes is None or len(np.unique(classes)) < 2:
         return None
     others = np.flatnonzero(classes != classes.max())
     count = max(2, min(FEW, len(others))) if any_size else len(classes)
-    return rows_of(feeds, np.resize(others, count))
+    return rows_of(data, feeds, np.resize(others, count))
 
 
 def _classes(feeds: Feeds) -> Array | None:

@@ -64,6 +64,11 @@ class Bench:
             return theirs.program
         return Graph(self.reference, self.seed)
 
+    @property
+    def takes_any_batch(self) -> bool:
+        """Whether TF1's graph takes batches of any size."""
+        return self.theirs("float64").takes_any_batch(self.data.without_batch)
+
     def theirs(self, dtype: Dtype) -> Theirs:
         """TF1's side in a precision."""
         if dtype not in self.sessions:
@@ -179,8 +184,7 @@ class Bench:
         """
         variables = self.theirs("float64").endpoints.variables
         answer: Answer = {}
-        for row in self.reference.weights.weights:
-            name = row.theirs
+        for name in self.reference.weights.names("theirs"):
             value, dtype = values[name], variables[name].dtype.as_numpy_dtype
             if not np.issubdtype(dtype, np.floating):
                 answer[name] = np.zeros_like(value, dtype)
@@ -205,22 +209,20 @@ class Bench:
         return arrays
 
     def draws(self, step: int, num_images: int) -> Answer:
-        """Uniform numbers in [0, 1) for every dropout, in TF1's names and axes.
+        """Random numbers for every dropout and noise, in TF1's names and axes.
 
         They are float32 values, so that both precisions see the same numbers.
         """
         rng = np.random.default_rng((self.seed, step))
         numbers = {}
         for draw in self.reference.draws:
-            shape = (num_images, *draw.shape)
-            numbers[draw.theirs] = rng.random(shape, dtype=np.float32)
+            numbers[draw.theirs] = draw.numbers(rng, num_images)
         return numbers
 
     def step_feeds(self, step: int) -> tuple[Feeds, Answer]:
         """The tutorial's batch of a training step, and the draws for it."""
         feeds = self.data.batch(step)
-        num_images = len(next(iter(feeds.values())))
-        return feeds, self.draws(step, num_images)
+        return feeds, self.draws(step, self.data.size_of(feeds))
 
     @cached_property
     def initial(self) -> Answer:

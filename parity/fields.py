@@ -65,6 +65,7 @@ OF_REFERENCE = {
     "slots": _a(Slots),
     "data": FUNCTION,
     "positive": NAMES,
+    "more_outputs": NAMES,
     "draws": _rows_of(Draw),
     "trained_steps": COUNT,
 }
@@ -78,6 +79,7 @@ OF_DATA = {
     "labels": LABELS,
     "steps_per_epoch": COUNT,
     "recipe_steps": COUNT,
+    "without_batch": NAMES,
 }
 
 
@@ -122,10 +124,15 @@ def refuse_wrong_endpoints(name: str, endpoints: Endpoints) -> None:
             lambda value: hasattr(value, "get_slot_names"),
         ),
         "train_op": runs,
+        "terms": tensors,
         "draws": tensors,
         "training": is_fed,
         "evaluation": is_fed,
     }
+    of_update = {each: kinds[each] for each in ("loss", "optimizer", "train_op")}
+    for key, update in endpoints.updates.items():
+        _refuse(f"{name}: the update {key!r}", update, of_update)
+        kinds = {each: kind for each, kind in kinds.items() if each not in of_update}
     _refuse(name, endpoints, kinds)
 
 
@@ -145,7 +152,16 @@ def looked_at(data: Data, name: str) -> Data:
     _refuse(name, data, OF_DATA)
     evaluation, labels = data.evaluation, data.labels
     refuse_no_feeds(name, "Data(evaluation=...)", evaluation)
-    examples = len(next(iter(evaluation.values())))
+    if strange := sorted(set(data.without_batch) - set(evaluation)):
+        raise UserError(
+            f"{name}: Data(without_batch=...) names {strange}, which the data do not give"
+        )
+    if not data.examples_in(evaluation):
+        raise UserError(
+            f"{name}: Data(evaluation=...) gives no examples: no feed has them in its "
+            "first axis"
+        )
+    examples = data.size_of(evaluation)
     if labels is not None and labels.shape[:1] != (examples,):
         raise UserError(
             f"{name}: Data(labels=...) has the shape {labels.shape}, and there are "
@@ -178,7 +194,7 @@ def refuse_no_feeds(name: str, field: str, feeds: Any) -> None:
         )
     refuse_what_is_no_array(name, feeds)
     for key, array in feeds.items():
-        if array.ndim == 0 or not len(array):
+        if array.ndim > 0 and not len(array):
             raise UserError(
                 f"{name}: {field} gives no example for the feed {key!r}, as its shape is "
                 f"{array.shape}; its first axis is that of the examples"

@@ -49,9 +49,12 @@ def _whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def whole_feeds(feeds: Feeds) -> Feeds:
-    """The feeds, rounded to whole numbers. Pixels become black or white."""
+    """The feeds, rounded to whole numbers. Pixels become black or white.
+
+    A single number, such as a rate, stays as it is.
+    """
     return {
-        name: np.rint(array) if array.dtype.kind == "f" else array
+        name: np.rint(array) if array.dtype.kind == "f" and array.ndim else array
         for name, array in feeds.items()
     }
 

@@ -1,11 +1,14 @@
 """The records that describe a port, its TF1 original, and how their names correspond.
 
 Nothing here knows MNIST, images or classes. `Feeds` are arrays by the placeholder's name.
-Their first axis is the batch.
+Their first axis is the batch, except of single numbers and of `Data.without_batch`.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +18,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnistport.errors import UserError
 from parity.state import (
     ADADELTA,
     ADAGRAD,
@@ -62,6 +66,25 @@ Feeds = Mapping[str, Array]
 Dtype = Literal["float64", "float32"]
 
 
+def _not_given(*_: Any) -> Any:
+    raise UserError("Port needs loss=... and optimizer=..., or else updates=...")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """Our side of one of several updates in a training step, as a GAN has two.
+
+    Attributes:
+        loss: See `Port.loss`. It returns a scalar.
+        optimizer: A function: module -> the optimizer of the weights that it trains.
+        update: See `Port.update`.
+    """
+
+    loss: Callable[..., Any]
+    optimizer: Callable[[nn.Module], Optimizer]
+    update: Callable[..., object] = lambda _, optimizer: optimizer.step()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Port:
     """Our side: a module, its loss and its optimizer.
@@ -69,22 +92,100 @@ class Port:
     Attributes:
         name: The network's name on the command line, in tests and in reports.
         module: A function that makes the module.
-        forward: A function: (module, feeds as tensors) -> output.
-        loss: A function: (output, feeds as tensors) -> scalar.
+        forward: A function: (module, feeds as tensors) -> output. If the reference names
+            `more_outputs`, it returns a mapping from their names and the output's.
+        loss: A function: (output, feeds as tensors) -> scalar. Or, if it asks for three
+            arguments: (module, output, feeds as tensors) -> scalar. A mapping from names
+            to scalars is a loss of several terms, whose sum is minimized. Then
+            `Endpoints.terms` has the same names, and each term is compared.
         optimizer: A function: parameters -> the optimizer.
         update: A function: (module, optimizer) -> anything. A training step calls it when
             the gradients are computed. It is `optimizer.step()` by default. It does more
-            if gradients are clipped, or if there is a moving average of the weights.
+            if gradients are clipped, or if there is a moving average of the weights. If
+            it asks for three arguments, it is given the feeds as well, such as a rate.
+        updates: The updates of a training step by name, in their order, if there are
+            several. Each runs the module again. They take the place of `loss`,
+            `optimizer` and `update`, and have the names in `Endpoints.updates`.
     """
 
     name: str
     module: Callable[[], nn.Module]
-    forward: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
-    loss: Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
-    update: Callable[[nn.Module, Optimizer], object] = lambda _, optimizer: (
-        optimizer.step()
+    forward: Callable[[nn.Module, Mapping[str, Tensor]], Any]
+    loss: Callable[..., Any] = _not_given
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = _not_given
+    update: Callable[..., object] = lambda _, optimizer: optimizer.step()
+    updates: Mapping[str, Update] = field(default_factory=dict)
+
+    def loss_of(
+        self, module: nn.Module, output: Any, feeds: Mapping[str, Tensor]
+    ) -> Tensor | Mapping[str, Tensor]:
+        """What `loss` returns, with or without the module as its first argument.
+
+        If there are several updates, it is the loss of each.
+        """
+        if self.updates:
+            return {
+                name: called(update.loss, module, output, feeds)
+                for name, update in self.updates.items()
+            }
+        loss: Tensor | Mapping[str, Tensor] = called(self.loss, module, output, feeds)
+        return loss
+
+    def total_loss(
+        self, module: nn.Module, output: Any, feeds: Mapping[str, Tensor]
+    ) -> Tensor:
+        """The loss, which is the sum of its terms if it has several."""
+        loss = self.loss_of(module, output, feeds)
+        return sum_of_terms(loss) if isinstance(loss, Mapping) else loss
+
+
+def called(
+    loss: Callable[..., Any],
+    module: nn.Module,
+    output: Any,
+    feeds: Mapping[str, Tensor],
+) -> Any:
+    """Call a loss with the arguments that it asks for."""
+    given = (module, output, feeds) if takes_three(loss) else (output, feeds)
+    return loss(*given)
+
+
+def takes_three(function: Callable[..., Any]) -> bool:
+    """Whether a loss asks for the module, or an update for the feeds, as well."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some functions of torch say nothing
+        return False
+    by_place = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
     )
+    required = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in by_place and parameter.default is parameter.empty
+    ]
+    return len(required) == 3
+
+
+def sum_of_terms(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of a loss's terms, from the first to the last."""
+    return functools.reduce(operator.add, terms.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Minimized:
+    """TF1's side of one of several updates in a training step.
+
+    Attributes:
+        loss: The scalar that it minimizes.
+        optimizer: The `tf.train.Optimizer`. No other update has the same.
+        train_op: The operation of the update.
+    """
+
+    loss: Any
+    optimizer: Any
+    train_op: Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +198,12 @@ class Endpoints:
         stages: Intermediate results, including the output, in the order of computation.
             The name "loss" is not allowed.
         loss: The scalar that is minimized.
+        terms: The named terms whose sum the loss is, such as {"weight decay": ...}. Our
+            loss returns terms of the same names. Empty: only the sum is compared.
+        updates: The updates of a training step by name, in their order, if there are
+            several: each is one `session.run` on the same feeds. They take the place of
+            `loss`, `optimizer` and `train_op`. Their losses are compared as terms, and
+            each gradient has the name of its update.
         optimizer: The `tf.train.Optimizer`.
         train_op: The operation of one training step.
         draws: The uniform draw inside each dropout (`tf1.uniform_of`), by name.
@@ -107,12 +214,14 @@ class Endpoints:
     feeds: Mapping[str, Any]
     variables: Mapping[str, Any]
     stages: Mapping[str, Any]
-    loss: Any
-    optimizer: Any
-    train_op: Any
+    loss: Any = None
+    optimizer: Any = None
+    train_op: Any = None
     draws: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[Any, Any] = field(default_factory=dict)
     evaluation: Mapping[Any, Any] = field(default_factory=dict)
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    updates: Mapping[str, Minimized] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,31 +232,50 @@ class Stage:
         theirs: Its key in `Endpoints.stages`.
         ours: The path of the submodule that returns it ("" for the module itself).
         layout: The change from TF1's axes to ours.
-        item: Which item of a returned tuple it is. A path such as (1, 0) leads into
-            nested tuples. () if the submodule returns a tensor.
+        item: Which item of a returned tuple it is, or its name in a returned mapping. A
+            path such as (1, 0) leads into nested ones. () if the submodule returns a
+            tensor.
+        call: Which call of the submodule it is, from 0, if the submodule runs several
+            times in one forward pass, as in a shared tower. None if it runs once.
     """
 
     theirs: str
     ours: str
     layout: Layout = field(default_factory=Layout)
-    item: int | tuple[int, ...] = ()
+    item: int | str | tuple[int | str, ...] = ()
+    call: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A dropout. Both sides are given the same uniform numbers for it.
+    """A dropout, or other noise. Both sides are given the same random numbers for it.
 
     Attributes:
         theirs: Its key in `Endpoints.draws`.
-        ours: The path of the dropout module.
+        ours: The path of the dropout module, or of one with an attribute `draw`, a
+            function: what the module is given -> random numbers of its shape.
         shape: The shape of one example on TF1's side.
         layout: The change from TF1's axes (batch first) to ours.
+        normal: Whether the numbers have the standard normal distribution, as in a
+            variational autoencoder. Otherwise they are uniform in [0, 1).
+        shared: Whether all examples share the numbers, so that `shape` is all of it.
+        always: Whether it draws in evaluation mode, too. Then there is a number for each
+            example of the first feed that is an array.
     """
 
     theirs: str
     ours: str
     shape: tuple[int, ...]
     layout: Layout = field(default_factory=Layout)
+    normal: bool = False
+    shared: bool = False
+    always: bool = False
+
+    def numbers(self, random: np.random.Generator, examples: int) -> Array:
+        """Random float32 numbers for some examples, in TF1's axes."""
+        shape = self.shape if self.shared else (examples, *self.shape)
+        drawn = random.standard_normal if self.normal else random.random
+        return drawn(shape, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +292,8 @@ class Data:
             iterator of feeds. None if it is not known.
         steps_per_epoch: Training steps in one epoch. 0 if there are no epochs.
         recipe_steps: Training steps of the whole recipe. 0 if it is not known.
+        without_batch: Feeds whose first axis is not that of the examples, such as a table
+            that all of them use. A single number, such as a rate, need not be named.
     """
 
     name: str
@@ -173,6 +303,16 @@ class Data:
     original: Callable[[], Iterator[Feeds]] | None = None
     steps_per_epoch: int = 0
     recipe_steps: int = 0
+    without_batch: Collection[str] = ()
+
+    def examples_in(self, feeds: Feeds) -> list[str]:
+        """The names of the feeds whose first axis is that of the examples."""
+        named = self.without_batch
+        return [name for name in feeds if np.ndim(feeds[name]) and name not in named]
+
+    def size_of(self, feeds: Feeds) -> int:
+        """The number of examples in a batch."""
+        return len(feeds[self.examples_in(feeds)[0]])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -427,6 +567,8 @@ class Reference:
         stages: The intermediate results to compare, in the order of computation.
         output: The stage that is the model's output. If it scores classes, they are its
             last axis.
+        more_outputs: Other stages that the model returns, too. Then `Port.forward`
+            returns a mapping from the names of all of them.
         slots: The names of the optimizer's state.
         data: A function: seed -> Data. It takes `source` and `directory` as well if the
             reference can use several data sets.
@@ -453,6 +595,7 @@ class Reference:
     slots: Slots
     data: Callable[..., Data]
     positive: Collection[str] = ()
+    more_outputs: Sequence[str] = ()
     draws: Sequence[Draw] = ()
     trained_steps: int = 200
     trainer: Trainer | None = None

@@ -60,7 +60,7 @@ class Counter:
 
 def counters(bench: Bench) -> list[Counter]:
     """The counters of a graph, with the changes of the schedules that depend on them."""
-    rows = {row.theirs for row in bench.reference.weights.weights}
+    rows = set(bench.reference.weights.names("theirs"))
     found = []
     for name, variable in bench.program.endpoints.variables.items():
         if variable.trainable or variable.shape.rank != 0:

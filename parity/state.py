@@ -11,7 +11,7 @@ This file needs NumPy, but neither torch nor TensorFlow.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -37,7 +37,8 @@ class Slots:
         per_weight: TF slot name -> key in `optimizer.state[weight]`. If torch creates the
             slot only in the first step, it is compared after that step. A weight that an
             optimizer does not hold has none.
-        shared: TF variable name -> key in the (single) parameter group.
+        shared: TF variable name -> key in the first parameter group. If there are several
+            updates, the update's name stands before it, as in "critic/beta1_power".
         unmapped: Names that exist on one side only, and the reason, such as
             `Unmapped("ours", "step", "counts steps; this update does not use it")`. A
             name that stands in none of the three is an error.
@@ -167,8 +168,8 @@ def unmapped_of_theirs(tables: Tables) -> list[str]:
     variables = [row.name for row in rows if row.side == "theirs"]
     kinds = tables.slots.unmapped_names("theirs")
     slots = []
-    for row in tables.weights.weights:
-        slots += [slot_name(row.theirs, kind) for kind in kinds]
+    for weight in tables.weights.names("theirs"):
+        slots += [slot_name(weight, kind) for kind in kinds]
     for variable in variables:
         every_kind = [*tables.slots.per_weight, *kinds]
         slots += [slot_name(variable, kind) for kind in every_kind]
@@ -205,7 +206,7 @@ class State(Places[Array]):
 
         def of(arrays: Mapping[Any, Array]) -> dict[Any, Array]:
             return {
-                key: array.astype(dtype) if array.dtype.kind == "f" else array
+                key: array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
                 for key, array in arrays.items()
             }
 
@@ -229,15 +230,10 @@ def to_ours(tables: Tables, state: State) -> State:
     Raises:
         UserError: A weight is missing, or one is not in the weight map.
     """
-    rows = {row.theirs: row for row in tables.weights.weights}
     kinds, shared = tables.slots.per_weight, tables.slots.shared
-    slots = {}
-    for (weight, kind), array in state.slots.items():
-        row = rows[weight]
-        slots[row.ours, kinds[kind]] = row.layout.forward(array)
     return State(
         weights=tables.weights.to_ours(state.weights),
-        slots=slots,
+        slots=_moved_slots(tables.weights.slots_to_ours, state.slots, kinds),
         scalars={shared[name]: np.array(array) for name, array in state.scalars.items()},
         unmapped={key: np.array(array) for key, array in state.unmapped.items()},
     )
@@ -245,19 +241,30 @@ def to_ours(tables: Tables, state: State) -> State:
 
 def to_theirs(tables: Tables, state: State) -> State:
     """Convert a state from our names and layouts to TF1's, the inverse of `to_ours`."""
-    rows = {row.ours: row for row in tables.weights.weights}
     kinds = {ours: theirs for theirs, ours in tables.slots.per_weight.items()}
     shared = {ours: theirs for theirs, ours in tables.slots.shared.items()}
-    slots = {}
-    for (weight, kind), array in state.slots.items():
-        row = rows[weight]
-        slots[row.theirs, kinds[kind]] = row.layout.backward(array)
     return State(
         weights=tables.weights.to_theirs(state.weights),
-        slots=slots,
+        slots=_moved_slots(tables.weights.slots_to_theirs, state.slots, kinds),
         scalars={shared[name]: np.array(array) for name, array in state.scalars.items()},
         unmapped={key: np.array(array) for key, array in state.unmapped.items()},
     )
+
+
+def _moved_slots(
+    move: Callable[[Mapping[str, Array]], Mapping[str, Array]],
+    slots: Mapping[tuple[str, str], Array],
+    kinds: Mapping[str, str],
+) -> dict[tuple[str, str], Array]:
+    """Slots with the names and layouts of the other side, one kind after the other."""
+    by_kind: dict[str, dict[str, Array]] = {}
+    for (weight, kind), array in slots.items():
+        by_kind.setdefault(kind, {})[weight] = array
+    return {
+        (weight, kinds[kind]): array
+        for kind, arrays in by_kind.items()
+        for weight, array in move(arrays).items()
+    }
 
 
 def from_tensors(where: object, template: State, tensors: Mapping[str, Any]) -> State:

@@ -42,8 +42,8 @@ def load() -> Any:
             "get it: pip install 'mnistport[parity]'"
         ) from error
     tf.logging.set_verbosity(tf.logging.ERROR)
-    # tf.layers is deprecated, but the originals use it.
-    warnings.filterwarnings("ignore", message="`tf.layers")
+    # tf.layers and the cells are deprecated, but the originals use them.
+    warnings.filterwarnings("ignore", message="`tf.(layers|nn.rnn_cell)")
     # As in TF1, the branches of tf.cond stay in the graph, so their draws can be fed.
     tf.disable_control_flow_v2()
     return tf
@@ -204,6 +204,15 @@ def gradients_of_updates(graph: Any) -> dict[str, Any]:
         if gradient is not None:
             found[inputs["var"].op.name] = gradient
     return found
+
+
+def updated_by(train_op: Any) -> set[str]:
+    """The operations of the variables to which a training step applies a gradient."""
+    return {
+        op.inputs[0].op.name
+        for op in ancestors(train_op)
+        if "Apply" in op.type and op.inputs
+    }
 
 
 def seeds_of_gradients(loss: Any, train_op: Any) -> list[Any]:

@@ -11,6 +11,13 @@ A pattern is written from theirs to ours. The way back is the same pattern, read
 right, so import and export cannot disagree. A map must hold each variable and each tensor
 exactly once. Otherwise it raises an error.
 
+A name may be followed by a block of the tensor, and then each element stands in exactly
+one row. So a tensor is split or joined, and the gates of an LSTM change their order:
+
+    Weight("kernel[:3, 5:10]", "lstm.weight_ih_l0[10:15]", "i o -> o i"),
+    Weight("bias[10:15]", "lstm.bias_ih_l0[5:10]", plus=1.0),
+    Held("lstm.bias_hh_l0", 0.0, "TF1 has one bias"),
+
 This file needs NumPy, but neither torch nor TensorFlow.
 """
 
@@ -22,7 +29,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -31,8 +38,6 @@ from mnistport.errors import UserError
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
-Given = TypeVar("Given")
-Moved = TypeVar("Moved")
 Side: TypeAlias = Literal["ours", "theirs"]
 Groups: TypeAlias = tuple[tuple[str, ...], ...]
 """One group of axis names for each dimension."""
@@ -272,34 +277,148 @@ def _as_text(group: Sequence[_Axis]) -> str:
     return f"({names})" if len(group) > 1 else names
 
 
-@dataclass(frozen=True, init=False)
-class Weight:
-    """One row of a map: a TF1 variable and a torch tensor.
+@dataclass(frozen=True)
+class Block:
+    """A block of a tensor, or all of it.
 
     Attributes:
-        theirs: The variable's name in `Endpoints.variables`.
-        ours: The tensor's name in the module's state.
+        name: The tensor's name.
+        ranges: Where the block begins and ends along the first axes. None is the end of
+            the axis. () is the whole tensor.
+    """
+
+    name: str
+    ranges: tuple[tuple[int, int | None], ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> Block:
+        """Read a name, and ranges in brackets behind it, such as "kernel[:3, 5:10]".
+
+        Raises:
+            UserError: The brackets hold something else than ranges.
+        """
+        name, bracket, inside = text.partition("[")
+        if not bracket:
+            return cls(text)
+        ranges = []
+        for part in inside.removesuffix("]").split(","):
+            found = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", part)
+            start = int(found[1] or 0) if found else 0
+            stop = int(found[2]) if found and found[2] else None
+            is_empty = stop is not None and start >= stop
+            if not found or not inside.endswith("]") or is_empty:
+                raise UserError(
+                    f"the block {text!r} cannot be read: behind a name stand ranges such "
+                    "as [:3, 5:10], each with its end above its start"
+                )
+            ranges.append((start, stop))
+        return cls(name, tuple(ranges))
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """The block's place in the array."""
+        return tuple(slice(start, stop) for start, stop in self.ranges)
+
+    def shape_in(self, shape: Shape) -> Shape:
+        """The block's shape in a tensor of some shape.
+
+        Raises:
+            UserError: The block is not inside the tensor.
+        """
+        if len(self.ranges) > len(shape):
+            raise UserError(f"{self} has more axes than the shape {shape}")
+        sizes = list(shape)
+        for axis, (start, stop) in enumerate(self.ranges):
+            end = shape[axis] if stop is None else stop
+            if not start < end <= shape[axis]:
+                raise UserError(f"{self} is not inside the shape {shape}")
+            sizes[axis] = end - start
+        return tuple(sizes)
+
+    def ends(self, shape: Shape) -> Shape:
+        """Where a block of some shape ends along each axis of its tensor."""
+        starts = [start for start, _ in self.ranges] + [0] * len(shape)
+        return tuple(start + size for start, size in zip(starts, shape, strict=False))
+
+    def __str__(self) -> str:
+        if not self.ranges:
+            return self.name
+        parts = [f"{start}:{'' if stop is None else stop}" for start, stop in self.ranges]
+        return f"{self.name}[{', '.join(parts)}]"
+
+
+@dataclass(frozen=True, init=False)
+class Weight:
+    """One row of a map: a TF1 variable and a torch tensor, or a block of each.
+
+    Args:
+        theirs: The variable's name in `Endpoints.variables`, or a block of it.
+        ours: The tensor's name in the module's state, or a block of it.
+        pattern: See `Layout`.
+        plus: What is added on our side, such as the forget bias that TF1's cell adds to
+            its gate. The sum is rounded in the array's precision. A gradient or a slot
+            gets nothing added.
+        axes: See `Layout`.
+
+    Attributes:
         layout: The change from TF1's axes to ours.
     """
 
     theirs: str
     ours: str
     layout: Layout
+    plus: float
 
     def __init__(
-        self, theirs: str, ours: str, pattern: str = "same", **axes: int
+        self,
+        theirs: str,
+        ours: str,
+        pattern: str = "same",
+        *,
+        plus: float = 0.0,
+        **axes: int,
     ) -> None:
         object.__setattr__(self, "theirs", theirs)
         object.__setattr__(self, "ours", ours)
         object.__setattr__(self, "layout", Layout(pattern, **axes))
+        object.__setattr__(self, "plus", plus)
+        for text in (theirs, ours):
+            Block.read(text)
 
     def __str__(self) -> str:
         return f"'{self.theirs}' -> '{self.ours}'"
 
+    def block(self, side: Side) -> Block:
+        """The block on one side."""
+        return Block.read(self.theirs if side == "theirs" else self.ours)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the row is about a whole variable and a whole tensor, unchanged."""
+        blocks = (*self.block("theirs").ranges, *self.block("ours").ranges)
+        return not blocks and self.plus == 0.0
+
+    def moved(self, source: Side, array: Array, *, value: bool) -> Array:
+        """The row's part of an array of one side, as it is on the other side.
+
+        Args:
+            source: The side of the array.
+            array: The whole variable or tensor, or a gradient or a slot of it.
+            value: Whether it is the weight's own value, to which `plus` is added.
+        """
+        part = array[self.block(source).slices]
+        if source == "theirs":
+            forth = self.layout.forward(part)
+            return forth + forth.dtype.type(self.plus) if value and self.plus else forth
+        if value and self.plus:
+            part = part - part.dtype.type(self.plus)
+        return self.layout.backward(part)
+
     def literal(self) -> str:
         """The row as it is written in a reference."""
         layout = "" if self.layout.pattern == "same" else f", {self.layout}"
-        return f"Weight('{self.theirs}', '{self.ours}'{layout})"
+        plus = f", plus={self.plus:g}" if self.plus else ""
+        return f"Weight('{self.theirs}', '{self.ours}'{layout}{plus})"
 
 
 @dataclass(frozen=True)
@@ -332,6 +451,26 @@ class Unmapped:
 
 
 @dataclass(frozen=True, init=False)
+class Held(Unmapped):
+    """One row of a map: a tensor of ours that keeps one value, on purpose.
+
+    The check `weights` looks whether it has this value in a fresh module and after steps.
+
+    Attributes:
+        value: The value of each element.
+    """
+
+    value: float
+
+    def __init__(self, name: str, value: float, why: str) -> None:
+        super().__init__("ours", name, why)
+        object.__setattr__(self, "value", float(value))
+
+    def __str__(self) -> str:
+        return f"Held '{self.name}'"
+
+
+@dataclass(frozen=True, init=False)
 class WeightMap:
     """A complete table of rows.
 
@@ -349,8 +488,11 @@ class WeightMap:
                 "without one it proves nothing"
             )
         for side, noun in _NOUNS.items():
-            names = [name for row in rows if (name := _name(row, side)) is not None]
+            blocks = [block for row in rows if (block := _block(row, side)) is not None]
+            names = [block.name for block in blocks]
+            whole = {block.name for block in blocks if not block.ranges}
             repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1]
+            repeated = [name for name in repeated if name in whole]
             if repeated:
                 places = [
                     f"row {number} ({row})"
@@ -373,6 +515,20 @@ class WeightMap:
     def weights(self) -> tuple[Weight, ...]:
         """The rows that map something, in order."""
         return tuple(row for row in self.rows if isinstance(row, Weight))
+
+    @property
+    def whole(self) -> tuple[Weight, ...]:
+        """The rows that map a whole variable to a whole tensor, in order."""
+        return tuple(row for row in self.weights if row.is_whole)
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The rows of tensors that keep their value."""
+        return tuple(row for row in self.rows if isinstance(row, Held))
+
+    def names(self, side: Side) -> tuple[str, ...]:
+        """The names that are mapped on one side, each once, in the order of the rows."""
+        return tuple(dict.fromkeys(row.block(side).name for row in self.weights))
 
     def check(
         self, theirs: Mapping[str, Sequence[int]], ours: Mapping[str, Sequence[int]]
@@ -398,9 +554,35 @@ class WeightMap:
         if faults:
             raise UserError(f"the weight map is not complete: {'; '.join(faults)}")
         for row in self.weights:
-            faults += _misfits(row, tuple(theirs[row.theirs]), tuple(ours[row.ours]))
+            shapes = theirs[row.block("theirs").name], ours[row.block("ours").name]
+            faults += _misfits(row, tuple(shapes[0]), tuple(shapes[1]))
         if faults:
             raise UserError(f"shapes do not fit the weight map: {'; '.join(faults)}")
+        faults += self._uncovered("theirs", theirs) + self._uncovered("ours", ours)
+        if faults:
+            raise UserError(f"the weight map is not complete: {'; '.join(faults)}")
+
+    def _uncovered(self, side: Side, shapes: Mapping[str, Sequence[int]]) -> list[str]:
+        """Which tensors have elements that stand in no row, or in several."""
+        blocks: dict[str, list[Block]] = {}
+        for row in self.weights:
+            block = row.block(side)
+            blocks.setdefault(block.name, []).append(block)
+        faults = []
+        for name, parts in blocks.items():
+            if not any(part.ranges for part in parts):
+                continue
+            rows = np.zeros(tuple(shapes[name]), int)
+            for part in parts:
+                rows[part.slices] += 1
+            for wrong, where in ((rows == 0, "no row"), (rows > 1, "several rows")):
+                if wrong.any():
+                    first = [int(place) for place in np.argwhere(wrong)[0]]
+                    faults.append(
+                        f"{_NOUNS[side]} '{name}': {wrong.sum():,} elements stand in "
+                        f"{where}, the first at {first}"
+                    )
+        return faults
 
     def to_ours(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Convert TF1's arrays to our names and layouts.
@@ -415,18 +597,51 @@ class WeightMap:
             UserError: A mapped array is missing, or a name is unknown.
         """
         self._require("theirs", arrays)
-        return {
-            row.ours: _by_row(row, row.layout.forward, arrays[row.theirs])
-            for row in self.weights
-        }
+        return self._moved("theirs", arrays, value=True)
 
     def to_theirs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Convert our arrays to TF1's names and layouts: the inverse of `to_ours`."""
         self._require("ours", arrays)
-        return {
-            row.theirs: _by_row(row, row.layout.backward, arrays[row.ours])
-            for row in self.weights
-        }
+        return self._moved("ours", arrays, value=True)
+
+    def slots_to_ours(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Convert gradients or slots of some of TF1's variables, by the weight's name.
+
+        `Weight.plus` is not added. A tensor of ours of which a part is missing is left
+        out.
+
+        Raises:
+            UserError: A name is not mapped.
+        """
+        return self._some("theirs", arrays)
+
+    def slots_to_theirs(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Convert gradients or slots of some of our tensors. See `slots_to_ours`."""
+        return self._some("ours", arrays)
+
+    def _some(self, source: Side, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        if unknown := sorted(set(arrays) - set(self.names(source))):
+            raise UserError(f"no row of the weight map is about {_quoted(unknown)}")
+        return self._moved(source, arrays, value=False)
+
+    def _moved(
+        self, source: Side, arrays: Mapping[str, Array], *, value: bool
+    ) -> dict[str, Array]:
+        """The arrays of the other side, as far as all their parts are there."""
+        target: Side = "ours" if source == "theirs" else "theirs"
+        rows: dict[str, list[Weight]] = {}
+        for row in self.weights:
+            rows.setdefault(row.block(target).name, []).append(row)
+        found = {}
+        for name, parts in rows.items():
+            sources = [row.block(source).name for row in parts]
+            if all(each in arrays for each in sources):
+                pieces = [
+                    (row.block(target), _by_row(row, source, arrays[each], value))
+                    for row, each in zip(parts, sources, strict=True)
+                ]
+                found[name] = _joined(pieces)
+        return found
 
     def _require(self, side: Side, names: Iterable[str]) -> None:
         if faults := self._unmatched(side, names, self.weights):
@@ -440,8 +655,9 @@ class WeightMap:
         Both are returned as parts of a message.
         """
         found, noun = list(found), _NOUNS[side]
-        known = [name for row in self.rows if (name := _name(row, side)) is not None]
-        needed = [name for row in required if (name := _name(row, side)) is not None]
+        known = [block.name for row in self.rows if (block := _block(row, side))]
+        needed = [block.name for row in required if (block := _block(row, side))]
+        known, needed = list(dict.fromkeys(known)), list(dict.fromkeys(needed))
         rowless = [name for name in found if name not in known]
         missing = [name for name in needed if name not in found]
         faults = []
@@ -455,6 +671,8 @@ class WeightMap:
 def _misfits(row: Weight, theirs: Shape, ours: Shape) -> list[str]:
     """Why a row does not turn one shape into the other, and the row that does."""
     try:
+        theirs = row.block("theirs").shape_in(theirs)
+        ours = row.block("ours").shape_in(ours)
         expected = row.layout.shape_forward(theirs)
     except UserError as error:
         return [f"row {row}: {error}{_proposed(row, theirs, ours)}"]
@@ -469,7 +687,9 @@ def _misfits(row: Weight, theirs: Shape, ours: Shape) -> list[str]:
 def _proposed(row: Weight, theirs: Shape, ours: Shape) -> str:
     """The row with a layout that fits both shapes, for a message. "" if none does."""
     for layout in layouts_between(theirs, ours):
-        fitting = Weight(row.theirs, row.ours, layout.pattern, **layout.axes)
+        fitting = Weight(
+            row.theirs, row.ours, layout.pattern, plus=row.plus, **layout.axes
+        )
         return f"; write {fitting.literal()}"
     return ""
 
@@ -477,18 +697,35 @@ def _proposed(row: Weight, theirs: Shape, ours: Shape) -> str:
 _NOUNS: dict[Side, str] = {"theirs": "TF1 variable", "ours": "torch tensor"}
 
 
-def _name(row: Weight | Unmapped, side: Side) -> str | None:
+def _block(row: Weight | Unmapped, side: Side) -> Block | None:
     if isinstance(row, Unmapped):
-        return row.name if row.side == side else None
-    return row.theirs if side == "theirs" else row.ours
+        return Block(row.name) if row.side == side else None
+    return row.block(side)
 
 
-def _by_row(row: Weight, move: Callable[[Given], Moved], value: Given) -> Moved:
-    """Apply a row's layout to a value. An error message starts with the row."""
+def _name(row: Weight | Unmapped, side: Side) -> str | None:
+    block = _block(row, side)
+    return None if block is None else block.name
+
+
+def _by_row(row: Weight, source: Side, array: Array, value: bool) -> Array:
+    """Move an array by a row. An error message starts with the row."""
     try:
-        return move(value)
+        return row.moved(source, array, value=value)
     except UserError as error:
         raise UserError(f"row {row}: {error}") from error
+
+
+def _joined(pieces: Sequence[tuple[Block, Array]]) -> Array:
+    """One array of blocks and what stands in them."""
+    block, first = pieces[0]
+    if not block.ranges:
+        return first
+    ends = [block.ends(piece.shape) for block, piece in pieces]
+    whole = np.zeros([max(sizes) for sizes in zip(*ends, strict=True)], first.dtype)
+    for block, piece in pieces:
+        whole[block.slices] = piece
+    return whole
 
 
 def _quoted(names: Iterable[str], others: Sequence[str] = ()) -> str:

@@ -108,9 +108,10 @@ def _numbers_of_ours(case: Case) -> Iterator[tuple[str, float]]:
         for name, value in vars(module).items():
             for number in _floats(value):
                 yield f"{kind} {name}", number
-    for name, value in side.optimizer.param_groups[0].items():
-        for number in _floats(value):
-            yield f"optimizer's {name}", number
+    for group in side.optimizer.param_groups:
+        for name, value in group.items():
+            for number in _floats(value):
+                yield f"optimizer's {name}", number
 
 
 def _floats(value: Any) -> list[float]:

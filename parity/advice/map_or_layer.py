@@ -20,7 +20,7 @@ from parity.batches import small_batch
 from parity.case import Case
 from parity.checks.weights import spread_weights
 from parity.reference import Array, Stage
-from parity.sides import LOSS, Answer
+from parity.sides import Answer, is_loss
 from parity.weights import Layout, Shape, Unmapped, Weight, WeightMap, layouts_between
 
 MOST_TRIALS = 60
@@ -62,8 +62,8 @@ class Trial:
         self.weights, self.feeds = spread_weights(case.bench), small_batch(case.bench)
         theirs = case.theirs()
         theirs.reset(self.weights)
-        self.theirs = theirs.stages(self.feeds)
-        self.theirs.pop(LOSS)
+        answer = theirs.stages(self.feeds)
+        self.theirs = {name: answer[name] for name in answer if not is_loss(name)}
         ours = self._ours(self.reference.weights)
         agree = {name: self._agrees(name, ours.get(name)) for name in self.theirs}
         self.right = list(takewhile(lambda name: agree[name], self.theirs))
@@ -101,7 +101,7 @@ class Trial:
         side = copy.copy(self.case.ours())
         if stages is not None:
             side.reference = replace(self.reference, stages=stages)
-        side.reset_own(rows.to_ours(self.weights))
+        side.reset_by(rows, self.weights)
         return side.stages(self.feeds)
 
     def _agrees(self, name: str, ours: Array | None) -> bool:
@@ -153,7 +153,7 @@ class Trial:
         square = [row for row in acting if _is_square(theirs[row.theirs])]
         if len(square) > 1:
             yield [_with(row, _transposed(row.layout), row.ours) for row in square]
-        for row, other in product(acting, self.reference.weights.weights):
+        for row, other in product(acting, self.reference.weights.whole):
             same = theirs[row.theirs] == theirs[other.theirs]
             if same and row != other and ours[row.ours] == ours[other.ours]:
                 yield [
@@ -166,7 +166,7 @@ class Trial:
         variables = self.case.theirs().endpoints.variables
         before = {op.name for op in tf1.ancestors(*map(self._tensor, self.right))}
         names = {op.name for op in tf1.ancestors(self._tensor(wrong))} - before
-        rows = self.reference.weights.weights
+        rows = self.reference.weights.whole
         return [row for row in rows if variables[row.theirs].op.name in names]
 
     def _inside(self, wrong: str) -> Iterator[Shape]:

@@ -17,7 +17,7 @@ def negative_variances(case: Case, failed: Sequence[Comparison]) -> list[str]:
     if not any("not finite" in (each.problem or "") for each in failed):
         return []
     variables = case.bench.program.endpoints.variables
-    mapped = [row.theirs for row in case.reference.weights.weights]
+    mapped = case.reference.weights.names("theirs")
     needed = tf1.of_which_roots_are_taken({name: variables[name] for name in mapped})
     lacking = [name for name in needed if name not in case.reference.positive]
     if not lacking:

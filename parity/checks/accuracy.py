@@ -8,9 +8,10 @@ import numpy as np
 
 from mnistport.errors import UserError
 from parity import tolerances
+from parity.batches import rows_of
 from parity.case import Case
 from parity.compare import Comparison, compare_all
-from parity.reference import Array, Feeds
+from parity.reference import Array, Data
 from parity.sides import Answer, Side
 
 NAME = "accuracy"
@@ -58,16 +59,14 @@ def accuracy(case: Case) -> list[Comparison]:
 def question(case: Case, side: Side) -> Answer:
     """The output for every evaluation example, on weights that TF1 has trained."""
     side.reset(case.bench.trained)
-    return {"output": outputs(side, case.data.evaluation)}
+    return {"output": outputs(side, case.data)}
 
 
-def outputs(side: Side, feeds: Feeds) -> Array:
-    """The output for every example, with the side's present weights."""
-    total = len(next(iter(feeds.values())))
-    parts = []
-    for start in range(0, total, BATCH):
-        rows = slice(start, start + BATCH)
-        part = {name: array[rows] for name, array in feeds.items()}
+def outputs(side: Side, data: Data) -> Array:
+    """The output for every evaluation example, with the side's present weights."""
+    feeds, parts = data.evaluation, []
+    for start in range(0, data.size_of(feeds), BATCH):
+        part = rows_of(data, feeds, slice(start, start + BATCH))
         parts.append(side.output(part))
     return np.concatenate(parts)
 

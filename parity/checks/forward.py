@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from parity.batches import SINGLE, other_batches, rows_of, size_of
+from parity.batches import SINGLE, other_batches, rows_of
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import AT_THRESHOLDS, LARGE, draws_at_thresholds, larger
 from parity.reference import Feeds
-from parity.sides import LOSS, Answer, Side
+from parity.sides import LOSS, Answer, Side, is_loss, term_name
 
 TRAINING, SATURATED = "(training)", "(saturated)"
 SATURATION = 10_000
@@ -26,9 +26,9 @@ def forward(case: Case) -> list[Comparison]:
     on a single example.
     """
     feeds, _ = case.step_feeds(0)
-    single = rows_of(feeds, slice(1))
-    takes_one = case.theirs().takes_any_batch
-    at_thresholds = draws_at_thresholds(case.bench, 0, size_of(feeds))
+    single = rows_of(case.data, feeds, slice(1))
+    takes_one = case.bench.takes_any_batch
+    at_thresholds = draws_at_thresholds(case.bench, 0, case.data.size_of(feeds))
 
     def question(side: Side) -> Answer:
         answer, weights = _stages(case, side), case.bench.weights
@@ -41,7 +41,7 @@ def forward(case: Case) -> list[Comparison]:
             others[SINGLE] = _from(side, weights, single, None)
         for what, stages in others.items():
             answer |= _with(stages, what)
-        return {name: answer[name] for name in answer if not name.startswith(LOSS)}
+        return {name: answer[name] for name in answer if not is_loss(name)}
 
     return case.ask("forward", question)
 
@@ -53,7 +53,7 @@ def _from(side: Side, weights: Answer, feeds: Feeds, draws: Answer | None) -> An
 
 
 def loss(case: Case) -> list[Comparison]:
-    """Compare the tutorial's own loss in both modes, and where it may go wrong.
+    """Compare the loss and its terms in both modes, and where they may go wrong.
 
     With saturated probabilities: the scores are some ten thousand times as large, so that
     they round to 0 and 1. And on other batches (`batches.py`): a single example, more
@@ -62,16 +62,19 @@ def loss(case: Case) -> list[Comparison]:
     on both sides.
     """
     feeds, others = case.data.batch(0), other_batches(case.bench)
-    names = {LOSS, *(f"{LOSS} {what}" for what in (TRAINING, SATURATED, *others))}
 
     def question(side: Side) -> Answer:
         answer, weights = _stages(case, side), case.bench.weights
         answer |= _with(_from(side, larger(weights, SATURATION), feeds, None), SATURATED)
         for what, batch in others.items():
             answer |= _with(_from(side, weights, batch, None), what)
-        return {name: answer[name] for name in answer if name in names}
+        return {name: answer[name] for name in answer if is_loss(name)}
 
-    allow_nonfinite = names if case.reference.nonfinite_loss else ()
+    allow_nonfinite: set[str] = set()
+    if case.reference.nonfinite_loss:
+        names = (LOSS, *(term_name(term) for term in case.theirs().endpoints.terms))
+        when = ("", *(f" {what}" for what in (TRAINING, SATURATED, *others)))
+        allow_nonfinite = {name + what for name in names for what in when}
     return case.ask("loss", question, allow_nonfinite=allow_nonfinite)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.batches import WITHOUT_A_CLASS, size_of, without_a_class
+from parity.batches import WITHOUT_A_CLASS, without_a_class
 from parity.case import Case
 from parity.compare import Comparison
 from parity.probes import TIES, ties_are_exact, whole_feeds, whole_weights
@@ -45,10 +45,10 @@ def _without_a_class(case: Case) -> list[Comparison]:
     The check `loss` asks other batches, too. A batch normalization cannot train on one
     example, and the gradients of a large batch would take long.
     """
-    batch = without_a_class(case.data, case.theirs().takes_any_batch)
+    batch = without_a_class(case.data, case.bench.takes_any_batch)
     if batch is None:
         return []
-    draws = case.bench.draws(0, size_of(batch))
+    draws = case.bench.draws(0, case.data.size_of(batch))
 
     def question(side: Side) -> Answer:
         side.reset(case.bench.weights)

@@ -197,7 +197,7 @@ def _samples_of_ours(case: Case) -> dict[str, Array]:
 def _mapped_shapes(case: Case) -> dict[str, tuple[int, ...]]:
     """The shape of each weight that has a counterpart."""
     shapes = case.bench.theirs("float32").shapes
-    return {row.theirs: shapes[row.theirs] for row in case.reference.weights.weights}
+    return {name: shapes[name] for name in case.reference.weights.names("theirs")}
 
 
 def _fresh_weights(case: Case) -> Iterator[Mapping[str, Array]]:

@@ -42,7 +42,7 @@ def last_line(case: Case, run: Run, data: Data) -> list[Comparison]:
 
     def question(side: Side) -> Answer:
         side.load(last)
-        return {"output": accuracy.outputs(side, data.evaluation)}
+        return {"output": accuracy.outputs(side, data)}
 
     truth = question(case.bench.theirs("float64"))["output"]
     theirs = truth
@@ -95,7 +95,7 @@ def _outputs_of_theirs(case: Case, data: Data) -> tuple[Array, Array]:
 
     def question(side: Side) -> Answer:
         side.reset(case.bench.trained)
-        return {"output": accuracy.outputs(side, data.evaluation)}
+        return {"output": accuracy.outputs(side, data)}
 
     name = accuracy.NAME if data is case.data else f"accuracy on {data.name}"
     truth = case.bench.truth(name, question)["output"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from parity import tolerances
-from parity.batches import size_of, small_batch
+from parity.batches import small_batch
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.probes import LARGE, larger
@@ -194,7 +194,7 @@ def _with_sizes(
 def _few_examples(case: Case) -> tuple[Feeds, Answer]:
     """Some examples of the first batch, and the draws for them."""
     feeds = small_batch(case.bench)
-    return feeds, case.bench.draws(0, size_of(feeds))
+    return feeds, case.bench.draws(0, case.data.size_of(feeds))
 
 
 def _changes(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[Array]:

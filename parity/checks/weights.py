@@ -12,7 +12,7 @@ from parity.bench import Bench, root_fan_in
 from parity.case import Case
 from parity.compare import Comparison, compare_all
 from parity.reference import Array
-from parity.sides import LOSS, Answer, Side
+from parity.sides import Answer, Ours, Side, is_loss
 from parity.state import State
 from parity.weights import index_coded
 
@@ -28,15 +28,42 @@ def weights(case: Case) -> list[Comparison]:
         UserError: The weight map lacks a variable or a tensor, names one twice, or a
             shape does not fit it.
     """
-    return [*_round_trip(case), *_fresh_slots(case), *_orientation(case)]
+    return [
+        *_held(case),
+        *_round_trip(case),
+        *_fresh_slots(case),
+        *_orientation(case),
+    ]
+
+
+def _held(case: Case) -> list[Comparison]:
+    """Look at the tensors that keep their value: in a fresh module and after a step."""
+    rows, ours = case.reference.weights.held, case.ours()
+    if not rows:
+        return []
+    values: dict[str, Answer] = {}
+    ours.reset(case.bench.weights)
+    values["in a fresh module"] = _unmapped_tensors(ours)
+    ours.step(*case.step_feeds(0))
+    values["held in a step"] = _unmapped_tensors(ours)
+    found, expected = {}, {}
+    for when, arrays in values.items():
+        for row in rows:
+            array = found[f"{row.name}, {when}"] = arrays[row.name]
+            expected[f"{row.name}, {when}"] = np.full_like(array, row.value)
+    return compare_all(found, expected, tolerances.exact())
+
+
+def _unmapped_tensors(ours: Ours) -> Answer:
+    return {name: array for (_, name), array in ours.own_state().unmapped.items()}
 
 
 def _round_trip(case: Case) -> list[Comparison]:
     """Load weights into both sides, read them back and compare them bit for bit."""
     coded = index_coded(case.theirs().shapes)
     mapped = {}
-    for row in case.reference.weights.weights:
-        mapped[row.theirs] = _exact(coded[row.theirs], case.dtype)
+    for name in case.reference.weights.names("theirs"):
+        mapped[name] = _exact(coded[name], case.dtype)
 
     def trip(side: Side) -> Answer:
         side.reset(mapped)
@@ -62,8 +89,8 @@ def _orientation(case: Case) -> list[Comparison]:
     def question(side: Side) -> Answer:
         side.reset(spread)
         answer = side.stages(case.data.batch(0))
-        answer.pop(LOSS, None)
-        return {f"orientation, seen at {name}": answer[name] for name in answer}
+        stages = [name for name in answer if not is_loss(name)]
+        return {f"orientation, seen at {name}": answer[name] for name in stages}
 
     return case.ask("orientation", question)
 

@@ -71,7 +71,7 @@ def _run(
     steps = _steps(args.steps, case.data.recipe_steps, case.reference.name)
     run, settings = _run_at_start(case, steps, folder, args)
     # What is asked after the last step is tried before the first.
-    run.theirs.output(rows_of(case.data.evaluation, slice(BATCH)))
+    run.theirs.output(rows_of(case.data, case.data.evaluation, slice(BATCH)))
     recognised = {**settings, **_origin(args.target)}
     continue_run(run, folder, recognised, steps, fresh=args.fresh)
     print(
@@ -103,8 +103,8 @@ def _report(
     Returns the exit status.
     """
     case = run.case
-    test = case.data.evaluation
-    final_outputs = {"ours": outputs(run.ours, test), "theirs": outputs(run.theirs, test)}
+    data = case.data
+    final_outputs = {"ours": outputs(run.ours, data), "theirs": outputs(run.theirs, data)}
     comparisons = _comparisons(run, case, final_outputs)
     accuracies = _accuracies(case, final_outputs)
     document = {

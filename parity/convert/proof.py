@@ -15,7 +15,7 @@ from mnistport.errors import UserError
 from parity import tf1, tolerances
 from parity.compare import Array, Comparison, compare_all
 from parity.reference import Feeds, Reference
-from parity.sides import LOSS, Answer, Ours, Side, Theirs
+from parity.sides import Answer, Ours, Side, Theirs, is_loss
 from parity.state import State
 
 
@@ -44,10 +44,11 @@ def refuse_unlike(path: Path, reference: Reference, state: State) -> str:
     stored = {name: array for name, array in restored.items() if name in said}
     copied = compare_all(said, stored, tolerances.exact())
     _refuse(path, [*copied, *_weights_present(state, theirs)])
-    feeds = reference.data(0).batch(0)
+    data = reference.data(0)
+    feeds = data.batch(0)
     stages = _stages(reference, state, theirs, feeds)
     _refuse(path, stages)
-    examples = len(next(iter(feeds.values())))
+    examples = data.size_of(feeds)
     worst = max(stages, key=_share_of_bound)
     return (
         f"restored by tf.train.Saver into the graph of {reference.name}: {len(copied)} "
@@ -104,7 +105,7 @@ def _stages(
 def _asked(side: Side, feeds: Feeds) -> Answer:
     """A side's stages in evaluation mode. The loss may be NaN by design."""
     stages = side.stages(feeds)
-    return {name: array for name, array in stages.items() if not name.startswith(LOSS)}
+    return {name: array for name, array in stages.items() if not is_loss(name)}
 
 
 def _in_float64(array: Array) -> Array:

@@ -163,7 +163,7 @@ def _watched(of: Callable[[nn.Module], Callable[..., Any]]) -> Change:
     def changed(reference: Reference) -> Reference:
         right = reference.port.forward
 
-        def forward(module: nn.Module, feeds: Mapping[str, Tensor]) -> Tensor:
+        def forward(module: nn.Module, feeds: Mapping[str, Tensor]) -> Any:
             with _Calls(of(module)):
                 return right(module, feeds)
 

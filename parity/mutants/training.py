@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnistport.errors import UserError
 from parity.case import Case
 from parity.mutants.mutant import Change, Mutant, by_change, port
 from parity.probes import LARGE, larger
@@ -28,20 +29,35 @@ MOVED = 1e-3
 
 def of_the_loss(case: Case) -> Iterator[Mutant]:
     """Faults in the loss and in what the module returns."""
-    right = case.reference.port.loss
-    losses: dict[str, Callable[[Tensor, Feeds], Tensor]] = {
-        "the sum and not the mean": lambda o, f: right(o, f) * len(o),
-        "a millionth more": lambda o, f: right(o, f) * (1 + 1e-6),
-        "the last example is left out": lambda o, f: right(o[:-1], _all_but_last(f)),
-        "labels are those of the next example": lambda o, f: right(o, _moved(f)),
-        "a term that pulls the output to zero": lambda o, f: (
-            right(o, f) + 1e-6 * o.square().mean()
+    _refuse_updates(case)
+    right = case.reference.port.loss_of
+    output = case.reference.output
+
+    def total(module: nn.Module, o: Any, f: Feeds, factor: float) -> Any:
+        loss = right(module, o, f)
+        if isinstance(loss, Mapping):
+            return {name: term * factor for name, term in loss.items()}
+        return loss * factor
+
+    def with_pull(module: nn.Module, o: Any, f: Feeds) -> Any:
+        loss, pull = right(module, o, f), 1e-6 * _of(o, output).square().mean()
+        if isinstance(loss, Mapping):
+            first, *others = loss
+            return {first: loss[first] + pull, **{name: loss[name] for name in others}}
+        return loss + pull
+
+    losses: dict[str, Callable[[nn.Module, Any, Feeds], Any]] = {
+        "the sum and not the mean": lambda m, o, f: total(m, o, f, len(_of(o, output))),
+        "a millionth more": lambda m, o, f: total(m, o, f, 1 + 1e-6),
+        "the last example is left out": lambda m, o, f: right(
+            m, _each(o, lambda tensor: tensor[:-1]), _all_but_last(f)
         ),
+        "labels are those of the next example": lambda m, o, f: right(m, o, _moved(f)),
+        "a term that pulls the output to zero": with_pull,
     }
     for what, wrong in losses.items():
         yield Mutant(name=f"loss: {what}", plant=by_change(port(loss=wrong)), places=LOSS)
     forward = case.reference.port.forward
-    output = case.reference.output
     places = [("weights", output), ("forward", output)]
     outputs: dict[str, Callable[[Tensor], Tensor]] = {
         "softmax once more": lambda x: x.softmax(-1),
@@ -51,22 +67,48 @@ def of_the_loss(case: Case) -> Iterator[Mutant]:
     }
     for what, change in outputs.items():
 
-        def wrong_forward(
-            module: nn.Module, feeds: Feeds, change: Any = change
-        ) -> Tensor:
-            result: Tensor = change(forward(module, feeds))
-            return result
+        def wrong_forward(module: nn.Module, feeds: Feeds, change: Any = change) -> Any:
+            result = forward(module, feeds)
+            if isinstance(result, Mapping):
+                return {**result, output: change(result[output])}
+            return change(result)
 
         plant = by_change(port(forward=wrong_forward))
         yield Mutant(name=f"output: {what}", plant=plant, places=places)
 
 
+def _refuse_updates(case: Case) -> None:
+    """Faults are planted in the only loss and the only optimizer of a port."""
+    if case.reference.port.updates:
+        raise UserError(
+            f"{case.reference.name}: no mutants are made yet of several updates"
+        )
+
+
+def _of(output: Any, name: str) -> Tensor:
+    """The output among what a port returned."""
+    tensor: Tensor = output[name] if isinstance(output, Mapping) else output
+    return tensor
+
+
+def _each(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """All that a port returned, changed."""
+    if isinstance(output, Mapping):
+        return {name: change(tensor) for name, tensor in output.items()}
+    return change(output)
+
+
 def _all_but_last(feeds: Feeds) -> Feeds:
-    return {name: tensor[:-1] for name, tensor in feeds.items()}
+    return {
+        name: tensor[:-1] if tensor.ndim else tensor for name, tensor in feeds.items()
+    }
 
 
 def _moved(feeds: Feeds) -> Feeds:
-    return {name: tensor.roll(1, 0) for name, tensor in feeds.items()}
+    return {
+        name: tensor.roll(1, 0) if tensor.ndim else tensor
+        for name, tensor in feeds.items()
+    }
 
 
 def _with_nan(output: Tensor) -> Tensor:
@@ -77,6 +119,7 @@ def _with_nan(output: Tensor) -> Tensor:
 
 def of_the_optimizer(case: Case) -> Iterator[Mutant]:
     """Faults in the optimizer: each number moved, and what it does beside the step."""
+    _refuse_updates(case)
     group = case.ours().optimizer.param_groups[0]
     for name, value in group.items():
         if isinstance(value, float) and value not in (0.0, 1.0):
@@ -198,7 +241,7 @@ def _every_second() -> Callable[[nn.Module, Optimizer], object]:
 
 def of_the_map(case: Case) -> Iterator[Mutant]:
     """Faults in the table of names: rows exchanged, a square matrix not transposed."""
-    rows = case.reference.weights.weights
+    rows = case.reference.weights.whole
     shapes = case.theirs().shapes
     anywhere = [("weights", ""), ("forward", "")]
     for one, two in combinations(rows, 2):

@@ -60,7 +60,7 @@ class EngineBackward:
         """Record the kernel calls for a batch. Returns a function that repeats them."""
 
         def loss(output: Tensor, labels: Tensor) -> Tensor:
-            return self.port.loss(output, {"y_": labels})
+            return self.port.total_loss(self.module, output, {"y_": labels})
 
         step = Step(
             module=self.module,

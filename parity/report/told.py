@@ -12,7 +12,7 @@ RUN_NO_NETWORK = {"data", "recipe", "draws", "initialisation"}
 ROUND_TRIP, RETURNED, SEEN_AT = "round trip of ", "(returned)", "orientation, seen at "
 AFTER_STAGES = (
     r"output$|class, |number right, |accuracy |classes that predict prints",
-    r"loss (?!of )|loss$",
+    r"loss (?!of )|loss, |loss$",
     r"d loss / d ",
     r"fresh |size of the change of |.* (after|in|of each|of) (\d+ |a )?step",
 )

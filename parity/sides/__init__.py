@@ -11,7 +11,7 @@ from parity.sides.on_our_side import OnOurSide
 from parity.sides.ours import Ours
 from parity.sides.own_state import OwnState
 from parity.sides.own_ways import OwnWays
-from parity.sides.side import LOSS, Answer, Side, returned
+from parity.sides.side import LOSS, Answer, Side, is_loss, returned, term_name
 from parity.sides.steady import refuse_unsteady
 from parity.sides.theirs import Theirs
 
@@ -26,6 +26,8 @@ __all__ = [
     "OwnWays",
     "Side",
     "Theirs",
+    "is_loss",
     "refuse_unsteady",
     "returned",
+    "term_name",
 ]

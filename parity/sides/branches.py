@@ -91,7 +91,9 @@ class Branches:
 
     def _found(self, program: Graph, names: set[str]) -> Iterator[Branch]:
         endpoints = program.endpoints
-        forward = _needed(endpoints.loss, *endpoints.stages.values())
+        forward = _needed(
+            endpoints.loss, *endpoints.terms.values(), *endpoints.stages.values()
+        )
         needed = forward | _needed(endpoints.train_op)
         draws = set(endpoints.draws.values())
         seen: set[Any] = set()

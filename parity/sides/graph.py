@@ -13,7 +13,14 @@ from mnistport.errors import UserError
 from parity import float64, tf1
 from parity.fields import refuse_wrong_endpoints
 from parity.reference import Endpoints, Reference
-from parity.sides.side import LOSS, returned
+from parity.sides.side import (
+    LOSS,
+    gradient_name,
+    is_loss,
+    returned_as,
+    returned_stages,
+)
+from parity.sides.updates import with_updates
 from parity.state import Places, State, slot_name
 from parity.weights import Side
 
@@ -56,16 +63,14 @@ class Graph:
             tf.set_random_seed(seed)
             self.endpoints = _built(tf, reference.build)
             refuse_wrong_endpoints(reference.name, self.endpoints)
+            self._check_updates()
+            self.endpoints = with_updates(tf, self.endpoints)
             self.trainable = {
                 name: variable
                 for name, variable in self.endpoints.variables.items()
                 if variable.trainable
             }
-            gradients = tf.gradients(self.endpoints.loss, list(self.trainable.values()))
-            self.gradient_of = {
-                name: _dense(tf, gradient)
-                for name, gradient in zip(self.trainable, gradients, strict=True)
-            }
+            self.gradient_of = self._gradients(tf)
             self.initializer = tf.global_variables_initializer()
             self.variables = self._variables_by_place()
             self._check_values(tf)
@@ -76,6 +81,32 @@ class Graph:
             self._check_stages()
             self.assignments = self._assignments()
         self.seed_tensors = tf1.stateless_seeds(self.graph)
+
+    def _gradients(self, tf: Any) -> dict[str, Any]:
+        """The gradient of each loss for each variable that it trains."""
+        found = {}
+        for number, (loss, names) in enumerate(self._trained()):
+            update = [*self.endpoints.updates, ""][number]
+            gradients = tf.gradients(loss, [self.trainable[name] for name in names])
+            for name, gradient in zip(names, gradients, strict=True):
+                key = gradient_name(name, update)
+                found[key] = _dense(tf, gradient)
+        return found
+
+    def _trained(self) -> Iterator[tuple[Any, list[str]]]:
+        """Each loss, and the names of the variables that it trains."""
+        if not self.endpoints.updates:
+            yield self.endpoints.loss, list(self.trainable)
+        for update in self.endpoints.updates.values():
+            updated = tf1.updated_by(update.train_op)
+            yield (
+                update.loss,
+                [
+                    name
+                    for name, each in self.trainable.items()
+                    if each.op.name in updated
+                ],
+            )
 
     def in_float64(self) -> Graph:
         """The same program in float64.
@@ -122,6 +153,9 @@ class Graph:
         """All objects of the graph that a question may need."""
         endpoints = self.endpoints
         yield from (endpoints.loss, endpoints.train_op, *self.gradient_of.values())
+        yield from endpoints.terms.values()
+        for update in endpoints.updates.values():
+            yield from (update.loss, update.train_op)
         yield from self.variables.everything().values()
         for things in (endpoints.feeds, endpoints.stages, endpoints.draws):
             yield from things.values()
@@ -177,10 +211,22 @@ class Graph:
     def _check_gradients(self) -> None:
         """The loss depends on each trainable variable."""
         missing = [name for name, grad in self.gradient_of.items() if grad is None]
+        if self.endpoints.updates:
+            trained = {name for _, names in self._trained() for name in names}
+            missing += [name for name in self.trainable if name not in trained]
         if missing:
             raise UserError(
                 f"{self.reference.name}: the loss does not depend on {missing}; "
                 "a variable that is not trained needs trainable=False"
+            )
+
+    def _check_updates(self) -> None:
+        """The updates have the same names on both sides, in the same order."""
+        ours, theirs = self.reference.port.updates, self.endpoints.updates
+        if list(ours) != list(theirs):
+            raise UserError(
+                f"{self.reference.name}: Endpoints.updates are {list(theirs)}, and "
+                f"Port.updates are {list(ours)}; give both the same names, in one order"
             )
 
     def _check_draws(self) -> None:
@@ -189,6 +235,7 @@ class Graph:
         fed = {tensor.name for tensor in endpoints.draws.values()}
         goals = {
             "a training step": (endpoints.loss, endpoints.train_op),
+            "a term of the loss": tuple(endpoints.terms.values()),
             "a stage": tuple(endpoints.stages.values()),
         }
         for what, these in goals.items():
@@ -203,14 +250,15 @@ class Graph:
             )
 
     def _check_stages(self) -> None:
-        """The output is a stage, and no stage has a name that an answer needs itself."""
-        stages, output = set(self.endpoints.stages), self.reference.output
-        reserved = {LOSS, returned(self.reference)}
-        if output not in stages or reserved & stages:
-            raise UserError(
-                f"{self.reference.name}: stages must hold the output, {output!r}, "
-                f"and none called {LOSS!r}"
-            )
+        """The outputs are stages, and no stage has a name that an answer needs itself."""
+        stages, outputs = set(self.endpoints.stages), returned_stages(self.reference)
+        reserved = {*filter(is_loss, stages), *map(returned_as, outputs)}
+        for output in outputs:
+            if output not in stages or reserved & stages:
+                raise UserError(
+                    f"{self.reference.name}: stages must hold the output, {output!r}, "
+                    f"and none called {LOSS!r}"
+                )
 
     def _variables_by_place(self) -> Places[Any]:
         """All variables, by their place in a state.
@@ -234,7 +282,7 @@ class Graph:
         }
         self._check_slots({*kinds, *scalars})
 
-        rows = {row.theirs for row in self.reference.weights.weights}
+        rows = set(self.reference.weights.names("theirs"))
         weights = dict(self.endpoints.variables)
         unmapped: dict[tuple[Side, str], Any] = {}
         for name in list(weights):
@@ -321,6 +369,11 @@ def _mapped(endpoints: Endpoints, of: Callable[[Any], Any]) -> Endpoints:
         stages=_each(endpoints.stages, of),
         loss=of(endpoints.loss),
         train_op=of(endpoints.train_op),
+        terms=_each(endpoints.terms, of),
+        updates={
+            name: replace(update, loss=of(update.loss), train_op=of(update.train_op))
+            for name, update in endpoints.updates.items()
+        },
         draws=_each(endpoints.draws, of),
         training={of(key): value for key, value in endpoints.training.items()},
         evaluation={of(key): value for key, value in endpoints.evaluation.items()},

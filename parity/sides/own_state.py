@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from mnistport.errors import UserError
 from parity.reference import Array, Reference
+from parity.sides.updates import group_of, made_optimizer
 from parity.state import State, slot_name
 from parity.weights import Layout, Side, Unmapped
 
@@ -24,14 +25,12 @@ class OwnState:
     Args:
         reference: The port and its original.
         module: The module.
-        optimizer: The optimizer of its parameters.
+        optimizer: The optimizer of its parameters, or several as one (`updates.py`).
     """
 
-    def __init__(
-        self, reference: Reference, module: nn.Module, optimizer: Optimizer
-    ) -> None:
+    def __init__(self, reference: Reference, module: nn.Module, optimizer: Any) -> None:
         self.reference, self.module, self.optimizer = reference, module, optimizer
-        self.rows = {row.theirs: row for row in reference.weights.weights}
+        self.mapped = reference.weights.names("ours")
         unmapped = self._unmapped_tensors()
         self.initial_unmapped = {name: unmapped[name].clone() for name in unmapped}
 
@@ -40,7 +39,7 @@ class OwnState:
         self._copy(self.initial_unmapped)
         self._load_weights(weights)
         self.module.zero_grad()
-        self.optimizer = self.reference.port.optimizer(self.module.parameters())
+        self.optimizer = made_optimizer(self.reference, self.module)
 
     def _tensors_by_name(self) -> dict[str, Tensor]:
         """All tensors of the module, also the buffers that its state leaves out."""
@@ -73,7 +72,7 @@ class OwnState:
 
         A slot that torch has not created yet is zeros (see `slots_not_made`).
         """
-        tensors, group = self.module.state_dict(), self.optimizer.param_groups[0]
+        tensors = self.module.state_dict()
         scalars = self.reference.slots.shared.values()
         unmapped: dict[tuple[Side, str], Array] = {}
         for name, tensor in self._unmapped_tensors().items():
@@ -81,11 +80,16 @@ class OwnState:
         for name, slots, key in self._unmapped_slots():
             unmapped["ours", name] = to_array(slots[key])
         return State(
-            weights={row.ours: to_array(tensors[row.ours]) for row in self.rows.values()},
+            weights={name: to_array(tensors[name]) for name in self.mapped},
             slots={place: to_array(slot) for place, slot in self._slots()},
-            scalars={name: self._scalar(group[name]) for name in scalars},
+            scalars={name: self._scalar(self._shared(name)) for name in scalars},
             unmapped=unmapped,
         )
+
+    def _shared(self, key: str) -> Tensor | float:
+        group, name = group_of(self.optimizer, key)
+        value: Tensor | float = group[name]
+        return value
 
     def _scalar(self, value: Tensor | float) -> Array:
         """A number of the optimizer. One of Python's has the precision of the weights."""
@@ -98,24 +102,33 @@ class OwnState:
 
     def slots_not_made(self) -> set[str]:
         """The flat names, in TF1's names, of slots that torch has not created yet."""
-        rows = {row.ours: name for name, row in self.rows.items()}
+        rows = self.reference.weights.weights
         kinds = self.reference.slots.per_weight
         slots_of, parameters = self.optimizer.state, self.parameters
         return {
-            slot_name(rows[weight], theirs)
+            slot_name(row.block("theirs").name, theirs)
             for (weight, kind), _ in self._slots()
+            for row in rows
+            if row.block("ours").name == weight
             for theirs, ours in kinds.items()
             if ours == kind and slots_of.get(parameters[weight], {}).get(kind) is None
         }
 
-    def own_gradients(self) -> dict[str, Array]:
-        """The gradient of each parameter that has one, in TF1's names and layouts."""
-        parameters, answer = self.parameters, {}
-        for name, row in self.rows.items():
-            gradient = parameters[row.ours].grad if row.ours in parameters else None
+    def own_gradients(self, optimizer: Optimizer | None = None) -> dict[str, Array]:
+        """The gradient of each parameter that has one, in TF1's names and layouts.
+
+        With an optimizer, only of the parameters that it trains.
+        """
+        parameters, found = self.parameters, {}
+        groups = [] if optimizer is None else optimizer.param_groups
+        trained = {id(weight) for group in groups for weight in group["params"]}
+        for name in self.mapped:
+            gradient = parameters[name].grad if name in parameters else None
+            if optimizer is not None and id(parameters.get(name)) not in trained:
+                continue
             if gradient is not None:
-                answer[name] = to_array(gradient, row.layout)
-        return answer
+                found[name] = to_array(gradient)
+        return self.reference.weights.slots_to_theirs(found)
 
     def template(self) -> State:
         """A state with each name that a file may hold.
@@ -137,16 +150,16 @@ class OwnState:
         parameters = self.parameters
         groups = self.optimizer.param_groups
         trained = {id(weight) for group in groups for weight in group["params"]}
-        for row in self.rows.values():
-            weight = parameters.get(row.ours)
+        for name in self.mapped:
+            weight = parameters.get(name)
             if weight is None:
                 continue
             for kind in self.reference.slots.per_weight.values():
                 slot = self.optimizer.state.get(weight, {}).get(kind)
                 if slot is not None:
-                    yield (row.ours, kind), slot
+                    yield (name, kind), slot
                 elif weight.requires_grad and id(weight) in trained:
-                    yield (row.ours, kind), torch.zeros_like(weight)
+                    yield (name, kind), torch.zeros_like(weight)
 
     def _unmapped_slots(self) -> Iterator[tuple[str, dict[str, Any], str]]:
         """Each number that our optimizer has for a parameter, but TF1's has not.
@@ -155,9 +168,9 @@ class OwnState:
         """
         parameters = self.parameters
         mapped = set()
-        for row in self.rows.values():
-            if row.ours in parameters:
-                mapped.add(id(parameters[row.ours]))
+        for name in self.mapped:
+            if name in parameters:
+                mapped.add(id(parameters[name]))
         kinds = set(self.reference.slots.per_weight.values())
         for name, parameter in self.module.named_parameters():
             slots = self.optimizer.state.get(parameter, {})
@@ -191,8 +204,8 @@ class OwnState:
         weights are loaded last.
         """
         self._load_slots(state)
-        group = self.optimizer.param_groups[0]
-        for name, array in state.scalars.items():
+        for key, array in state.scalars.items():
+            group, name = group_of(self.optimizer, key)
             group[name] = _like(group[name], array)
         tensors = self._tensors_by_name()
         unmapped = {
@@ -246,10 +259,11 @@ class OwnState:
         Then all earlier values are restored. A new counter without a counterpart (torch's
         `step`) is 1 afterwards.
         """
-        group = self.optimizer.param_groups[0]
-        settings = {
-            key: copy.deepcopy(value) for key, value in group.items() if key != "params"
-        }
+        groups = self.optimizer.param_groups
+        settings = [
+            {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+            for group in groups
+        ]
         slots_of = {
             weight: copy.deepcopy(dict(slots))
             for weight, slots in self.optimizer.state.items()
@@ -264,7 +278,8 @@ class OwnState:
         self.optimizer.step()
         self.module.zero_grad()
         self._copy(tensors)
-        group.update(settings)
+        for group, values in zip(groups, settings, strict=True):
+            group.update(values)
         for weight, slots in slots_of.items():
             for key, value in slots.items():
                 if value is not None:
@@ -278,7 +293,10 @@ def to_array(value: Tensor | float, layout: Layout | None = None) -> Array:
     """
     if isinstance(value, float):
         return np.asarray(value)  # torch would round it to its default dtype
-    array: Array = torch.as_tensor(value).detach().cpu().numpy()
+    tensor = torch.as_tensor(value).detach().cpu()
+    if tensor.is_sparse:
+        tensor = tensor.to_dense()
+    array: Array = tensor.numpy()
     return array.copy() if layout is None else layout.backward(array)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
+
 from parity.reference import Array, Feeds, Reference
 from parity.state import Places, State
 
@@ -15,11 +17,47 @@ LOSS = "loss"
 
 
 def returned(reference: Reference) -> str:
-    """The name of the value that the port returns, in an answer.
+    """The name of the value that the port returns as its output, in an answer."""
+    return returned_as(reference.output)
 
-    It is compared apart from the stage `output`, because a port may return another value.
+
+def returned_as(stage: str) -> str:
+    """The name of a value that the port returns, in an answer.
+
+    It is compared apart from the stage itself, because a port may return another value.
     """
-    return f"{reference.output} (returned)"
+    return f"{stage} (returned)"
+
+
+def returned_stages(reference: Reference) -> list[str]:
+    """The stages that the port returns: its output, and further ones."""
+    return [reference.output, *reference.more_outputs]
+
+
+def term_name(term: str) -> str:
+    """The name of a term of the loss, in an answer."""
+    return f"{LOSS}, {term}"
+
+
+def drawn_in_evaluation(reference: Reference, feeds: Feeds) -> Answer:
+    """The numbers of the draws that are active in evaluation mode: always the same."""
+    random = np.random.default_rng(0)
+    sizes = [len(array) for array in feeds.values() if np.ndim(array)]
+    return {
+        draw.theirs: draw.numbers(random, sizes[0])
+        for draw in reference.draws
+        if draw.always
+    }
+
+
+def gradient_name(weight: str, update: str = "") -> str:
+    """The name of a weight's gradient, of which each of several updates has its own."""
+    return f"{weight} ({update})" if update else weight
+
+
+def is_loss(name: str) -> bool:
+    """Whether a name in an answer is the loss's or a term's, under any conditions."""
+    return name == LOSS or name.startswith((f"{LOSS} (", f"{LOSS}, "))
 
 
 class Side(Protocol):
@@ -40,7 +78,7 @@ class Side(Protocol):
         """The flat names of all parts that a state may have."""
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
-        """The named stages, the returned value (see `returned`) and the loss.
+        """The stages, the returned values (see `returned_as`), the loss and its terms.
 
         Args:
             feeds: A batch.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +16,14 @@ from parity.fields import refuse_what_is_no_array
 from parity.reference import Array, Feeds, Reference
 from parity.sides.branches import Branches
 from parity.sides.graph import Graph
-from parity.sides.side import LOSS, Answer, returned
+from parity.sides.side import (
+    LOSS,
+    Answer,
+    drawn_in_evaluation,
+    returned_as,
+    returned_stages,
+    term_name,
+)
 from parity.state import Places, State
 
 PART_BYTES = 1 << 25
@@ -66,14 +73,11 @@ class Theirs:
         self.branches = Branches(self.program, self.asked) if in_float64 else None
         self.records = True
 
-    @property
-    def takes_any_batch(self) -> bool:
-        """Whether no placeholder fixes the number of examples."""
-        shapes = [tensor.shape for tensor in self.endpoints.feeds.values()]
-        return all(
-            shape.rank is None or (shape.rank > 0 and shape[0] is None)
-            for shape in shapes
-        )
+    def takes_any_batch(self, without_batch: Collection[str] = ()) -> bool:
+        """Whether no placeholder of examples fixes their number."""
+        feeds = self.endpoints.feeds.items()
+        shapes = [tensor.shape for name, tensor in feeds if name not in without_batch]
+        return all(shape.rank in (None, 0) or shape[0] is None for shape in shapes)
 
     def _feed(self, feeds: Feeds, draws: Mapping[str, Array] | None) -> dict[Any, Any]:
         """The feed dictionary of a session run. `draws=None` means evaluation mode."""
@@ -87,7 +91,9 @@ class Theirs:
         refuse_what_is_no_array(self.reference.name, feeds)
         more = endpoints.evaluation if draws is None else endpoints.training
         dictionary.update({tensor: _as_fed(value) for tensor, value in more.items()})
-        for name, numbers in (draws or {}).items():
+        if draws is None:
+            draws = drawn_in_evaluation(self.reference, feeds)
+        for name, numbers in draws.items():
             dictionary[endpoints.draws[name]] = numbers
         return {**dictionary, **self._constants}
 
@@ -211,12 +217,14 @@ class Theirs:
         return self.variables.names()
 
     def stages(self, feeds: Feeds, draws: Mapping[str, Array] | None = None) -> Answer:
-        """See `Side`. The returned value is the output once more."""
-        stages = self.endpoints.stages
+        """See `Side`. The returned values are these stages once more."""
+        stages, terms = self.endpoints.stages, self.endpoints.terms
+        outputs = returned_stages(self.reference)
         tensors = {
             **stages,
-            returned(self.reference): stages[self.reference.output],
+            **{returned_as(name): stages[name] for name in outputs},
             LOSS: self.endpoints.loss,
+            **{term_name(term): tensor for term, tensor in terms.items()},
         }
         arrays = self._run(tensors, self._feed(feeds, draws))
         return {name: np.asarray(array) for name, array in arrays.items()}
@@ -289,12 +297,20 @@ class Theirs:
 
         `values` are fed in place of what the graph would compute for these tensors.
         """
-        operations = [self.endpoints.loss, self.endpoints.train_op]
         fed = {**self._feed(feeds, draws), **(values or {})}
         if times != 1.0:
             fed |= dict.fromkeys(self.seeds_of_gradients, times)
-        loss, _ = self._run(operations, fed, step=True)
-        return np.asarray(loss)
+        losses = []
+        for loss, train_op in self._updates():
+            losses.append(self._run([loss, train_op], fed, step=True)[0])
+        return np.asarray(sum(losses[1:], losses[0]))
+
+    def _updates(self) -> list[tuple[Any, Any]]:
+        """The loss and the operation of each update of a training step."""
+        updates = self.endpoints.updates.values()
+        if not updates:
+            return [(self.endpoints.loss, self.endpoints.train_op)]
+        return [(update.loss, update.train_op) for update in updates]
 
 
 def _reason(error: Exception) -> str:

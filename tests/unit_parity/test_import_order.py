@@ -14,6 +14,7 @@ ORDER = (
     "compare",
     "tolerances",
     "weights",
+    "rows",
     "state",
     "reference",
     "tf1",
