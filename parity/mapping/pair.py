@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from parity.batches import rows_of
 from parity.reference import Array, Data, Feeds, Reference
 from parity.sides import Answer, Ours, Theirs
+from parity.sides.side import LOSS
 from parity.state import State
 from parity.weights import WeightMap
 
@@ -55,8 +57,8 @@ class Pair:
         self.ours = Ours.made(self.reference, "float64")
         self.training, self.seed = False, seed
         feeds = data.batch(0)
-        if self.theirs.takes_any_batch:
-            feeds = {name: array[:EXAMPLES] for name, array in feeds.items()}
+        if self.theirs.takes_any_batch(data.without_batch):
+            feeds = rows_of(data, feeds, slice(EXAMPLES))
         self.feeds = _without_ties(feeds, seed)
 
     @property
@@ -138,7 +140,7 @@ class Pair:
         """What the module computes, with gradients."""
         self.ours.module.zero_grad()
         with self._buffers_kept():
-            output, loss = self.ours._forward(self.feeds, self.draws)
+            output, loss = self._computed()
             loss.backward()  # type: ignore[no-untyped-call]
         gradients = {
             name: weight.grad.detach().numpy()
@@ -151,7 +153,14 @@ class Pair:
     def results_of_ours(self) -> Seen:
         """What the module computes, without gradients."""
         with self._buffers_kept(), torch.no_grad():
-            return _seen(*self.ours._forward(self.feeds, self.draws))
+            return _seen(*self._computed())
+
+    def _computed(self) -> tuple[Tensor, Tensor]:
+        """The module's output and its loss."""
+        tensors = self.ours._in_mode(self.feeds, self.draws)
+        output = self.ours._returned(tensors)
+        loss = self.ours._loss(output, tensors)[LOSS]
+        return output, loss
 
     @contextmanager
     def _buffers_kept(self) -> Iterator[None]:
