@@ -87,17 +87,24 @@ def killed(
 def cut_short(
     task: Task, folder: Path, expected: Undisturbed, random_: random.Random
 ) -> Line:
-    """Kill it at a random moment, and cut the newest checkpoint at a random place."""
-    moment = random_.uniform(0, expected.seconds)
-    was_killed = kill_after(task.words, folder, moment)
-    line: Line = {"moments": [round(moment, 2)], "stopped": [was_killed], "cut": None}
-    files = sorted(folder.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
-    if files:
-        whole = files[-1].stat().st_size
-        at = random_.randrange(whole)
-        os.truncate(files[-1], at)
-        line["cut"] = f"{files[-1].name} at {at} of {whole} bytes"
-    return line
+    """Kill it after its first checkpoint, and cut the newest one at a random place."""
+    moment = random_.uniform(0, expected.seconds / 4)
+    was_killed = kill_after(task.words, folder, moment, after=checkpoints)
+    newest = checkpoints(folder)[-1]
+    whole = newest.stat().st_size
+    at = random_.randrange(whole)
+    os.truncate(newest, at)
+    return {
+        "moments": [round(moment, 2)],
+        "stopped": [was_killed],
+        "cut": f"{newest.name} at {at} of {whole} bytes",
+    }
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints below a folder, the newest last."""
+    found = [path for path in folder.rglob("*.ckpt") if not path.name.startswith(".")]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 def full_disk(
@@ -178,8 +185,16 @@ def prepare(task: Task, folder: Path) -> None:
             raise SystemExit(f"{shlex.join(task.first)}: exit status {status}\n{said}")
 
 
-def kill_after(words: Sequence[str], folder: Path, seconds: float) -> bool:
-    """Kill a command and its processes after a time. False if it had ended before."""
+def kill_after(
+    words: Sequence[str],
+    folder: Path,
+    seconds: float,
+    after: Callable[[Path], object] = lambda _: True,
+) -> bool:
+    """Kill a command and its processes after a time. False if it had ended before.
+
+    The time begins when `after` of the folder is true.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", *words],
         cwd=folder,
@@ -188,6 +203,8 @@ def kill_after(words: Sequence[str], folder: Path, seconds: float) -> bool:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    while process.poll() is None and not after(folder):
+        time.sleep(0.01)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
