@@ -5,8 +5,8 @@ python scripts/kill_drill.py --out DIR [TASK ...] [--way killed] [--drills 100] 
 A task is a command that is stopped, and then made again as it was typed. It must end
 with what a run ends with that nobody stopped, bit for bit, and leave nothing partial. The
 ways: "killed", with SIGKILL at a random moment, one or two times; "cut short", killed
-after its first checkpoint, and the newest one is cut at a random place; "full disk", where the room ends at a
-random place, and it has to end without a traceback.
+after its first checkpoint, and the newest one is cut at a random place; "full disk",
+where the room ends at a random place, and it has to end without a traceback.
 
 Each finished drill is a line in DIR/drills.jsonl. If this script is stopped, the same
 command makes the other drills. DIR/drills.json and DIR/drills.md hold the table. Exit
