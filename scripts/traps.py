@@ -115,14 +115,11 @@ TRAPS = (
         {"model.optimizer_options.initial_rms": 0.0},
     ),
 )
-COLUMNS = (
-    *("trap", "network", "steps", "run", "seeds", "test accuracy", "deviation"),
-    *("test loss", "accuracy minus the tutorial's"),
-)
+COLUMNS = ("trap", "steps", "run", "seeds", "accuracy", "loss", "change of accuracy")
 NOTES = (
-    "Test accuracy and test loss (in nats): the mean of the seeds, at the end of runs",
-    "that were cut short after these steps. Deviation: of the seeds' accuracies (n - 1).",
-    "The last column is the mean difference from the tutorial's run with the same seed,",
+    "Accuracy and loss (in nats) on the test set: the mean of the seeds, at the end of",
+    "runs that were cut short after these steps, ± the deviation of the seeds (n - 1).",
+    "Change of accuracy: the mean difference from the tutorial's run with the same seed,",
     "and in how many of the seeds the accuracy was lower.",
 )
 
@@ -192,13 +189,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         book = next(one for one in rows[number::-1] if one["run"] == BOOK)
         accuracies, losses = each["accuracies"], each["losses"]
         cells = [
-            each["trap"] if each is book else "",
-            each["network"] if each is book else "",
+            f"{each['trap']} (`{each['network']}`)" if each is book else "",
             f"{each['steps']:,}",
             each["run"],
             str(len(accuracies)),
-            f"{fmean(accuracies):.4f}",
-            f"{stdev(accuracies):.4f}" if len(accuracies) > 1 else "",
+            _with_deviation(accuracies),
             "NaN" if None in losses else f"{fmean(losses):.4f}",
             "" if each is book else _apart(accuracies, book["accuracies"]),
         ]
@@ -206,11 +201,17 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def _with_deviation(accuracies: Sequence[float]) -> str:
+    """The mean, and the standard deviation (n - 1) if there are several."""
+    mean = f"{fmean(accuracies):.4f}"
+    return f"{mean} ± {stdev(accuracies):.4f}" if len(accuracies) > 1 else mean
+
+
 def _apart(accuracies: Sequence[float], books: Sequence[float]) -> str:
     pairs = list(zip(accuracies, books, strict=False))
     mean = fmean(ours - book for ours, book in pairs)
     lower = sum(ours < book for ours, book in pairs)
-    return f"{mean:+.4f} (lower in {lower} of {len(pairs)})"
+    return f"{mean:+.4f}, lower in {lower} of {len(pairs)}"
 
 
 def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:

@@ -61,10 +61,11 @@ def test_a_table_compares_each_run_with_the_tutorials_of_the_same_seed(script):
     ]
     _, _, book, other = script.table(rows)
     assert book == (
-        f"| {trap.name} | n | 1,000 | as the tutorial | 3 | 0.6000 | 0.1000 | 2.0000 |  |"
+        f"| {trap.name} (`n`) | 1,000 | as the tutorial | 3 | 0.6000 ± 0.1000 "
+        "| 2.0000 |  |"
     )
     assert other == (
-        "|  |  | 1,000 | other | 3 | 0.5667 | 0.1528 | NaN | -0.0333 (lower in 2 of 3) |"
+        "|  | 1,000 | other | 3 | 0.5667 ± 0.1528 | NaN | -0.0333, lower in 2 of 3 |"
     )
 
 
