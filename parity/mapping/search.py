@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Found:
         their_counters, our_counters: What holds whole numbers.
         stages: The results that correspond.
         is_of_training: Whether the sides could only be compared in training mode.
+        is_begun: Whether any weight has a counterpart, proven or not.
     """
 
     matches: Sequence[Match] = ()
@@ -66,6 +68,7 @@ class Found:
     our_counters: Sequence[str] = ()
     stages: Sequence[FoundStage] = ()
     is_of_training: bool = False
+    is_begun: bool = True
 
 
 @dataclass
@@ -231,10 +234,13 @@ def find(pair: Pair) -> Found:
         pair.training = True
         theirs, ours = search.fill(0)
     if not same(theirs, ours):
+        pair.training = False
+        theirs, ours = search.fill(0)
         return _nothing(
             search,
             "the two sides do not compute the same when all weights are alike (loss "
-            f"{ours.loss:.6g}, theirs {theirs.loss:.6g}): a layer is missing or differs",
+            f"{ours.loss:.15g}, theirs {theirs.loss:.15g}): a layer is missing or differs"
+            f"{_first_without_equal(pair)}",
         )
     for number in range(1, ROUNDS):
         if not (search.take(theirs, ours) or search.choose(theirs, ours)):
@@ -244,6 +250,15 @@ def find(pair: Pair) -> Found:
             return _nothing(search, "no layout lets the two sides agree")
     search.take_buffers(ROUNDS)
     return _proven(search)
+
+
+def _first_without_equal(pair: Pair) -> str:
+    """The first result of the graph that no submodule returns, for a message."""
+    found = {stage.theirs for stage in stages_of(pair)}
+    for name in pair.theirs.endpoints.stages:
+        if name not in found:
+            return f"; no submodule returns what {name!r} is"
+    return "; all stages have an equal, so it is the loss"
 
 
 def _proven(search: Search) -> Found:
@@ -297,6 +312,7 @@ def _nothing(search: Search, why: str) -> Found:
         their_counters=pair.their_counters,
         our_counters=pair.our_counters,
         is_of_training=pair.training,
+        is_begun=bool(search.matches),
     )
 
 
@@ -385,8 +401,8 @@ def _different(layouts: Sequence[Layout], shape: tuple[int, ...]) -> list[Layout
     numbers = np.arange(math.prod(shape)).reshape(shape)
     seen, left = set(), []
     for layout in layouts:
-        moved = layout.forward(numbers)
-        if (key := (moved.shape, moved.tobytes())) not in seen:
+        key = hashlib.sha256(layout.forward(numbers)).digest()
+        if key not in seen:
             seen.add(key)
             left.append(layout)
     return left

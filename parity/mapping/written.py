@@ -14,9 +14,11 @@ def lines(found: Found) -> Iterator[str]:
     if not found.proven:
         yield f"no row is given: {found.why}"
         for side, names in (("TF1", found.theirs), ("torch", found.ours)):
-            if names:
+            if names and found.is_begun:
                 yield f"without a certain counterpart, in {side}: {', '.join(names)}"
         return
+    if found.is_of_training:
+        yield "# in training mode alone: in evaluation mode the two sides do not agree"
     yield "weights=WeightMap("
     for match in found.matches:
         layout = match.layouts[0]

@@ -267,7 +267,7 @@ def test_a_value_that_claims_too_much_memory_is_refused() -> None:
 def test_an_array_of_a_type_that_numpy_lacks_is_refused(
     tmp_path: Path, dtype: str
 ) -> None:
-    stored = Stored(dtype=dtype, shape=(2,), shard=0, offset=0, size=2, parts=0)
+    stored = Stored(dtype=dtype, shape=(2,), shard=0, offset=0, size=2, parts=0, crc=0)
     checkpoint = Checkpoint(tmp_path / "a", 1, {"w": stored})
     with pytest.raises(UserError, match=f"'w' holds {dtype}, which is not read here"):
         checkpoint.array("w")

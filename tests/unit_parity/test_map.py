@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.tf
 HERE = Path(__file__).parent
 TINY = str(HERE / "tiny_port.py")
 REGRESSION = str(HERE.parents[1] / "examples/regression/port.py")
+SPOTTER = str(HERE.parents[1] / "examples/keyword_spotting/port.py")
 RESIDUAL = str(HERE.parents[1] / "examples/residual/port.py")
 
 
@@ -102,6 +104,15 @@ def test_every_row_is_found_without_names(name):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not Path(os.environ.get("MNISTPORT_ARTEFACTS", ""), "kws").is_dir(),
+    reason="MNISTPORT_ARTEFACTS is not set, or has no keyword spotter",
+)
+def test_every_row_of_a_frozen_keyword_spotter_is_found():
+    assert_right(references.get(SPOTTER))
+
+
+@pytest.mark.slow
 def test_two_biases_that_are_added_are_told_by_their_scope_and_said():
     residual = references.get(RESIDUAL)
     port = sys.modules[residual.build.func.__module__]
@@ -157,8 +168,26 @@ def test_a_port_that_differs_gets_no_row(change):
     )
     if change is torch.relu:  # all scores are positive until signs are random
         assert answer.why == "with random weights the two sides do not agree"
+    else:
+        assert "a layer is missing or differs" in answer.why
     assert not answer.proven and not answer.matches
     assert not any("Weight(" in line for line in lines(answer))
+
+
+def test_the_first_layer_that_differs_is_named():
+    reference = references.get(REGRESSION)
+
+    def other() -> nn.Module:
+        module = reference.port.module()
+        module.tanh = nn.Sigmoid()
+        return module
+
+    port = replace(reference.port, module=other)
+    weights = WeightMap.to_find()
+    answer = found(replace(reference, port=port, weights=weights, stages=()))
+    [line] = lines(answer)
+    assert line.startswith("no row is given: the two sides do not compute the same")
+    assert line.endswith("no submodule returns what 'hidden' is")
 
 
 def test_the_command_prints_rows(capsys):
