@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parity.frozen import from_frozen, product, random_data
-    from parity.reference import Data, Draw, Endpoints, Feeds, Port, Reference, Stage
+    from parity.reference import (
+        Data,
+        Draw,
+        Endpoints,
+        Feeds,
+        Minimized,
+        Port,
+        Reference,
+        Stage,
+        Update,
+    )
     from parity.state import (
         ADADELTA,
         ADAGRAD,
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
         Slots,
     )
     from parity.tf1 import uniform_of
-    from parity.weights import Layout, Unmapped, Weight, WeightMap
+    from parity.weights import Held, Layout, Unmapped, Weight, WeightMap
 
 __all__ = [
     "ADADELTA",
@@ -36,12 +46,15 @@ __all__ = [
     "Draw",
     "Endpoints",
     "Feeds",
+    "Held",
     "Layout",
+    "Minimized",
     "Port",
     "Reference",
     "Slots",
     "Stage",
     "Unmapped",
+    "Update",
     "Weight",
     "WeightMap",
     "from_frozen",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnistport.float32 import float32
+from mnistport.optimizers.rows import dense
 
 _LARGEST_DENORMAL = {
     # Computed at the import: a process that flushes denormal numbers would get 0.
@@ -105,7 +106,7 @@ class Adam(Optimizer):
         has a bias correction of its own, 1 - beta ** step. It is exactly 1 if the step is
         infinite. TF1's correction is then applied to the rate.
         """
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        gradients = [dense(weight.grad) for weight in weights]
         m = [self.state[weight]["m"] for weight in weights]
         v = [self.state[weight]["v"] for weight in weights]
         if weights[0].is_cuda:

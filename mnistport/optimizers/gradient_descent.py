@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mnistport.float32 import float32
+from mnistport.optimizers.rows import split
 
 
 class GradientDescent(Optimizer):
@@ -38,7 +39,9 @@ class GradientDescent(Optimizer):
         """Take one step. Weights without a gradient do not change."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
+            weights, sparse = split(group["params"])
+            for weight in sparse:
+                weight.add_(weight.grad, alpha=-group["lr"])
             if weights:
                 gradients = [weight.grad for weight in weights]
                 torch._foreach_add_(weights, gradients, alpha=-group["lr"])

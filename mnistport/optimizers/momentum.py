@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mnistport.float32 import float32
+from mnistport.optimizers.rows import split, update_rows
 
 
 class Momentum(Optimizer):
@@ -24,6 +26,7 @@ class Momentum(Optimizer):
 
     Same as TF1: The accumulated gradient starts at zero. Hyper-parameters are rounded to
     float32.
+    A sparse gradient changes only the rows that were used, and their slots.
     Different from TF1: There, the factor has no default.
     Different from `torch.optim.SGD`: There, hyper-parameters are not rounded, and the
     first step makes the slot.
@@ -70,15 +73,25 @@ class Momentum(Optimizer):
         """Take one step. Weights without a gradient do not change."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
+            weights, sparse = split(group["params"])
             if weights:
-                self._update(group, weights)
+                gradients = [weight.grad for weight in weights]
+                accumulated = [self.state[weight]["momentum"] for weight in weights]
+                self._update(group, weights, gradients, [accumulated])
+            for weight in sparse:
+                slots = [self.state[weight]["momentum"]]
+                update_rows(weight, slots, partial(self._update, group))
         return loss
 
-    def _update(self, group: dict[str, Any], weights: list[Any]) -> None:
-        """Update weights that have a gradient."""
-        gradients = [weight.grad for weight in weights]
-        accumulated = [self.state[weight]["momentum"] for weight in weights]
+    def _update(
+        self,
+        group: dict[str, Any],
+        weights: list[Any],
+        gradients: list[Any],
+        slots: list[list[Any]],
+    ) -> None:
+        """Update weights that have a gradient, and their slots."""
+        (accumulated,) = slots
         torch._foreach_mul_(accumulated, group["mu"])
         torch._foreach_add_(accumulated, gradients)
         if not group["nesterov"]:

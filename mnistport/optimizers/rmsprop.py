@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mnistport.float32 import float32
+from mnistport.optimizers.rows import split, update_rows
 
 
 class RMSProp(Optimizer):
@@ -20,7 +22,7 @@ class RMSProp(Optimizer):
         w -= momentum
 
     Same as TF1: The mean square `rms` starts at one. Hyper-parameters are rounded to
-    float32.
+    float32. A sparse gradient changes only the rows that were used, and their slots.
     Different from `torch.optim.RMSprop`: There, the mean square starts at zero, and
     epsilon is added to the root. Its first step is 30 to 30,000 times larger.
 
@@ -73,16 +75,27 @@ class RMSProp(Optimizer):
         """Take one step. Weights without a gradient do not change."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
+            weights, sparse = split(group["params"])
             if weights:
-                self._update(group, weights)
+                gradients = [weight.grad for weight in weights]
+                kinds = ("rms", "momentum")
+                slots = [[self.state[each][kind] for each in weights] for kind in kinds]
+                self._update(group, weights, gradients, slots)
+            for weight in sparse:
+                state = self.state[weight]
+                update = partial(self._update, group)
+                update_rows(weight, [state["rms"], state["momentum"]], update)
         return loss
 
-    def _update(self, group: dict[str, Any], weights: list[Any]) -> None:
-        """Update weights that have a gradient."""
-        gradients = [weight.grad for weight in weights]
-        rms = [self.state[weight]["rms"] for weight in weights]
-        momentum = [self.state[weight]["momentum"] for weight in weights]
+    def _update(
+        self,
+        group: dict[str, Any],
+        weights: list[Any],
+        gradients: list[Any],
+        slots: list[list[Any]],
+    ) -> None:
+        """Update weights that have a gradient, and their slots."""
+        rms, momentum = slots
         squares = torch._foreach_mul(gradients, gradients)
         torch._foreach_lerp_(rms, squares, 1.0 - group["decay"])
         root = torch._foreach_add(rms, group["epsilon"])
