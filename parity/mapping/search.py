@@ -401,7 +401,7 @@ def _different(layouts: Sequence[Layout], shape: tuple[int, ...]) -> list[Layout
     numbers = np.arange(math.prod(shape)).reshape(shape)
     seen, left = set(), []
     for layout in layouts:
-        key = hashlib.sha256(layout.forward(numbers)).digest()
+        key = hashlib.sha256(layout.forward(numbers).tobytes()).digest()
         if key not in seen:
             seen.add(key)
             left.append(layout)
