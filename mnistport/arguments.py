@@ -12,6 +12,13 @@ from mnistport.errors import UserError
 class Parser(argparse.ArgumentParser):
     """Reports errors as UserErrors. argparse itself would print its usage and exit."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse, which drops the value `--`, and then fails by a traceback."""
+        for word in sys.argv[1:] if args is None else args:
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"argument {word.removesuffix('=--')}: expected a value")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise a UserError."""
         raise UserError(f"{message}; see {self.prog} --help")

@@ -150,6 +150,9 @@ export sound.ckpt --format safetensors --out x.safetensors --nonsense | unrecogn
 reproduce nothing                  | no network is called 'nothing'
 reproduce softmax --seeds 0        | 0 is not a whole number of at least 1
 reproduce softmax --seeds x        | x is not a whole number
+reproduce softmax --seeds=--       | argument --seeds: expected a value
+plot sound.ckpt --out=--           | argument --out: expected a value
+fit --config=--                    | no network is called '--'
 reproduce softmax --max-steps 0    | 0 is not a whole number
 reproduce softmax --device x       | --device x: there is no such device
 reproduce softmax --device cuda:99 | torch sees

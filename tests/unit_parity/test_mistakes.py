@@ -35,6 +35,10 @@ pytestmark = pytest.mark.tf
 
 WRONG_LINES = [
     "inspect",
+    "verify softmax --options=--",
+    "verify softmax --json=--",
+    "verify softmax --seed=--",
+    "inspect {tf1} --json=--",
     "inspect {new}",
     "inspect {good}",
     "inspect {tf1} --json {new}/below",
