@@ -261,6 +261,8 @@ class Draw:
         shared: Whether all examples share the numbers, so that `shape` is all of it.
         always: Whether it draws in evaluation mode, too. Then there is a number for each
             example of the first feed that is an array.
+        call: Which call of the module it is for, from 0, if the module runs several times
+            in one forward pass, as in an unrolled recurrence. None if it runs once.
     """
 
     theirs: str
@@ -270,6 +272,7 @@ class Draw:
     normal: bool = False
     shared: bool = False
     always: bool = False
+    call: int | None = None
 
     def numbers(self, random: np.random.Generator, examples: int) -> Array:
         """Random float32 numbers for some examples, in TF1's axes."""

@@ -25,7 +25,7 @@ from parity.reference import (
     sum_of_terms,
     takes_three,
 )
-from parity.sides.dropouts import FedDropouts
+from parity.sides.dropouts import FedDropouts, draws_by_path
 from parity.sides.kinked import SeenAtKinks
 from parity.sides.own_state import OwnState, to_array
 from parity.sides.own_ways import OwnWays
@@ -78,9 +78,9 @@ class Ours(OwnState):
         self.backward: Backward | None = None
         self.ways = OwnWays(module, {draw.ours for draw in reference.draws})
         self._check()
-        for draw in reference.draws:
-            dropout = self._submodule(draw.ours, draw)
-            self.dropouts.attach(dropout, draw, reference.name)
+        for path, draws in draws_by_path(reference).items():
+            dropout = self._submodule(path, draws[0])
+            self.dropouts.attach(dropout, draws, reference.name)
 
     @classmethod
     def made(cls, reference: Reference, dtype: str, device: str = "cpu") -> Ours:
@@ -102,12 +102,6 @@ class Ours(OwnState):
         rows: tuple[Stage | Draw, ...] = (*self.reference.stages, *self.reference.draws)
         for row in rows:
             self._submodule(row.ours, row)
-        paths = [draw.ours for draw in self.reference.draws]
-        if repeated := {path for path in paths if paths.count(path) > 1}:
-            raise UserError(
-                f"{self.reference.name}: several draws go to {sorted(repeated)}; "
-                "give each its own module"
-            )
         for key in self.reference.slots.shared.values():
             group, name = group_of(self.optimizer, key)
             if name not in group:
