@@ -12,13 +12,9 @@ import numpy as np
 from parity.mapping.pair import Pair, Seen
 from parity.mapping.stages import FoundStage, stages_of
 from parity.reference import Array
+from parity.tolerances import SAME_RESULT
 from parity.weights import Layout, layouts_between
 
-CLOSE = 1e-9
-"""The largest difference of equal results, as a part of the largest of them.
-
-Both sides sum in other orders. In float64 that is some 1e-14 of the largest; two results
-that are not the same differ by far more than this."""
 ROUNDS = 12
 """Each round fills in what the last one found. Networks need two to four."""
 
@@ -363,14 +359,14 @@ def close(one: Array, other: Array) -> bool:
     if one.shape != other.shape or not np.isfinite(one).all():
         return False
     largest = float(np.abs(one).max(initial=0))
-    return bool(np.abs(one - other).max(initial=0) <= CLOSE * largest)
+    return bool(np.abs(one - other).max(initial=0) <= SAME_RESULT * largest)
 
 
 def _alike_sorted(one: Array, other: Array) -> bool:
     """Whether two arrays hold the same numbers in any order."""
     if one.size != other.size:
         return False
-    limit = CLOSE * float(np.abs(one).max(initial=0))
+    limit = SAME_RESULT * float(np.abs(one).max(initial=0))
     ends = abs(one.max() - other.max()), abs(one.min() - other.min())
     if not max(ends) <= limit:  # sorting takes longer
         return False

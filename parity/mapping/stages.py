@@ -9,10 +9,9 @@ import numpy as np
 
 from parity.mapping.pair import Pair
 from parity.reference import Array
+from parity.tolerances import SAME_RESULT
 from parity.weights import Layout, layouts_between
 
-CLOSE = 1e-9
-"""The largest difference of equal results, as a part of the largest of them."""
 NAMES = {1: "n", 2: "ni", 3: "nwc", 4: "nhwc", 5: "ndhwc"}
 """What the axes of a result are called, by their number."""
 
@@ -75,7 +74,7 @@ def _layout(theirs: Array, ours: Array) -> Layout | None:
     """The most usual layout in which two results are the same. None: there is none."""
     if theirs.size != ours.size or not np.isfinite(theirs).all():
         return None
-    limit = CLOSE * float(np.abs(theirs).max(initial=0))
+    limit = SAME_RESULT * float(np.abs(theirs).max(initial=0))
     if np.abs(np.sort(theirs.ravel()) - np.sort(ours.ravel())).max(initial=0) > limit:
         return None
     names = NAMES.get(theirs.ndim, "")
