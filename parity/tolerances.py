@@ -33,8 +33,8 @@ BAND_BOTTOM = 1e-2
 # Above: sums over many large terms. Their rounding grows with the terms.
 BAND_TOP = 1.0
 # `parity map`: the largest difference of equal results, as a part of the largest of them.
-# Both sides sum in other orders, which is some 1e-14 of it in float64. Results that are not
-# the same differ by far more. The map that is found is judged by `parity verify`.
+# Both sides sum in other orders, which is some 1e-14 of it in float64. Results that are
+# not the same differ by far more. The map that is found is judged by `parity verify`.
 SAME_RESULT = 1e-9
 NEAR_A_KINK = 2.0**-20
 """How near a unit is to a kink of its function, as a share of the largest unit beside it.
