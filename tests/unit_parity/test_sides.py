@@ -406,9 +406,7 @@ def test_a_module_that_runs_twice_cannot_be_a_stage(tiny, case: Case) -> None:
         replace(tiny.REFERENCE, port=replace(tiny.REFERENCE.port, module=Twice)),
         "float64",
     )
-    with pytest.raises(
-        UserError, match="'relu' runs twice; give each stage its own module"
-    ):
+    with pytest.raises(UserError, match="'relu' runs twice; say which call is meant"):
         ours.stages(case.data.batch(0))
 
 
