@@ -87,6 +87,11 @@ def read(path: Path) -> Artefact:
             f"{path}: no such file, and no {path.name}.index of a checkpoint either"
         )
     content = _content(path)
+    if content.startswith(b"PK"):
+        raise UserError(
+            f"{path}: is an archive, as torch writes its checkpoints; `parity inspect` "
+            "reads files of TensorFlow 1"
+        )
     if path.suffix == ".meta":
         return _meta(path, decoded(MetaGraphDef, content, str(path)), "a MetaGraph")
     if path.suffix in (".pbtxt", ".prototxt"):

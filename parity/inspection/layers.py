@@ -424,6 +424,7 @@ CELL_TRAPS = {
     "GRUCell": "the reset gate acts before the product of the candidate (torch: after "
     "it), and u is what torch calls z",
 }
+PEEPHOLES = "it has peepholes (w_i_diag and the like), which torch's nn.LSTM has not"
 DROPOUT = re.compile(r"(?P<scope>(?:.*/)?dropout(?:_\d+)?)/")
 KEEP_PROB = "keep_prob is what stays; torch's p is what is dropped"
 LOSS = re.compile(
@@ -474,6 +475,8 @@ def _add_to_scope(layer: Layer, graph: Graph, node: Node, shapes: Shapes) -> Non
             is_array = bool(source.value().shape) and source.get("dtype") == "float32"
         if is_array:
             _note(layer.weights, source.name)
+            if source.name.endswith("_diag"):
+                _note(layer.traps, PEEPHOLES)
 
 
 def _note(notes: list[str], words: str) -> None:

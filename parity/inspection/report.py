@@ -188,14 +188,25 @@ MOST = 40
 def _layers(layers: Sequence[Layer]) -> Iterator[str]:
     if layers:
         yield ""
-        yield "layers, in their order"
+        yield "layers, in their order (a note that was made before is not repeated)"
+    if any("convolution" in layer.what for layer in layers):
+        yield f"  note: {KERNELS}"
+    noted: set[str] = set()
     for layer in layers:
         then = "".join(f" + {words}" for words in _counted_words(layer.then))
         yield f"  {layer.name}: {layer.what}{then} -> {shown(layer.shape)}"
         if layer.weights:
             yield f"      weights {', '.join(layer.weights)}"
         for trap in dict.fromkeys(layer.traps):
-            yield f"      note: {trap}"
+            if trap not in noted:
+                noted.add(trap)
+                yield f"      note: {trap}"
+
+
+KERNELS = (
+    "kernels are [height, width, in, out], and [height, width, channels, each] of a "
+    "depthwise convolution; torch's are [out, in, height, width]"
+)
 
 
 def _counted_words(words: Sequence[str]) -> list[str]:

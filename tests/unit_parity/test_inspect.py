@@ -105,6 +105,7 @@ def test_slots_are_known_by_their_names_where_there_is_no_graph(tmp_path: Path) 
         ("kws/DS_CNN_S.pb", "batch norm (epsilon 0.001, with moving averages)"),
         ("kws/DS_CNN_S.pb", "depthwise convolution 3x3"),
         ("kws/LSTM_S.pb", "while loop in LSTM-Layer/lstm/rnn/while + LSTMCell"),
+        ("kws/LSTM_S.pb", "it has peepholes"),
         ("kws/CRNN_S.pb", "the reset gate acts before the product of the candidate"),
         ("utensor/cifar10_cnn.pb", "dense 64 to 10 + bias -> [?, 10]"),
         ("espcn/ESPCN_x2.pb", "DepthToSpace, blocks of 2 + tanh"),
