@@ -25,7 +25,7 @@ from parity.reference import ADADELTA, ADAGRAD, MOMENTUM, Dtype, Slots
 from parity.sides import Ours
 from parity.weights import Unmapped
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 COUNTS = Unmapped(
     "ours", "step", "counts steps; without a decay of the rate the update does not use it"

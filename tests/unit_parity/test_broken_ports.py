@@ -33,7 +33,7 @@ from parity.checks import CHECKS
 from parity.reference import Endpoints, Reference, Slots
 from parity.weights import Unmapped, Weight, WeightMap
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 SHORT = {"convnet": ("weights", "forward", "loss")}
 """The checks of a network whose other checks take long. test_parity.py asks those."""
 

@@ -23,7 +23,7 @@ from parity.references.hvass import build as tutorial
 from parity.references.hvass_exercises import build as exercises
 from parity.sides import Ours, Theirs
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("hvass", {"pooling": "average"}),

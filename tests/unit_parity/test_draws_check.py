@@ -12,7 +12,7 @@ from mnistport import draws
 from parity import checks, references
 from parity.case import Case
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,7 @@ def graded(exercise: str, file: Path) -> dict[str, object]:
     return grade
 
 
+@pytest.mark.slow
 def test_a_port_that_cannot_be_asked_about_gets_nothing_and_the_reason() -> None:
     grade = graded("softmax", FOLDER / "softmax" / "port.py")
     assert (grade["score"], grade["complete"]) == (0, False)

@@ -17,7 +17,7 @@ from mnistport.errors import UserError
 from parity import tf1
 from parity.float64 import Twin, pooling
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 Array = np.ndarray[Any, Any]
 Build = Callable[..., Any]

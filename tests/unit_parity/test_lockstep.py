@@ -22,7 +22,7 @@ from parity.lockstep import Lockstep, nudged
 from parity.sides import Ours
 from parity.state import State
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 
 def run(case: Case, steps: int) -> Lockstep:

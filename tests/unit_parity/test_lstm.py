@@ -18,7 +18,7 @@ from parity.reference import MOMENTUM, Data, Endpoints, Feeds, Port, Reference, 
 from parity.rows import lstm
 from parity.weights import Held, Layout, Weight, WeightMap
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 INPUTS, UNITS, STEPS, NORM = 3, 4, 5, 0.05
 

@@ -16,7 +16,7 @@ from parity.case import Case
 from parity.reference import Data, Draw, Endpoints, Feeds, Port, Reference, Slots, Stage
 from parity.weights import Weight, WeightMap
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 
 class Noise(nn.Module):

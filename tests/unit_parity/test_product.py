@@ -35,7 +35,7 @@ from parity.reference import Dtype, Start
 from parity.references import mnist_commands, mnist_watcher, recipes
 from parity.references.mnist_recipe import scalars
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 Ask = Callable[..., list[Comparison]]
 

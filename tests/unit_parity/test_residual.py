@@ -20,7 +20,7 @@ from parity.case import Case
 from parity.kinks import AT_KINKS
 from parity.sides import OnOurSide
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 FILE = Path(__file__).parents[2] / "examples" / "residual" / "port.py"
 SHIFT, DISTANCE = 5e-7, 2e-7

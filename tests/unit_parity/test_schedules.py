@@ -17,7 +17,7 @@ from parity.reference import Endpoints, Reference, Slots
 from parity.schedules import LATE, counters, not_reached
 from parity.weights import Unmapped, Weight, WeightMap
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 Rate = Callable[[int], float]
 

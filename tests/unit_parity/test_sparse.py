@@ -27,7 +27,7 @@ from parity.reference import (
 )
 from parity.weights import Weight, WeightMap
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 WORDS, WIDTH = 12, 3
 

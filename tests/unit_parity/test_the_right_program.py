@@ -20,7 +20,7 @@ from parity.case import Case
 from parity.reference import Data, Endpoints, Feeds, Port, Reference, Slots, Stage
 from parity.weights import Layout, Unmapped, Weight, WeightMap
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 CHANNELS, CLASSES = 6, 3
 CHECKS = ("weights", "forward", "loss", "gradients", "step")

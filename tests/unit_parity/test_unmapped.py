@@ -20,7 +20,7 @@ from parity.lockstep import Lockstep
 from parity.reference import Reference, Slots
 from parity.weights import Unmapped
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 PORT = str(Path(__file__).parent / "counting_port.py")
 

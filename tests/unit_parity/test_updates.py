@@ -29,7 +29,7 @@ from parity.reference import (
 )
 from parity.weights import Weight, WeightMap
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.thinned]
 
 
 class Gan(nn.Module):

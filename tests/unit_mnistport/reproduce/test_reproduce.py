@@ -22,6 +22,8 @@ from mnistport.training import stopping
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
+pytestmark = pytest.mark.thinned
+
 
 def job(**changes) -> Job:
     return Job(

@@ -33,6 +33,8 @@ from mnistport.errors import UserError
 from mnistport.training.datamodule import MnistData
 from mnistport.training.module import Classifier
 
+pytestmark = pytest.mark.thinned
+
 BATCH = 2
 LARGE = ("deep", "convnet")
 STEPS = 3  # in each of three epochs

@@ -14,6 +14,8 @@ from mnistport.training.datamodule import MnistData
 from mnistport.training.likeness import departures
 from mnistport.training.module import Classifier
 
+pytestmark = pytest.mark.thinned
+
 QUICK = (
     "--data.source digits --trainer.accelerator cpu --trainer.enable_progress_bar false "
     "--trainer.max_steps 2"

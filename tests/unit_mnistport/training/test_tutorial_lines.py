@@ -9,6 +9,8 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from mnistport import networks
 from mnistport.network import EpochLoss
 
+pytestmark = pytest.mark.thinned
+
 
 @pytest.fixture
 def lines(capsys):
