@@ -7,9 +7,10 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from mnistport.training.checkpoints import checkpoint_at
 
 # The rest of a run needs no ModelCheckpoint, though its beginning had one.
-pytestmark = [pytest.mark.filterwarnings(, pytest.mark.thinned]
-    "ignore:Be aware that when using `ckpt_path`:UserWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning"),
+    pytest.mark.thinned,
+]
 
 EPOCH = 13  # steps
 WHOLE = 3 * EPOCH
