@@ -100,15 +100,15 @@ def _run(command: str, words: list[str]) -> int:
         return _completion(words[1:])
     if command == "predict" and any(word.startswith("--images") for word in words):
         return _predict_own(words[1:])
-    if command == "fit" and len(words) > 1 and words[1] in networks.BUILT_IN:
-        raise UserError(
-            f"a network is named with --config: mnistport fit --config {words[1]}"
-        )
     if command not in LIGHTNING:
         raise UserError(
             f"no command is called {command!r}; "
             "there are list, expected, plot, export, reproduce, completion, "
             f"{', '.join(LIGHTNING)}"
+        )
+    if len(words) > 1 and words[1] in networks.BUILT_IN:
+        raise UserError(
+            f"a network is named with --config: mnistport {command} --config {words[1]}"
         )
     return _lightning(words)
 

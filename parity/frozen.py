@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from mnistport.errors import UserError
-from parity.artefacts.files import read
+from parity.artefacts.files import FROZEN, TEXT, read
 from parity.artefacts.graph import Graph, Node, Output
 from parity.inspection.source import behind
 from parity.inspection.variables import AVERAGE
@@ -48,11 +48,13 @@ def from_frozen(
         known by their names, and are not trained.
 
     Raises:
-        UserError: It cannot be read, or it has no such tensor.
+        UserError: It cannot be read, it is no frozen graph, or it has no such tensor.
     """
     artefact = read(path)
-    if artefact.graph is None:
-        raise UserError(f"{path}: holds no graph")
+    if artefact.graph is None or artefact.kind != FROZEN or path.suffix in TEXT:
+        raise UserError(
+            f"{path}: is {artefact.kind}, and a binary file of a frozen graph is needed"
+        )
     graph, definition = artefact.graph, tf.GraphDef.FromString(path.read_bytes())
     asked = {name: _tensor(path, graph, text) for name, text in inputs.items()}
     wanted = {name: _tensor(path, graph, text) for name, text in stages.items()}

@@ -206,7 +206,7 @@ class State(Places[Array]):
 
         def of(arrays: Mapping[Any, Array]) -> dict[Any, Array]:
             return {
-                key: array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
+                key: array.astype(dtype) if array.dtype.kind == "f" else array
                 for key, array in arrays.items()
             }
 

@@ -6,9 +6,8 @@ This module does not import torch, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
 
-from mnistport.errors import UserError
+from mnistport.arguments import Parser
 
 SHELLS = ("bash", "zsh")
 
@@ -21,13 +20,6 @@ zsh:   {program} completion zsh > FOLDER/_{program}
 Shells that are started after this use it. Make it again when the version changes."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def arguments(parser: argparse.ArgumentParser, program: str) -> None:
     """Add the shell, and say where the script belongs."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -37,6 +29,6 @@ def arguments(parser: argparse.ArgumentParser, program: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `mnistport completion`."""
-    options = _Parser(prog="mnistport completion")
+    options = Parser(prog="mnistport completion")
     arguments(options, "mnistport")
     return options

@@ -29,6 +29,10 @@ MOST_OPERATIONS = 200_000
 """Operations of a graph. Each takes some 2 kB. A large network has 50,000 in training."""
 SAVED_MODEL_STARTS = 0x08
 """The first byte of a SavedModel, for its version. A graph starts with a message."""
+FROZEN = "a frozen graph"
+"""The kind of a graph without variables: its weights are constants."""
+TEXT = (".pbtxt", ".prototxt")
+"""How the names of files end that hold a graph as text."""
 PART = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")
 """The names of the files of a checkpoint."""
 
@@ -94,7 +98,7 @@ def read(path: Path) -> Artefact:
         )
     if path.suffix == ".meta":
         return _meta(path, decoded(MetaGraphDef, content, str(path)), "a MetaGraph")
-    if path.suffix in (".pbtxt", ".prototxt"):
+    if path.suffix in TEXT:
         return _text(path, content)
     if content[:1] == bytes([SAVED_MODEL_STARTS]):
         return _saved_model(path, content)
@@ -176,9 +180,7 @@ def _saved_model(path: Path, content: bytes) -> Artefact:
 def _graph(path: Path, message: Any) -> Artefact:
     graph = _operations(path, message)
     frozen = not any(node.op.startswith("Var") for node in graph.nodes.values())
-    return Artefact(
-        path=path, kind="a frozen graph" if frozen else "a graph", graph=graph
-    )
+    return Artefact(path=path, kind=FROZEN if frozen else "a graph", graph=graph)
 
 
 def _operations(path: Path, message: Any) -> Graph:

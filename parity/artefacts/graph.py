@@ -165,14 +165,6 @@ class Graph:
     def _closes_a_loop(self, name: str) -> bool:
         return self.nodes[name].op in ("NextIteration", "RefNextIteration")
 
-    def readers(self) -> dict[Output, list[tuple[Node, int]]]:
-        """Who reads an output, and as which input."""
-        found: dict[Output, list[tuple[Node, int]]] = {}
-        for node in self.nodes.values():
-            for place, output in enumerate(node.inputs):
-                found.setdefault(output, []).append((node, place))
-        return found
-
 
 def _output(text: str) -> Output:
     """What an input of a `NodeDef` names: `NAME` or `NAME:PORT`."""

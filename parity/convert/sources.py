@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from mnistport.errors import UserError
+from parity.artefacts.files import PART
 
 Format = Literal["tf1", "lightning", "safetensors"]
 
 END_OF_A_TABLE = 0xDB4775248B80FB57.to_bytes(8, "little")
 """The last bytes of TF1's index files, and of the checkpoints of `SaverDef.V1`."""
 
-PART = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})")
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})")
-"""The names of parts of a checkpoint: of today's Saver, and of `SaverDef.V1`."""
+"""The names of parts of a checkpoint of `SaverDef.V1`. `PART` has today's Saver's."""
 
 
 def format_of_source(path: Path) -> Format:

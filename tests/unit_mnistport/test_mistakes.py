@@ -153,6 +153,7 @@ reproduce softmax --seeds x        | x is not a whole number
 reproduce softmax --seeds=--       | argument --seeds: expected a value
 plot sound.ckpt --out=--           | argument --out: expected a value
 fit softmax                        | a network is named with --config: mnistport fit
+test softmax                       | a network is named with --config: mnistport test
 fit --config=--                    | no network is called '--'
 reproduce softmax --max-steps 0    | 0 is not a whole number
 reproduce softmax --device x       | --device x: there is no such device

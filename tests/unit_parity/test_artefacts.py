@@ -15,7 +15,7 @@ import pytest
 
 from mnistport.errors import UserError
 from parity.artefacts.checkpoint import Checkpoint, Stored
-from parity.artefacts.files import Artefact, read
+from parity.artefacts.files import MOST_OPERATIONS, Artefact, read
 from parity.artefacts.graph import Graph
 from parity.artefacts.messages import GraphDef
 from parity.artefacts.shapes import Shapes, shapes_of
@@ -271,3 +271,43 @@ def test_an_array_of_a_type_that_numpy_lacks_is_refused(
     checkpoint = Checkpoint(tmp_path / "a", 1, {"w": stored})
     with pytest.raises(UserError, match=f"'w' holds {dtype}, which is not read here"):
         checkpoint.array("w")
+
+
+BOUND_MIB = 400
+"""README: what a graph of 200,000 operations takes."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["many operations", "large constants"])
+def test_what_is_read_takes_the_memory_that_the_readme_says(
+    tmp_path: Path, kind: str
+) -> None:
+    message, file = GraphDef(), tmp_path / "graph.pb"
+    if kind == "many operations":
+        for number in range(MOST_OPERATIONS):
+            inputs = [f"n{number - 1}"] if number else []
+            message.node.add(name=f"n{number}", op="Relu", input=inputs)
+        message.node[0].op = "Placeholder"
+        message.node[0].attr["dtype"].type = 1
+    else:
+        for number in range(50):
+            node = message.node.add(name=f"w{number}", op="Const")
+            node.attr["dtype"].type = node.attr["value"].tensor.dtype = 1
+            node.attr["value"].tensor.tensor_shape.dim.add(size=1 << 20)
+            node.attr["value"].tensor.tensor_content = bytes(4 << 20)
+    file.write_bytes(message.SerializeToString())
+    program = (
+        "import resource, sys; from pathlib import Path\n"
+        "from parity.inspection.report import inspect, lines\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
+        "before = peak(); list(lines(inspect(Path(sys.argv[1])))); print(peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    twice = 2 * file.stat().st_size >> 20
+    allowed = BOUND_MIB if kind == "many operations" else twice + 16
+    assert int(done.stdout) <= allowed

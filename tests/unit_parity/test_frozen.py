@@ -138,6 +138,25 @@ def test_a_tensor_that_is_not_there_is_named(frozen: Path) -> None:
         from_frozen(tf, frozen, inputs={"x": "features"}, stages={"out": "logits"})
 
 
+@pytest.mark.parametrize("name", ["graph.pbtxt", "model.meta"])
+def test_another_file_than_a_frozen_graph_is_refused(tmp_path: Path, name: str) -> None:
+    from google.protobuf import text_format
+
+    from parity import tf1
+    from parity.artefacts.messages import GraphDef, MetaGraphDef
+
+    graph = GraphDef()
+    graph.node.add(name="x", op="Placeholder").attr["dtype"].type = 1
+    file, tf = tmp_path / name, tf1.load()
+    if name == "model.meta":
+        file.write_bytes(MetaGraphDef(graph_def=graph).SerializeToString())
+    else:
+        file.write_text(text_format.MessageToString(graph))
+    refused = pytest.raises(UserError, match="a binary file of a frozen graph is needed")
+    with tf.Graph().as_default(), refused:
+        from_frozen(tf, file, inputs={"x": "x"}, stages={"y": "x"})
+
+
 def test_the_public_face_has_what_a_port_needs() -> None:
     for name in parity.__all__:
         assert getattr(parity, name) is not None
