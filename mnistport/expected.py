@@ -7,9 +7,10 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 from textwrap import fill
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from mnistport import networks
+from mnistport.arguments import Parser
 from mnistport.errors import UserError
 from mnistport.overview import GLANCES
 from mnistport.plugins import no_such_name
@@ -62,16 +63,9 @@ MEASURED = {
 """What `FOLDER` in the repository holds. A test compares the two."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports errors as UserErrors. argparse itself would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see mnistport expected --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line of `expected`."""
-    options = _Parser(
+    options = Parser(
         prog="mnistport expected",
         description="Say which test accuracy a network's whole recipe ends with on "
         "MNIST, and in which range other seeds are expected to end.",
